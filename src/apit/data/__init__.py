@@ -1,0 +1,1 @@
+"""Sounds: from clips to batches."""

@@ -1,0 +1,1 @@
+"""Losses: which estimate belongs to which reference, how far apart they are, and how real."""

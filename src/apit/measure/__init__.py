@@ -1,0 +1,1 @@
+"""Measures: references and estimates in, numbers out."""

@@ -1,0 +1,1 @@
+"""Networks: separators, and the discriminators that judge them."""

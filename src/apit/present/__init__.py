@@ -1,0 +1,1 @@
+"""Presentation: numbers in, tables and figures out; it computes nothing."""

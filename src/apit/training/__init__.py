@@ -1,0 +1,1 @@
+"""Training: batches, models and losses in, weights, history and record out."""
