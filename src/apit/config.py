@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -39,6 +39,9 @@ class Frozen(BaseModel):
     """A part of the configuration: unknown keys and wrong types fail, nothing changes later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Part = TypeVar("Part", bound=Frozen)
 
 
 class Audio(Frozen):
@@ -340,7 +343,7 @@ class Layers:
                 best, longest = origin, depth
         return best
 
-    def validate[M: Frozen](self, model: type[M]) -> M:
+    def validate(self, model: type[Part]) -> Part:
         """Make `model` of the merged values, or raise an error that says which key is wrong."""
         try:
             return model.model_validate(self.values)

@@ -1,0 +1,222 @@
+"""Mixtures: clips and a seed → a folder in the FUSS layout."""
+
+import functools
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from apit.config import Audio, Recipe, Scale, Split
+from apit.data import fuss
+from apit.data.clips import Clip, procedural_clips, recorded_clips, split_clips
+from apit.errors import UserError
+from apit.files import whole_folder
+from apit.provenance import array_generator
+
+CROSS_FADE_SECONDS = 0.05
+PEAK = 32767
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A row of the manifest: which part of which clip stands where in a source, and how loud."""
+
+    example: str
+    source: str
+    clip: str
+    family: str
+    clip_offset: int  # samples
+    onset: int  # samples
+    length: int  # samples
+    level_db: float  # RMS of its active samples, relative to full scale
+
+
+@dataclass(frozen=True)
+class Example:
+    """A mixture's sources as 16-bit samples [source, time], and where they came from."""
+
+    sources: NDArray[np.int16]
+    placements: list[Placement]
+
+
+def mix(scale: Scale, output: Path, clips_folder: Path | None = None, jobs: int = 0) -> None:
+    """Make a scale's mixtures in `output`, in the FUSS layout, with two manifests.
+
+    `clips.csv` lists every clip with its split, or why it was left out; `manifest.csv` lists what
+    each source consists of. The same seed gives the same bytes, whatever the number of jobs.
+    """
+    recipe, audio = scale.data.recipe, scale.audio
+    if recipe is None:
+        raise UserError("this scale's mixtures are not made here: its data.sounds.kind is fuss")
+    left_out: dict[str, str] = {}
+    if clips_folder is not None:
+        clips, left_out = recorded_clips(clips_folder, audio.sample_rate)
+        if not clips:
+            reasons = "; ".join(f"{n}: {r}" for n, r in list(left_out.items())[:5])
+            raise UserError(f"{clips_folder}: no usable clip{f' ({reasons})' if reasons else ''}")
+    elif scale.data.sounds.kind == "procedural":
+        clips = procedural_clips(scale.data.sounds, recipe, audio.sample_rate, audio.seconds)
+    else:
+        raise UserError(
+            "this scale mixes recordings: give their folder with --clips (`apit clips` fetches "
+            "the scale's own package)"
+        )
+    dealt = split_clips(clips, recipe)
+    with whole_folder(output) as folder:
+        _clip_table(dealt, left_out).to_csv(folder / "clips.csv", index=False)
+        placements = []
+        for split, count in recipe.examples.items():
+            (folder / split).mkdir()
+            write = functools.partial(_write_example, audio, recipe, dealt[split], split, folder)
+            lines = []
+            for line, rows in _in_order(write, count, f"mix {split}", jobs):
+                lines.append(line)
+                placements += rows
+            fuss.list_path(folder, split).write_text("".join(f"{line}\n" for line in lines))
+        pd.DataFrame(map(asdict, placements)).to_csv(folder / "manifest.csv", index=False)
+
+
+def _clip_table(dealt: dict[Split, list[Clip]], left_out: dict[str, str]) -> pd.DataFrame:
+    rows: list[tuple[str, str, str, float, str, str]] = [
+        (clip.name, clip.family, split, round(clip.seconds, 4), clip.sha256, "")
+        for split, clips in dealt.items()
+        for clip in clips
+    ]
+    rows += [(name, "", "", 0.0, "", reason) for name, reason in left_out.items()]
+    return pd.DataFrame(rows, columns=["clip", "family", "split", "seconds", "sha256", "left_out"])
+
+
+# The function is handed to forked workers through this global, since clips hold closures.
+_work: functools.partial[tuple[str, list[Placement]]] | None = None
+
+
+def _do(index: int) -> tuple[str, list[Placement]]:
+    assert _work is not None
+    return _work(index)
+
+
+def _in_order(
+    work: functools.partial[tuple[str, list[Placement]]], count: int, label: str, jobs: int
+) -> Iterable[tuple[str, list[Placement]]]:
+    global _work  # noqa: PLW0603
+    _work = work
+    jobs = jobs or os.cpu_count() or 1
+    if jobs == 1:
+        yield from tqdm(map(work, range(count)), label, count, disable=None)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
+        yield from tqdm(pool.map(_do, range(count), chunksize=32), label, count, disable=None)
+
+
+def _write_example(
+    audio: Audio, recipe: Recipe, clips: Sequence[Clip], split: Split, folder: Path, index: int
+) -> tuple[str, list[Placement]]:
+    """Write one example's wavs and label file; returns its line of the example list."""
+    name = f"example{index:05d}"
+    example = make_example(audio, recipe, clips, split, index)
+    sources = folder / split / f"{name}_sources"
+    sources.mkdir()
+    paths = [folder / split / f"{name}.wav"]
+    mixture = example.sources.sum(axis=0, dtype=np.int32).astype(np.int16)
+    soundfile.write(paths[0], mixture, audio.sample_rate, subtype="PCM_16")
+    labels = []
+    for samples, placement in zip(example.sources, example.placements, strict=True):
+        paths.append(sources / f"{placement.source}_sound.wav")
+        soundfile.write(paths[-1], samples, audio.sample_rate, subtype="PCM_16")
+        onset, offset = placement.onset, placement.onset + placement.length
+        labels.append(
+            f"{onset / audio.sample_rate:.6f}\t{offset / audio.sample_rate:.6f}\t{placement.clip}\n"
+        )
+    (folder / split / f"{name}.txt").write_text("".join(labels))
+    return "\t".join(str(path.relative_to(folder)) for path in paths), example.placements
+
+
+def make_example(
+    audio: Audio, recipe: Recipe, clips: Sequence[Clip], split: Split, index: int
+) -> Example:
+    """Mix one example: a background over the whole length, and foregrounds at random onsets.
+
+    Depends on the recipe's seed, the split and the index alone. A joint gain keeps the sum of the
+    sources within 16 bits, so that the mixture is their sum exactly.
+    """
+    generator = array_generator("example", recipe.seed, split, index)
+    backgrounds = [c for c in clips if c.seconds >= recipe.background_min_seconds]
+    count = int(generator.integers(recipe.foregrounds[0], recipe.foregrounds[1] + 1))
+    signals: list[NDArray[np.float64]] = []
+    placements: list[Placement] = []
+    for slot in range(1 + count):
+        background = slot == 0
+        pool = backgrounds if background else clips
+        taken = [p.clip for p in placements]
+        free = [c for c in pool if c.name not in taken] or pool
+        clip = free[int(generator.integers(len(free)))]
+        samples = _samples(clip)
+        snr_db = 0.0 if background else float(generator.uniform(*recipe.foreground_snr_db))
+        onset = 0 if background else int(generator.integers(audio.samples))
+        length = audio.samples - onset
+        if len(samples) >= length:
+            offset = int(generator.integers(len(samples) - length + 1))
+            excerpt = samples[offset : offset + length]
+        elif background:
+            offset = 0
+            excerpt = loop(samples, length, round(CROSS_FADE_SECONDS * audio.sample_rate))
+        else:
+            offset, excerpt = 0, samples
+        level_db = recipe.background_level_db + snr_db
+        signal = np.zeros(audio.samples)
+        signal[onset : onset + len(excerpt)] = at_level(excerpt, level_db)
+        signals.append(signal)
+        placements.append(
+            Placement(
+                example=f"{split}/example{index:05d}",
+                source="background0" if background else f"foreground{slot - 1}",
+                clip=clip.name,
+                family=clip.family,
+                clip_offset=offset,
+                onset=onset,
+                length=len(excerpt),
+                level_db=round(level_db, 3),
+            )
+        )
+    sources = np.stack(signals) * PEAK  # [source, time]
+    # Rounding moves each sample by half a step at the most, and so their sum by half a step each.
+    loudest = max(np.abs(sources).max(), np.abs(sources.sum(axis=0)).max()) + len(sources)
+    sources *= min(1.0, PEAK / loudest)
+    return Example(np.round(sources).astype(np.int16), placements)
+
+
+@functools.lru_cache(maxsize=2048)
+def _samples(clip: Clip) -> NDArray[np.float64]:
+    return clip.read()
+
+
+def loop(samples: NDArray[np.float64], length: int, fade: int) -> NDArray[np.float64]:
+    """Repeat a clip up to `length` samples [time], cross-fading by equal power over `fade`."""
+    fade = min(fade, len(samples) // 2)
+    ramp = np.sin(np.linspace(0, np.pi / 2, fade))
+    looped = samples
+    while len(looped) < length:
+        joint = looped[-fade:] * ramp[::-1] + samples[:fade] * ramp if fade else samples[:0]
+        looped = np.concatenate([looped[: len(looped) - fade], joint, samples[fade:]])
+    return looped[:length]
+
+
+def at_level(samples: NDArray[np.float64], level_db: float) -> NDArray[np.float64]:
+    """Scale to an RMS in dB relative to full scale, over samples within 40 dB of the loudest.
+
+    FUSS sets loudness in LUFS, which is not defined under 0.4 s; silence stays silence.
+    """
+    magnitude = np.abs(samples)
+    active = samples[magnitude > 0.01 * magnitude.max()]
+    if not len(active):
+        return samples
+    levelled: NDArray[np.float64] = samples * (10 ** (level_db / 20) / np.sqrt(np.mean(active**2)))
+    return levelled

@@ -1,0 +1,140 @@
+"""How far estimates are from references, and permutation invariant training (PIT) with it.
+
+A reconstruction loss is any function of (estimates, references, mixture) [..., time] that gives
+one value for each pair [...]; leading axes broadcast. Smaller is better.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from apit.config import LogMSE as LogMSEConfig
+from apit.errors import UserError
+from apit.losses.permutation import assign, reorder, squared_distances
+
+Reconstruction = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+STABILISER = 1e-8
+SILENT_RMS = 1e-8
+
+
+def is_silent(references: Tensor) -> Tensor:
+    """Whether targets' RMS lies below 1e-8, [..., time] → bool [...]."""
+    return references.square().mean(-1).sqrt() < SILENT_RMS
+
+
+def _decibels(power: Tensor) -> Tensor:
+    return 10 * torch.log10(STABILISER + power)
+
+
+@dataclass(frozen=True)
+class LogMSE:
+    """Thresholded log-MSE of the FUSS baseline, in dB, with sums over samples.
+
+    Active target: 10 log10(1e-8 + ‖s − ŝ‖² + τ_a ‖s‖²). Silent target: 10 log10(1e-8 + ‖ŝ‖² +
+    τ_s ‖m‖²).
+    """
+
+    config: LogMSEConfig
+
+    def __call__(self, estimates: Tensor, references: Tensor, mixture: Tensor) -> Tensor:
+        """[..., time] each → dB [...]."""
+        error = (references - estimates).square().sum(-1)
+        return _decibels(error + self._floor(references, mixture))
+
+    def costs(self, estimates: Tensor, references: Tensor, mixture: Tensor) -> Tensor:
+        """Approximate costs of all pairs [batch, estimate, reference], to choose with.
+
+        With `search: unthresholded` they are the FUSS baseline's: log-MSE without τ.
+        """
+        distances = squared_distances(estimates, references)
+        if self.config.search == "unthresholded":
+            return _decibels(distances)
+        return _decibels(distances + self._floor(references, mixture[:, None])[:, None])
+
+    def _floor(self, references: Tensor, mixture: Tensor) -> Tensor:
+        """What keeps the loss from rewarding errors nobody hears: τ_a ‖s‖² or τ_s ‖m‖²."""
+        active = 10 ** (self.config.active_threshold_db / 10) * references.square().sum(-1)
+        silent = 10 ** (self.config.silent_threshold_db / 10) * mixture.square().sum(-1)
+        return torch.where(is_silent(references), silent, active)
+
+
+@dataclass(frozen=True)
+class NegativeSISNR:
+    """Negative SI-SNR without mean removal for active targets, in dB; log-MSE for silent ones."""
+
+    silent: LogMSE
+
+    def __call__(self, estimates: Tensor, references: Tensor, mixture: Tensor) -> Tensor:
+        """[..., time] each → dB [...]."""
+        energy = references.square().sum(-1, keepdim=True)
+        scale = (estimates * references).sum(-1, keepdim=True) / (energy + STABILISER)
+        target = scale * references
+        error = (estimates - target).square().sum(-1)
+        active = _decibels(error) - _decibels(target.square().sum(-1))
+        silent = self.silent(estimates, references, mixture)
+        return torch.where(is_silent(references), silent, active)
+
+
+def make_reconstruction(name: str, config: LogMSEConfig) -> Reconstruction:
+    """The reconstruction loss called `log_mse`, `si_snr` or `package.module:function`."""
+    if name == "log_mse":
+        return LogMSE(config)
+    if name == "si_snr":
+        return NegativeSISNR(LogMSE(config))
+    module, colon, function = name.partition(":")
+    if not colon:
+        raise UserError(
+            f"reconstruction: {name!r} is none of log_mse, si_snr and package.module:function"
+        )
+    try:
+        loss = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"reconstruction: {name} cannot be imported: {error}; is it on the PYTHONPATH?"
+        ) from None
+    if not callable(loss):
+        raise UserError(f"reconstruction: {name} is not a function")
+    found: Reconstruction = loss
+    return found
+
+
+class PIT(NamedTuple):
+    """The loss averaged over slots and batch, and the estimates in the references' order."""
+
+    loss: Tensor
+    aligned: Tensor  # [batch, source, time]
+
+
+def permutation_invariant(
+    reconstruction: Reconstruction, estimates: Tensor, references: Tensor, mixture: Tensor
+) -> PIT:
+    """L_PIT: choose the permutation without gradient, then compute the chosen pairs exactly.
+
+    Estimates and references [batch, source, time], mixture [batch, time].
+    """
+    with torch.no_grad():
+        if isinstance(reconstruction, LogMSE):
+            costs = reconstruction.costs(estimates, references, mixture)
+        else:
+            costs = reconstruction(
+                estimates[:, :, None], references[:, None], mixture[:, None, None]
+            )
+            _check_shape(costs, (*estimates.shape[:2], references.shape[1]))
+        permutation = assign(costs)
+    aligned = reorder(estimates, permutation)
+    pairs = reconstruction(aligned, references, mixture[:, None])
+    _check_shape(pairs, references.shape[:2])
+    return PIT(pairs.mean(), aligned)
+
+
+def _check_shape(values: Tensor, shape: tuple[int, ...]) -> None:
+    if tuple(values.shape) != tuple(shape):
+        raise UserError(
+            f"reconstruction: gave values of shape {tuple(values.shape)} where "
+            f"{tuple(shape)} was due: reduce the last axis (time) only, and let the others broadcast"
+        )

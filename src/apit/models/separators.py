@@ -1,0 +1,175 @@
+"""Separators: a mixture → K masks → K estimates that sum to it."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from apit.config import Audio, Separator, Transform
+from apit.models.stft import STFT
+
+
+class Separation(NamedTuple):
+    """Estimates [batch, source, time], and the masks [batch, source, bin, frame] behind them."""
+
+    estimates: Tensor
+    masks: Tensor
+
+
+def mixture_consistent(estimates: Tensor, mixture: Tensor, weights: Tensor) -> Tensor:
+    """Share out the residual m − Σ ŝ_k, so that the estimates sum to the mixture.
+
+    estimates [batch, source, time], mixture [batch, time], weights [batch, source] that sum to 1.
+    """
+    residual = mixture - estimates.sum(1)
+    return estimates + weights[..., None] * residual[:, None]
+
+
+class MaskingSeparator(nn.Module):
+    """STFT magnitude → network → masks on the mixture's STFT → mixture consistency.
+
+    Mixture [batch, time] → `Separation`. The network maps magnitudes [batch, bin, frame] to mask
+    logits [batch, source, bin, frame] and consistency logits [batch, source].
+    """
+
+    def __init__(self, network: nn.Module, stft: STFT, masks: str):
+        super().__init__()
+        self.network = network
+        self.stft = stft
+        self.masks = masks
+
+    def forward(self, mixture: Tensor) -> Separation:
+        """Separate a batch of mixtures."""
+        spectrum = self.stft.analyse(mixture)  # [batch, bin, frame]
+        logits, consistency = self.network(spectrum.abs())
+        masks = logits.softmax(1) if self.masks == "softmax" else logits.sigmoid()
+        estimates = self.stft.synthesise(masks * spectrum[:, None], mixture.shape[-1])
+        return Separation(mixture_consistent(estimates, mixture, consistency.softmax(-1)), masks)
+
+
+class Norm(nn.Module):
+    """Standardise over the given axes, then one learnable gain and one bias for all.
+
+    Over frames alone this is the FUSS baseline's per-channel instance norm, over bins and frames
+    its layer norm. Silence comes out as the bias.
+    """
+
+    def __init__(self, *axes: int):
+        super().__init__()
+        self.axes = axes
+        self.gain = nn.Parameter(torch.ones(()))
+        self.bias = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape → the same shape."""
+        variance, mean = torch.var_mean(x, self.axes, correction=0, keepdim=True)
+        scale = self.gain * torch.rsqrt(variance + 1e-5)
+        return torch.addcmul(self.bias - mean * scale, x, scale)
+
+
+def _dense(inputs: int, outputs: int, bias: bool = False) -> nn.Conv1d:
+    """Linear layer over channels [batch, channel, frame], Glorot-initialised as in FUSS."""
+    layer = nn.Conv1d(inputs, outputs, 1, bias=bias)
+    nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class TDCNBlock(nn.Module):
+    """Dense → PReLU, norm → dilated depthwise convolution → PReLU, norm → dense, and a residual."""
+
+    def __init__(self, bottleneck: int, channels: int, kernel: int, dilation: int, scale: float):
+        super().__init__()
+        self.layers = nn.Sequential(
+            _dense(bottleneck, channels),
+            nn.PReLU(init=0.1),
+            Norm(-1),
+            nn.Conv1d(
+                channels, channels, kernel, padding="same", dilation=dilation, groups=channels
+            ),
+            nn.PReLU(init=0.1),
+            Norm(-1),
+            _dense(channels, bottleneck),
+        )
+        self.scale = nn.Parameter(torch.tensor(scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channel, frame] → the same."""
+        update: Tensor = self.layers(x)
+        return x + self.scale * update
+
+
+class TDCNpp(nn.Module):
+    """TDCN++ as in the FUSS baseline (google-research/sound-separation, network.py, model.py).
+
+    Block b of all starts with output scale 0.9^b; the input of every repeat also receives the
+    inputs of all earlier repeats, each through a dense layer.
+    """
+
+    def __init__(
+        self,
+        bins: int,
+        sources: int,
+        repeats: int,
+        blocks: int,
+        bottleneck: int,
+        channels: int,
+        kernel: int,
+    ):
+        super().__init__()
+        self.sources = sources
+        self.norm = Norm(-2, -1)
+        self.entry = _dense(bins, bottleneck, bias=True)
+        self.repeats = nn.ModuleList(
+            nn.Sequential(
+                *(
+                    TDCNBlock(bottleneck, channels, kernel, 2**b, 0.9 ** (r * blocks + b))
+                    for b in range(blocks)
+                )
+            )
+            for r in range(repeats)
+        )
+        self.skips = nn.ModuleDict(
+            {
+                f"{source}-{target}": _dense(bottleneck, bottleneck, bias=True)
+                for target in range(repeats)
+                for source in range(target)
+            }
+        )
+        self.mask = _dense(bottleneck, sources * bins)
+        self.consistency = _dense(bottleneck, sources)
+
+    def forward(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
+        """Magnitude [batch, bin, frame] → mask logits, consistency logits."""
+        x = self.entry(self.norm(magnitude))
+        inputs: list[Tensor] = []
+        for target, repeat in enumerate(self.repeats):
+            for source, earlier in enumerate(inputs):
+                x = x + self.skips[f"{source}-{target}"](earlier)
+            inputs.append(x)
+            x = repeat(x)
+        masks = self.mask(x).unflatten(1, (self.sources, -1))
+        return masks, self.consistency(x.mean(-1, keepdim=True)).squeeze(-1)
+
+
+def make_stft(transform: Transform, audio: Audio) -> STFT:
+    """The STFT of a configuration."""
+    return STFT(
+        round(transform.window * audio.sample_rate), round(transform.hop * audio.sample_rate)
+    )
+
+
+def make_separator(config: Separator, transform: Transform, audio: Audio) -> MaskingSeparator:
+    """The separator of a configuration, initialised from torch's global generator."""
+    stft = make_stft(transform, audio)
+    network = TDCNpp(
+        stft.bins,
+        audio.sources,
+        repeats=config.repeats,
+        blocks=config.blocks,
+        bottleneck=config.bottleneck,
+        channels=config.channels,
+        kernel=config.kernel,
+    )
+    return MaskingSeparator(network, stft, config.masks)

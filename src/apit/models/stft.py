@@ -1,0 +1,46 @@
+"""The one analysis and synthesis pair."""
+
+import torch
+from torch import Tensor, nn
+
+
+class STFT(nn.Module):
+    """Short-time Fourier transform with a Hann window, centred frames and zero padding.
+
+    Zeros rather than reflection, because the gradient of CUDA's reflection is not deterministic.
+    """
+
+    window: Tensor
+
+    def __init__(self, window_samples: int, hop_samples: int):
+        super().__init__()
+        self.hop = hop_samples
+        self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
+
+    @property
+    def bins(self) -> int:
+        """Number of frequencies."""
+        return len(self.window) // 2 + 1
+
+    def analyse(self, signals: Tensor) -> Tensor:
+        """[..., time] → complex [..., bin, frame]."""
+        spectra = torch.stft(
+            signals.reshape(-1, signals.shape[-1]),
+            len(self.window),
+            self.hop,
+            window=self.window,
+            pad_mode="constant",
+            return_complex=True,
+        )
+        return spectra.reshape(*signals.shape[:-1], *spectra.shape[-2:])
+
+    def synthesise(self, spectra: Tensor, samples: int) -> Tensor:
+        """Complex [..., bin, frame] → [..., time]."""
+        signals = torch.istft(
+            spectra.reshape(-1, *spectra.shape[-2:]),
+            len(self.window),
+            self.hop,
+            window=self.window,
+            length=samples,
+        )
+        return signals.reshape(*spectra.shape[:-2], samples)

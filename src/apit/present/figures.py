@@ -1,0 +1,158 @@
+"""Figures: aggregates, histories and spectrograms in, PNG and PDF out; nothing is computed here."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from apit.files import whole_file
+from apit.measure.showcase import Showcase
+from apit.measure.spectral_holes import HEADLINE_DB
+
+ORACLES = ("mixture", "ideal-ratio-mask")
+SHOWN_DB = 60  # range of the spectrograms' colour scale
+
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "savefig.dpi": 160,
+    "figure.constrained_layout.use": True,
+}
+
+
+class Gallery:
+    """Figures of one scale, each written as `NAME.png` and `NAME.pdf`, the caption under it."""
+
+    def __init__(self, output: Path, caption: str):
+        self.output, self.caption = output, caption
+        self.names: list[str] = []
+        sns.set_theme(context="paper", style="ticks", palette="colorblind", rc=STYLE)
+
+    def _write(self, figure: Figure, name: str, note: str = "") -> None:
+        figure.supxlabel(f"{note} {self.caption}".strip(), fontsize=6, color="0.4", wrap=True)
+        for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None})):
+            with whole_file(self.output / f"{name}{suffix}") as partial:
+                figure.savefig(partial, metadata=metadata)
+        plt.close(figure)
+        self.names.append(name)
+
+    def training_curves(self, histories: Mapping[str, pd.DataFrame]) -> None:
+        """PIT loss, validation MSi(all), and discriminators' accuracy on what they train on."""
+        figure, (loss, validation, accuracy) = plt.subplots(1, 3, figsize=(10, 3.2))
+        for (name, history), colour in zip(
+            histories.items(), sns.color_palette("husl", len(histories)), strict=True
+        ):
+            logged = history.dropna(subset="loss/pit")
+            smooth = logged["loss/pit"].rolling(5, min_periods=1).mean()
+            loss.plot(logged["step"], smooth, color=colour, lw=1, label=name)
+            checked = history.dropna(subset="validation/si_snri_all")
+            validation.plot(
+                checked["step"], checked["validation/si_snri_all"], "o-", ms=3, lw=1, color=colour
+            )
+            columns = _trained_on(history)
+            if columns:
+                mean = history[columns].mean(axis=1)
+                seen = mean.notna()
+                shown = mean[seen].rolling(10, min_periods=1).mean()
+                accuracy.plot(history["step"][seen], shown, color=colour, lw=1)
+        loss.set(xlabel="step", ylabel="PIT loss (dB)", title="training")
+        validation.set(xlabel="step", ylabel="MSi(all) (dB)", title="validation")
+        accuracy.set(xlabel="step", ylabel="accuracy", ylim=(0, 1.02), title="discriminators' mean")
+        accuracy.axhline(0.5, color="0.7", lw=0.8, zorder=0)
+        figure.legend(*loss.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        self._write(figure, "training")
+
+    def improvements(self, summary: pd.DataFrame) -> None:
+        """MSi(all) of every experiment, with its interval over mixtures."""
+        rows = summary[summary["aggregate"] == "si_snri_all/2-4"].iloc[::-1]
+        figure, axes = plt.subplots(figsize=(6, 0.32 * len(rows) + 1.2))
+        colours = ["0.5" if e in ORACLES else sns.color_palette()[0] for e in rows["experiment"]]
+        for y, (colour, row) in enumerate(zip(colours, rows.to_dict("records"), strict=True)):
+            axes.plot([row["lower"], row["upper"]], [y, y], color=colour, lw=1.5)
+            axes.plot(row["mean"], y, "o", color=colour, ms=5)
+            axes.annotate(
+                f"{row['mean']:+.2f}",
+                (row["upper"], y),
+                (5, 0),
+                textcoords="offset points",
+                va="center",
+            )
+        axes.set_yticks(range(len(rows)), rows["experiment"])
+        axes.margins(x=0.12)
+        axes.axvline(0, color="0.7", lw=0.8, zorder=0)
+        axes.set(xlabel="MSi(all): SI-SNR improvement over all active targets (dB)")
+        self._write(figure, "improvement", "Bars: 95 % bootstrap intervals over mixtures.")
+
+    def hole_curves(self, curves: pd.DataFrame) -> None:
+        """Hole rate against depth, with bands over mixtures."""
+        figure, axes = plt.subplots(figsize=(6, 3.6))
+        names = [n for n in curves["experiment"].unique() if n != "mixture"]
+        for name, colour in zip(names, sns.color_palette("husl", len(names)), strict=True):
+            own = curves[curves["experiment"] == name]
+            axes.plot(
+                own["depth_db"], 100 * own["mean"], "o-", ms=3, lw=1, color=colour, label=name
+            )
+            axes.fill_between(
+                own["depth_db"],
+                100 * own["lower"],
+                100 * own["upper"],
+                color=colour,
+                alpha=0.12,
+                lw=0,
+            )
+        axes.axvline(HEADLINE_DB, color="0.7", lw=0.8, zorder=0)
+        axes.set(xlabel="depth D (dB)", ylabel="hole rate (% of the support)", ylim=(0, None))
+        axes.legend(fontsize=7)
+        self._write(
+            figure, "holes", "Bands: 95 % bootstrap intervals over mixtures; counted pairs."
+        )
+
+    def spectrograms(self, shown: Showcase) -> None:
+        """Mixture, target and estimates side by side, holes outlined."""
+        rows, columns = len(shown.rows), len(shown.rows[0])
+        figure, grid = plt.subplots(
+            rows, columns, figsize=(2.5 * columns, 1.7 * rows + 0.9), sharex=True, sharey=True,
+            squeeze=False,
+        )  # fmt: skip
+        loudest = max(float(view.decibels.max()) for row in shown.rows for view in row[:2])
+        extent = (0.0, shown.seconds, 0.0, shown.kilohertz)
+        for axes_row, row in zip(grid, shown.rows, strict=True):
+            for axes, view in zip(axes_row, row, strict=True):
+                image = axes.imshow(
+                    view.decibels.numpy(), origin="lower", aspect="auto", extent=extent,
+                    cmap="magma", vmin=loudest - SHOWN_DB, vmax=loudest, interpolation="nearest",
+                )  # fmt: skip
+                axes.set_title(view.title)
+                if view.holes is not None and view.holes.any():
+                    axes.contour(
+                        np.pad(view.holes.numpy().astype(float), 0), [0.5], extent=extent,
+                        colors="#7fdbff", linewidths=0.5,
+                    )  # fmt: skip
+        for axes in grid[-1]:
+            axes.set_xlabel("time (s)")
+        for axes in grid[:, 0]:
+            axes.set_ylabel("frequency (kHz)")
+        figure.colorbar(image, ax=grid, label="magnitude (dB)", aspect=40, pad=0.01)
+        outline = Line2D([], [], color="#3aa6d0", lw=1, label=f"hole of {HEADLINE_DB} dB or more")
+        figure.legend(handles=[outline], loc="outside upper right")
+        self._write(figure, "spectrograms", f"Evaluation mixture {shown.example}.")
+
+
+def _trained_on(history: pd.DataFrame) -> list[str]:
+    """Accuracy columns of real inputs and of the fakes that a discriminator trains on."""
+    columns = [c for c in history.columns if c.startswith("accuracy/")]
+    replaced = {c.split("/")[1] for c in columns if c.split("/")[2] == "replaced"}
+    return [c for c in columns if not (c.split("/")[2] == "fake" and c.split("/")[1] in replaced)]
