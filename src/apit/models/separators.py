@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 from apit.config import Audio, Separator, Transform
 from apit.models.stft import STFT
@@ -48,13 +49,13 @@ class MaskingSeparator(nn.Module):
 
 
 class Norm(nn.Module):
-    """Standardise over the given axes, then one learnable gain and one bias for all.
+    """Standardise over the last `axes` axes, then one learnable gain and one bias for all.
 
     Over frames alone this is the FUSS baseline's per-channel instance norm, over bins and frames
     its layer norm. Silence comes out as the bias.
     """
 
-    def __init__(self, *axes: int):
+    def __init__(self, axes: int):
         super().__init__()
         self.axes = axes
         self.gain = nn.Parameter(torch.ones(()))
@@ -62,18 +63,24 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape → the same shape."""
-        variance, mean = torch.var_mean(x, self.axes, correction=0, keepdim=True)
-        scale = self.gain * torch.rsqrt(variance + 1e-5)
-        return torch.addcmul(self.bias - mean * scale, x, scale)
+        return torch.addcmul(self.bias, layer_norm(x, x.shape[-self.axes :]), self.gain)
 
 
-def _dense(inputs: int, outputs: int, bias: bool = False) -> nn.Conv1d:
-    """Linear layer over channels [batch, channel, frame], Glorot-initialised as in FUSS."""
-    layer = nn.Conv1d(inputs, outputs, 1, bias=bias)
-    nn.init.xavier_uniform_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
+class Dense(nn.Module):
+    """Linear layer over channels [batch, channel, frame], Glorot-initialised as in FUSS.
+
+    A matrix product, which on a CPU takes half the time of a convolution with a kernel of one.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(outputs, inputs)))
+        self.bias = nn.Parameter(torch.zeros(outputs, 1)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channel, frame] → the same, with `outputs` channels."""
+        y = self.weight @ x
+        return y if self.bias is None else y + self.bias
 
 
 class TDCNBlock(nn.Module):
@@ -82,15 +89,15 @@ class TDCNBlock(nn.Module):
     def __init__(self, bottleneck: int, channels: int, kernel: int, dilation: int, scale: float):
         super().__init__()
         self.layers = nn.Sequential(
-            _dense(bottleneck, channels),
+            Dense(bottleneck, channels),
             nn.PReLU(init=0.1),
-            Norm(-1),
+            Norm(1),
             nn.Conv1d(
                 channels, channels, kernel, padding="same", dilation=dilation, groups=channels
             ),
             nn.PReLU(init=0.1),
-            Norm(-1),
-            _dense(channels, bottleneck),
+            Norm(1),
+            Dense(channels, bottleneck),
         )
         self.scale = nn.Parameter(torch.tensor(scale))
 
@@ -119,8 +126,8 @@ class TDCNpp(nn.Module):
     ):
         super().__init__()
         self.sources = sources
-        self.norm = Norm(-2, -1)
-        self.entry = _dense(bins, bottleneck, bias=True)
+        self.norm = Norm(2)
+        self.entry = Dense(bins, bottleneck, bias=True)
         self.repeats = nn.ModuleList(
             nn.Sequential(
                 *(
@@ -132,13 +139,13 @@ class TDCNpp(nn.Module):
         )
         self.skips = nn.ModuleDict(
             {
-                f"{source}-{target}": _dense(bottleneck, bottleneck, bias=True)
+                f"{source}-{target}": Dense(bottleneck, bottleneck, bias=True)
                 for target in range(repeats)
                 for source in range(target)
             }
         )
-        self.mask = _dense(bottleneck, sources * bins)
-        self.consistency = _dense(bottleneck, sources)
+        self.mask = Dense(bottleneck, sources * bins)
+        self.consistency = Dense(bottleneck, sources)
 
     def forward(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
         """Magnitude [batch, bin, frame] → mask logits, consistency logits."""

@@ -49,7 +49,7 @@ class Training:
         with seeded(run.seed, "initialisation"):
             self.separator = make_separator(run.separator, run.stft, run.audio).to(device)
         self.optimiser = torch.optim.Adam(
-            self.separator.parameters(), lr=run.training.learning_rate
+            self.separator.parameters(), lr=run.training.learning_rate, fused=True
         )
         self.schedule = StepLR(self.optimiser, run.training.halve_every, gamma=0.5)
         self.discriminators: dict[str, PatchDiscriminator] = {}
@@ -68,7 +68,7 @@ class Training:
         if trained:
             assert run.adversary is not None
             self.discriminator_optimiser = torch.optim.Adam(
-                trained, lr=run.adversary.learning_rate, betas=run.adversary.betas
+                trained, lr=run.adversary.learning_rate, betas=run.adversary.betas, fused=True
             )
         if run.adversary is not None:
             self.objective = OBJECTIVES[run.adversary.objective]
@@ -230,8 +230,9 @@ def train(
     number of steps (`train_as_long_as`).
     """
     torch.set_num_threads(run.training.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":  # on a CPU everything used here is, for one number of threads
+        torch.use_deterministic_algorithms(True, warn_only=True)
     seconds = read_record(match)["training_seconds"] if match else None
     training_entries = fuss.read_list(data, "train", run.audio.sources)
     validation_entries = fuss.read_list(data, "validation", run.audio.sources)

@@ -1,0 +1,48 @@
+# From sounds to the ablation table. `snakemake --cores all` makes everything for the scale in
+# params.yaml; `--config scale=mini` takes another; `--config clips=FOLDER` mixes one's own sounds.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+from apit.config import load_run, load_scale, mixing_digest
+from apit.errors import UserError
+
+min_version("9.0")
+
+
+configfile: "params.yaml"
+
+
+SCALE = config["scale"]
+DATA = f"data/{SCALE}"
+RESULTS = f"results/{SCALE}"
+
+try:
+    scale = load_scale(SCALE)
+    RUNS = {
+        f"{experiment}-s{seed}": load_run(SCALE, experiment, seed)
+        for experiment in scale.experiments
+        for seed in scale.seeds
+    }
+except UserError as error:
+    raise WorkflowError(str(error))
+
+# Name of the conda environment for those who ask for one by `--sdm conda`; else it is not used.
+ENVIRONMENT = "apit"
+
+# Rules call `apit` of the environment that runs Snakemake, whether it is activated or not.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/runs.smk"
+include: "workflow/rules/paper.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.output,
+        rules.figures.output,

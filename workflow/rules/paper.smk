@@ -1,0 +1,48 @@
+# scores → tables and figures
+
+SCORES = [
+    f"{RESULTS}/scores/{system}.csv.gz"
+    for system in ("mixture", *RUNS, "ideal-ratio-mask")
+]
+FIGURES = ["training", "improvement", "holes", "spectrograms"]
+
+
+rule tables:
+    input:
+        SCORES,
+    output:
+        expand(f"{RESULTS}/tables/ablations.{{suffix}}", suffix=["csv", "md", "tex"]),
+    log:
+        f"logs/{SCALE}/tables.log",
+    conda:
+        ENVIRONMENT
+    params:
+        scale=SCALE,
+        folder=subpath(output[0], parent=True),
+    shell:
+        "apit tables --scale {params.scale} --scores {input} --output {params.folder} 2> {log}"
+
+
+rule figures:
+    input:
+        scores=SCORES,
+        runs=expand(f"{RESULTS}/runs/{{run}}", run=RUNS),
+        estimates=expand(f"{RESULTS}/estimates/{{run}}", run=RUNS),
+        data=rules.mix.output,
+    output:
+        expand(
+            f"{RESULTS}/figures/{{name}}.{{suffix}}",
+            name=FIGURES,
+            suffix=["png", "pdf"],
+        ),
+    log:
+        f"logs/{SCALE}/figures.log",
+    conda:
+        ENVIRONMENT
+    params:
+        scale=SCALE,
+        folder=subpath(output[0], parent=True),
+        estimates=subpath(input.estimates[0], parent=True),
+    shell:
+        "apit figures --scale {params.scale} --scores {input.scores} --runs {input.runs}"
+        " --estimates {params.estimates} --data {input.data} --output {params.folder} 2> {log}"

@@ -1,0 +1,79 @@
+# mixtures → runs → scores
+
+
+wildcard_constraints:
+    run="|".join(map(re.escape, RUNS)),
+    oracle="mixture|ideal-ratio-mask",
+
+
+def matched_run(wildcards):
+    """The finished run whose training time this one gets, for experiments that are told so."""
+    matched = RUNS[wildcards.run].train_as_long_as
+    return f"{RESULTS}/runs/{matched}-s{RUNS[wildcards.run].seed}" if matched else []
+
+
+rule train:
+    input:
+        data=rules.mix.output,
+        match=matched_run,
+    output:
+        directory(f"{RESULTS}/runs/{{run}}"),
+    log:
+        f"logs/{SCALE}/train/{{run}}.log",
+    benchmark:
+        f"logs/{SCALE}/train/{{run}}.benchmark.tsv"
+    conda:
+        ENVIRONMENT
+    threads: scale.training.threads
+    resources:
+        gpu=1,
+    params:
+        scale=SCALE,
+        experiment=lambda wildcards: RUNS[wildcards.run].experiment,
+        seed=lambda wildcards: RUNS[wildcards.run].seed,
+        match=lambda wildcards, input: f"--match {input.match}" if input.match else "",
+        # Of the run's own configuration: a new ablation trains itself alone.
+        configuration=lambda wildcards: RUNS[wildcards.run].training_digest,
+    shell:
+        "apit train --scale {params.scale} --experiment {params.experiment} --seed {params.seed}"
+        " {params.match} --data {input.data} --output {output} 2> {log}"
+
+
+rule evaluate:
+    input:
+        run=rules.train.output,
+        data=rules.mix.output,
+    output:
+        scores=f"{RESULTS}/scores/{{run}}.csv.gz",
+        estimates=directory(f"{RESULTS}/estimates/{{run}}"),
+    log:
+        f"logs/{SCALE}/evaluate/{{run}}.log",
+    benchmark:
+        f"logs/{SCALE}/evaluate/{{run}}.benchmark.tsv"
+    conda:
+        ENVIRONMENT
+    threads: scale.training.threads
+    params:
+        scale=SCALE,
+        evaluation=scale.evaluation.model_dump_json(),
+    shell:
+        "apit evaluate --scale {params.scale} --run {input.run} --data {input.data}"
+        " --output {output.scores} --estimates {output.estimates} 2> {log}"
+
+
+rule oracle:
+    input:
+        data=rules.mix.output,
+    output:
+        f"{RESULTS}/scores/{{oracle}}.csv.gz",
+    log:
+        f"logs/{SCALE}/evaluate/{{oracle}}.log",
+    conda:
+        ENVIRONMENT
+    threads: scale.training.threads
+    params:
+        scale=SCALE,
+        evaluation=scale.evaluation.model_dump_json(),
+    shell:
+        "apit evaluate --scale {params.scale} --oracle {wildcards.oracle} --data {input.data}"
+        " --output {output} 2> {log}"
