@@ -42,7 +42,7 @@ rule figures:
     params:
         scale=SCALE,
         folder=subpath(output[0], parent=True),
-        estimates=subpath(input.estimates[0], parent=True),
+        estimates=lambda wildcards, input: Path(input.estimates[0]).parent,
     shell:
         "apit figures --scale {params.scale} --scores {input.scores} --runs {input.runs}"
         " --estimates {params.estimates} --data {input.data} --output {params.folder} 2> {log}"
