@@ -1,6 +1,6 @@
 # From sounds to the ablation table. `snakemake --cores all` makes everything for the scale in
 # params.yaml; `--config scale=mini` takes another; `--config clips=FOLDER` mixes one's own sounds.
-import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -29,11 +29,8 @@ try:
 except UserError as error:
     raise WorkflowError(str(error))
 
-# Name of the conda environment for those who ask for one by `--sdm conda`; else it is not used.
-ENVIRONMENT = "apit"
-
 # Rules call `apit` of the environment that runs Snakemake, whether it is activated or not.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 
 include: "workflow/rules/data.smk"

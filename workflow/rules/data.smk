@@ -9,8 +9,6 @@ rule clips:
         directory(f"{DATA}/clips"),
     log:
         f"logs/{SCALE}/clips.log",
-    conda:
-        ENVIRONMENT
     params:
         scale=SCALE,
     shell:
@@ -26,8 +24,6 @@ rule mix:
         f"logs/{SCALE}/mix.log",
     benchmark:
         f"logs/{SCALE}/mix.benchmark.tsv"
-    conda:
-        ENVIRONMENT
     threads: workflow.cores
     params:
         scale=SCALE,

@@ -14,8 +14,6 @@ rule tables:
         expand(f"{RESULTS}/tables/ablations.{{suffix}}", suffix=["csv", "md", "tex"]),
     log:
         f"logs/{SCALE}/tables.log",
-    conda:
-        ENVIRONMENT
     params:
         scale=SCALE,
         folder=subpath(output[0], parent=True),
@@ -37,8 +35,6 @@ rule figures:
         ),
     log:
         f"logs/{SCALE}/figures.log",
-    conda:
-        ENVIRONMENT
     params:
         scale=SCALE,
         folder=subpath(output[0], parent=True),

@@ -6,24 +6,21 @@ wildcard_constraints:
     oracle="mixture|ideal-ratio-mask",
 
 
-def matched_run(wildcards):
-    """The finished run whose training time this one gets, for experiments that are told so."""
-    matched = RUNS[wildcards.run].train_as_long_as
-    return f"{RESULTS}/runs/{matched}-s{RUNS[wildcards.run].seed}" if matched else []
-
-
 rule train:
     input:
         data=rules.mix.output,
-        match=matched_run,
+        # The run whose training time this one gets, for an experiment with train_as_long_as.
+        match=lambda wildcards: [
+            f"{RESULTS}/runs/{name}-s{RUNS[wildcards.run].seed}"
+            for name in [RUNS[wildcards.run].train_as_long_as]
+            if name
+        ],
     output:
         directory(f"{RESULTS}/runs/{{run}}"),
     log:
         f"logs/{SCALE}/train/{{run}}.log",
     benchmark:
         f"logs/{SCALE}/train/{{run}}.benchmark.tsv"
-    conda:
-        ENVIRONMENT
     threads: scale.training.threads
     resources:
         gpu=1,
@@ -50,8 +47,6 @@ rule evaluate:
         f"logs/{SCALE}/evaluate/{{run}}.log",
     benchmark:
         f"logs/{SCALE}/evaluate/{{run}}.benchmark.tsv"
-    conda:
-        ENVIRONMENT
     threads: scale.training.threads
     params:
         scale=SCALE,
@@ -68,8 +63,6 @@ rule oracle:
         f"{RESULTS}/scores/{{oracle}}.csv.gz",
     log:
         f"logs/{SCALE}/evaluate/{{oracle}}.log",
-    conda:
-        ENVIRONMENT
     threads: scale.training.threads
     params:
         scale=SCALE,
