@@ -357,8 +357,8 @@ class Layers:
         key = ".".join(map(str, location))
         where = f"{self.origin(location)}: {key}" if key else self.origin(location)
         if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(location[-1]), fields_at(model, location[:-1]), 1)
-            return f"{where}: unknown key" + (f"; did you mean {near[0]}?" if near else "")
+            valid = fields_at(model, location[:-1])
+            return f"{where}: unknown key; {_nearest(str(location[-1]), valid)}"
         if problem["type"] == "missing":
             return f"{where}: is missing"
         message = problem["msg"].removeprefix("Value error, ")
@@ -401,6 +401,11 @@ def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str
     return [field for candidate in candidates for field in candidate.model_fields]
 
 
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+
+
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
@@ -435,9 +440,7 @@ def experiment_names(configs: Path = CONFIGS) -> list[str]:
 
 
 def _unknown(what: str, name: str, known: Sequence[str], where: Path) -> UserError:
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-    return UserError(f"{where}: no {what} is called {name!r}; {hint}")
+    return UserError(f"{where}: no {what} is called {name!r}; {_nearest(name, known)}")
 
 
 def _overrides(settings: Sequence[str]) -> dict[str, Any]:

@@ -1,0 +1,48 @@
+# make reproduce           the environment, then the main job (SCALE=smoke unless params.yaml says otherwise)
+# make test                the tests, in minutes       make test-all   those marked slow, too
+# make check               linters and types           make lock       pin the environment anew
+SCALE ?=
+CLIPS ?=
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+CONFIG := $(strip $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips=$(CLIPS)))
+RESULTS = results/$(or $(SCALE),$(shell sed -n 's/^scale: *//p' params.yaml))
+READY := .venv/ready
+
+.PHONY: reproduce test test-all check lock environment
+
+reproduce: $(READY)
+	snakemake --cores all $(if $(CONFIG),--config $(CONFIG))
+	@echo "Made, for this scale:"; ls -1 $(RESULTS)/tables/* $(RESULTS)/figures/*.png
+
+test: $(READY)
+	pytest -n auto
+
+test-all: $(READY)
+	pytest -n auto -m "slow or not slow"
+
+check: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	snakefmt --check Snakefile workflow/rules
+	snakemake --dry-run --quiet all > /dev/null
+	@# Rules need no conda environment or container: they run in .venv, made from requirements.lock.
+	! snakemake --lint 2>&1 | grep '^ *\* ' | grep -v 'Specify a conda environment or container'
+
+environment: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, and $(PYTHON) is older: make PYTHON=python3.11 …"; exit 1; }
+	$(PYTHON) -m venv .venv
+	pip install --quiet --requirement requirements.lock
+	pip install --quiet --no-deps --editable .
+	@touch $@
+
+lock:
+	$(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/pip install --quiet "torch==2.13.0" ".[workflow,development]"
+	{ head -n 1 requirements.lock; .venv/lock/bin/pip freeze | sed -e '/^apit /d' -e 's/+cpu$$//'; } > requirements.lock.new
+	rm -r .venv/lock && mv requirements.lock.new requirements.lock

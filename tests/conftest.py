@@ -1,0 +1,59 @@
+"""Shared by all tests: a scale of seconds, its mixtures, and no silent skips in CI."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from apit.config import Run, load_run, load_scale
+from apit.data.mixtures import mix
+
+REPOSITORY = Path(__file__).parent.parent
+
+torch.set_num_threads(1)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("CI"):
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{item.nodeid} was skipped, which CI takes for a failure: {report.longrepr}"
+        )
+
+
+@pytest.fixture(scope="session")
+def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped configurations, and the scale `tiny`."""
+    folder = tmp_path_factory.mktemp("tiny") / "configs"
+    shutil.copytree(REPOSITORY / "configs", folder)
+    shutil.copy(Path(__file__).parent / "tiny.yaml", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mixtures(configs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Mixtures of the scale `tiny`."""
+    folder = tmp_path_factory.mktemp("data") / "mixtures"
+    mix(load_scale("tiny", configs=configs), folder, jobs=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(configs: Path) -> Callable[..., Run]:
+    """Resolve an experiment at the scale `tiny`: tiny("ctx-stft-i1", "training.steps=2")."""
+
+    def resolve(experiment: str, *settings: str, seed: int = 0) -> Run:
+        return load_run("tiny", experiment, seed, settings, configs)
+
+    return resolve
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

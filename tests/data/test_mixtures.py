@@ -1,0 +1,200 @@
+import filecmp
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from apit.config import load_scale
+from apit.data import fuss, synthesis
+from apit.data.mixtures import at_level, loop, mix
+from apit.errors import UserError
+from apit.provenance import array_generator
+
+
+def files(folder):
+    return sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+
+
+def test_families_differ_and_each_sounds():
+    assert len(synthesis.FAMILIES) >= 10
+    spectra = []
+    for family in synthesis.FAMILIES:
+        sound = synthesis.render(family, array_generator(family), 8000, 8000)
+        assert sound.shape == (8000,)
+        assert np.isfinite(sound).all()
+        assert np.sqrt(np.mean(sound**2)) == pytest.approx(1)
+        spectra.append(np.abs(np.fft.rfft(sound)) / np.linalg.norm(np.fft.rfft(sound)))
+    likeness = np.array(spectra) @ np.array(spectra).T - np.eye(len(spectra))
+    assert likeness.max() < 0.95
+
+
+def test_the_layout_is_that_of_fuss(mixtures, configs):
+    audio = load_scale("tiny", configs=configs).audio
+    lines = (mixtures / "train_example_list.txt").read_text().splitlines()
+    assert len(lines) == 12
+    mixture, background, *foregrounds = lines[0].split("\t")
+    assert mixture == "train/example00000.wav"
+    assert background == "train/example00000_sources/background0_sound.wav"
+    assert foregrounds == [
+        f"train/example00000_sources/foreground{i}_sound.wav" for i in range(len(foregrounds))
+    ]
+    info = soundfile.info(mixtures / mixture)
+    assert (info.samplerate, info.channels, info.frames) == (8000, 1, audio.samples)
+    assert info.subtype == "PCM_16"
+    labels = (mixtures / "train/example00000.txt").read_text().splitlines()
+    assert len(labels) == 1 + len(foregrounds)
+    assert {len(line.split("\t")) for line in labels} == {3}
+
+
+def test_a_mixture_is_the_sum_of_its_sources(mixtures, configs):
+    scale = load_scale("tiny", configs=configs)
+    entries = fuss.read_list(mixtures, "train", scale.audio.sources)
+    counts = set()
+    for entry in entries:
+        sources = fuss.read_sources(entry, scale.audio)
+        written, _ = soundfile.read(mixtures / "train" / f"{entry.name}.wav", dtype="float32")
+        assert np.abs(sources.sum(axis=0) - written).max() <= 1 / 65536
+        assert np.abs(written).max() < 1
+        counts.add(len(entry.sources))
+    assert len(counts) > 1
+
+
+def test_splits_share_no_clip(mixtures):
+    manifest = pd.read_csv(mixtures / "manifest.csv")
+    manifest["split"] = manifest["example"].str.split("/").str[0]
+    assert (manifest.groupby("clip")["split"].nunique() == 1).all()
+    listed = pd.read_csv(mixtures / "clips.csv").set_index("clip")["split"]
+    assert (manifest["split"] == listed[manifest["clip"]].to_numpy()).all()
+
+
+def test_the_same_seed_gives_the_same_bytes_on_any_number_of_processes(mixtures, configs, tmp_path):
+    mix(load_scale("tiny", configs=configs), tmp_path / "again", jobs=2)
+    assert files(tmp_path / "again") == files(mixtures)
+    names = list(map(str, files(mixtures)))
+    _, different, failed = filecmp.cmpfiles(mixtures, tmp_path / "again", names, shallow=False)
+    assert different == failed == []
+
+
+def test_another_seed_gives_other_bytes(mixtures, configs, tmp_path):
+    mix(load_scale("tiny", ["data.recipe.seed=1"], configs), tmp_path / "other", jobs=1)
+    name = "train/example00000.wav"
+    assert (tmp_path / "other" / name).read_bytes() != (mixtures / name).read_bytes()
+
+
+def test_levels_stand_at_their_snr(mixtures, configs):
+    scale = load_scale("tiny", configs=configs)
+    manifest = pd.read_csv(mixtures / "manifest.csv")
+    low, high = scale.data.recipe.foreground_snr_db
+    level = manifest["level_db"] - scale.data.recipe.background_level_db
+    background = manifest["source"] == "background0"
+    assert (level[background] == 0).all()
+    assert level[~background].between(low, high).all()
+    half_silent = np.concatenate([np.sin(np.arange(8000)), np.zeros(8000)])
+    levelled = at_level(half_silent, -20)
+    assert np.sqrt(np.mean(levelled[:8000] ** 2)) == pytest.approx(0.1, rel=0.02)
+
+
+def test_loops_cross_fade_without_a_jump():
+    clip = np.sin(2 * np.pi * np.arange(1000) / 100)
+    looped = loop(clip, 3500, 100)
+    assert len(looped) == 3500
+    assert np.abs(np.diff(looped)).max() < 2.5 * np.abs(np.diff(clip)).max()
+
+
+def write(folder, name, samples, rate=44100):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate)
+
+
+def recordings(folder, count=6):
+    noise = np.random.default_rng(0).normal(0, 0.1, (count, 44100))
+    for index, samples in enumerate(noise):
+        write(folder, f"{'ab'[index % 2]}_{index}.{('wav', 'flac', 'ogg')[index % 3]}", samples)
+
+
+def test_any_folder_of_recordings_is_mixed_and_bad_clips_are_listed(configs, tmp_path):
+    clips = tmp_path / "clips"
+    recordings(clips)
+    write(clips, "stereo.wav", np.random.default_rng(1).normal(0, 0.1, (48000, 2)), 48000)
+    write(clips, "silent.wav", np.zeros(44100))
+    write(clips, "short.wav", np.ones(100))
+    (clips / "broken.wav").write_bytes(b"RIFF, but not quite")
+    (clips / "copy_of_a.wav").write_bytes((clips / "a_0.wav").read_bytes())
+    mix(load_scale("tiny", configs=configs), tmp_path / "mixtures", clips, jobs=1)
+    listed = pd.read_csv(tmp_path / "mixtures" / "clips.csv").set_index("clip")
+    reasons = listed["left_out"].dropna()
+    assert set(reasons.index) == {"silent.wav", "short.wav", "broken.wav", "copy_of_a.wav"}
+    assert reasons["copy_of_a.wav"] == "the same file as a_0.wav"
+    assert (listed["split"].value_counts() >= 1).all()
+    assert listed.loc["stereo.wav", "seconds"] == pytest.approx(1.0)
+
+
+def test_too_few_clips_are_refused_and_leave_nothing(configs, tmp_path):
+    recordings(tmp_path / "clips", count=2)
+    with pytest.raises(UserError, match=r"2 clips, of which 2 last 0\.5 s or more"):
+        mix(load_scale("tiny", configs=configs), tmp_path / "mixtures", tmp_path / "clips")
+    assert not (tmp_path / "mixtures").exists()
+    (empty := tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no usable clip"):
+        mix(load_scale("tiny", configs=configs), tmp_path / "mixtures", empty)
+
+
+@pytest.fixture
+def copied(mixtures, tmp_path):
+    """A copy of the mixtures that a test may damage."""
+    return shutil.copytree(mixtures, tmp_path / "mixtures")
+
+
+def test_a_list_that_names_a_missing_file_is_refused(copied):
+    (copied / "train/example00003_sources/background0_sound.wav").unlink()
+    with pytest.raises(UserError, match=r"train_example_list.txt:4: names .*background0_sound.wav"):
+        fuss.read_list(copied, "train", 4)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("train/example00000.wav\ttrain/example00000.wav\n", "13: .*is listed twice"),
+        ("train/example00099.wav train/x.wav\n", "13: has 0 sources"),
+        ("a\tb\tc\td\te\tf\n", "13: has 5 sources"),
+    ],
+)
+def test_lists_of_another_form_are_refused(copied, line, said):
+    with (copied / "train_example_list.txt").open("a") as file:
+        file.write(line)
+    with pytest.raises(UserError, match=said):
+        fuss.read_list(copied, "train", 4)
+
+
+def test_wavs_that_are_not_as_configured_are_refused(copied, configs):
+    audio = load_scale("tiny", configs=configs).audio
+    entry = fuss.read_list(copied, "train", 4)[0]
+    path = entry.sources[0]
+    for samples, rate, said in (
+        (np.zeros(audio.samples), 16000, "16000 Hz"),
+        (np.zeros(audio.samples - 1), 8000, "3999 samples"),
+        (np.zeros((audio.samples, 2)), 8000, "2 channel"),
+    ):
+        soundfile.write(path, samples, rate)
+        with pytest.raises(UserError, match=said):
+            fuss.read_sources(entry, audio)
+    path.write_bytes(b"not a wav")
+    with pytest.raises(UserError, match=r"background0_sound\.wav: cannot be read"):
+        fuss.read_sources(entry, audio)
+
+
+def test_a_crop_is_a_part_of_the_whole(mixtures, configs):
+    audio = load_scale("tiny", configs=configs).audio
+    entry = fuss.read_list(mixtures, "eval", 4)[0]
+    whole = fuss.read_sources(entry, audio)
+    assert whole.shape == (4, audio.samples)
+    np.testing.assert_array_equal(
+        fuss.read_sources(entry, audio, 123, 456), whole[:, 123 : 123 + 456]
+    )
+    expected = np.float32(0)
+    for source in whole:
+        expected = expected + source
+    np.testing.assert_array_equal(fuss.mixture_of(whole), expected)

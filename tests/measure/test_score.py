@@ -1,0 +1,117 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from apit.config import load_scale
+from apit.data.batches import Batch
+from apit.measure.score import (
+    System,
+    evaluate,
+    mixture_system,
+    ratio_mask_system,
+    read_estimates,
+    score_batches,
+)
+from apit.measure.statistics import AGGREGATES, interval, read_scores, summarise
+from apit.models.separators import make_stft
+
+
+@pytest.fixture(scope="module")
+def scored(configs, mixtures, tmp_path_factory):
+    """Scores of both oracles on the tiny evaluation split, and the folder that they lie in."""
+    scale, folder = load_scale("tiny", configs=configs), tmp_path_factory.mktemp("scores")
+    stft = make_stft(scale.stft, scale.audio)
+    for name, separate in (("mixture", mixture_system), ("irm", ratio_mask_system(stft))):
+        evaluate(
+            System("tiny", name, 0, separate),
+            mixtures,
+            scale.audio,
+            stft,
+            scale.evaluation,
+            folder / f"{name}.csv.gz",
+            folder / name,
+        )
+    return folder
+
+
+def test_oracles_bound_the_table(scored):
+    summary = summarise(read_scores(sorted(scored.glob("*.gz"))), 50)
+    means = summary.set_index(["experiment", "aggregate"])["mean"]
+    assert means["mixture", "si_snri_all/2-4"] == pytest.approx(0, abs=1e-6)
+    assert means["irm", "si_snri_all/2-4"] > 3
+    assert means["irm", "si_snr/1"] > 60
+
+
+def test_the_same_scores_give_the_same_bytes(scored, configs, mixtures, tmp_path):
+    scale = load_scale("tiny", configs=configs)
+    stft = make_stft(scale.stft, scale.audio)
+    again = tmp_path / "mixture.csv.gz"
+    system = System("tiny", "mixture", 0, mixture_system)
+    evaluate(system, mixtures, scale.audio, stft, scale.evaluation, again)
+    assert again.read_bytes() == (scored / "mixture.csv.gz").read_bytes()
+
+
+def test_kept_estimates_are_those_that_were_scored(scored):
+    folders = sorted((scored / "mixture").iterdir())
+    assert [f.name for f in folders] == [f"example{i:05d}" for i in range(8)]
+    estimates = read_estimates(folders[0])
+    assert estimates.shape == (4, 4000)
+    assert torch.equal(estimates[0], estimates[3])
+
+
+def test_every_mixture_is_scored_or_skipped():
+    references = torch.zeros(2, 2, 512)
+    references[0, 0] = torch.randn(512)
+    batch = Batch(references, references.sum(1), ("sounding", "silent"))
+    scale = load_scale("smoke")
+    stft = make_stft(scale.stft, scale.audio)
+    ((_, _, table),) = score_batches([batch], mixture_system, stft, (20,))
+    assert set(table["example"]) == {"sounding", "silent"}
+    (silent,) = table[table["example"] == "silent"].itertuples()
+    assert (silent.metric, silent.note) == ("skipped", "all sources are silent")
+    rows = table[(table["example"] == "sounding") & (table["metric"] == "si_snr")]
+    assert rows["source"].tolist() == [0]
+
+
+def test_means_pool_pairs_and_intervals_hold_mixtures_together():
+    values = pd.DataFrame(
+        {"example": ["a", "a", "b", "c"], "targets": [2, 2, 2, 3], "value": [1.0, 2.0, 6.0, 9.0]}
+    )
+    found = interval(values, median=False, resamples=4000)
+    assert found["mean"] == pytest.approx(4.5)
+    assert found["n"] == 4
+    # Stratum 3 always gives 9. Stratum 2 draws aa, ab, ba or bb: means (1+2+1+2+9)/5 = 3,
+    # (1+2+6+9)/4 = 4.5, and (6+6+9)/3 = 7.
+    assert found["lower"] == pytest.approx(3)
+    assert found["upper"] == pytest.approx(7)
+
+
+def test_medians_are_numpys(generator):
+    for count in (5, 6):
+        values = pd.DataFrame(
+            {"example": range(count), "targets": 2, "value": np.arange(count) ** 2}
+        )
+        found = interval(values.astype({"value": float}), median=True, resamples=10)
+        assert found["mean"] == np.median(values["value"])
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        values = pd.DataFrame(
+            {"example": range(60), "targets": 2, "value": generator.normal(1.0, 2.0, 60)}
+        )
+        found = interval(values, median=False, resamples=400)
+        hits += found["lower"] <= 1.0 <= found["upper"]
+    assert 0.89 <= hits / 200 <= 0.99
+
+
+def test_nothing_to_average_is_said(scored):
+    scores = read_scores([scored / "mixture.csv.gz"])
+    one = scores[scores["example"] == scores["example"].iloc[0]]
+    summary = summarise(one, 10).set_index("aggregate")
+    absent = [name for name in AGGREGATES if summary.loc[name, "n"] == 0]
+    assert absent
+    assert summary.loc[absent, ["mean", "lower", "upper"]].isna().all(axis=None)

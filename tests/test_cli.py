@@ -1,0 +1,73 @@
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from apit.cli import main
+
+
+def run(*arguments, cwd=None):
+    command = (sys.executable, "-m", "apit", *map(str, arguments))
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+def test_help_tells_of_every_command():
+    printed = run("--help")
+    assert printed.returncode == 0
+    for command in ("clips", "mix", "train", "evaluate", "tables", "figures"):
+        assert f"\n  {command}" in printed.stdout
+        assert run(command, "--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--scale", "smok", "--experiment", "pit"], "did you mean smoke?"),
+        (["train", "--scale", "tiny", "--experiment", "ptt"], "did you mean pit?"),
+        (["train", "--scale", "tiny", "--experiment", "pit-long"], "with --match"),
+        (
+            ["train", "--scale", "tiny", "--experiment", "pit", "--set", "training.stepz=1"],
+            "steps?",
+        ),
+        (["train", "--experiment", "pit"], "--scale is missing"),
+        (["train", "--scale", "tiny", "--experiment", "pit"], "no such example list"),
+    ],
+)
+def test_bad_input_gives_one_message_and_code_two(arguments, said, configs, tmp_path):
+    places = ["--configs", configs, "--data", tmp_path, "--output", tmp_path / "run"]
+    printed = run(*arguments, *places)
+    assert printed.returncode == 2
+    assert said in printed.stderr
+    assert "Traceback" not in printed.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corrupt_wav_stops_training_and_leaves_nothing(configs, mixtures, tmp_path, capsys):
+    data = shutil.copytree(mixtures, tmp_path / "data")
+    for wav in data.glob("train/*_sources/*.wav"):
+        wav.write_bytes(wav.read_bytes()[:1000])
+    code = main(
+        ["train", "--scale", "tiny", "--experiment", "pit", "--configs", str(configs)]
+        + ["--data", str(data), "--output", str(tmp_path / "out" / "run")]
+    )
+    assert code == 2
+    assert "_sound.wav: " in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir() if (tmp_path / "out").exists() else []) == []
+
+
+def test_evaluating_what_is_no_run_is_refused(configs, mixtures, tmp_path, capsys):
+    code = main(
+        ["evaluate", "--run", str(tmp_path), "--data", str(mixtures)]
+        + ["--output", str(tmp_path / "scores.csv")]
+    )
+    assert code == 2
+    assert "is it a finished run" in capsys.readouterr().err
+
+
+def test_there_is_nothing_to_fetch_for_procedural_sounds(configs, tmp_path, capsys):
+    code = main(
+        ["clips", "--scale", "tiny", "--configs", str(configs), "--output", str(tmp_path / "clips")]
+    )
+    assert code == 2
+    assert "nothing to fetch" in capsys.readouterr().err

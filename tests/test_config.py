@@ -1,0 +1,113 @@
+import shutil
+
+import pytest
+
+from apit.config import experiment_names, load_run, load_scale, mixing_digest, scale_names
+from apit.errors import UserError
+
+
+def test_every_name_of_the_method_is_an_experiment():
+    domains = ("wave", "stft", "mask")
+    assert set(experiment_names()) >= {
+        "pit",
+        *(f"inst-{d}" for d in domains),
+        *(f"ctx-{d}" for d in domains),
+        *(f"ctx-{d}-i{i}" for d in domains for i in (1, 2, 3)),
+        *("pair-ctx-i1", "multi-ctx", "multi-ctx-i1", "multi-inst", "multi-all-i1"),
+        *("pit-long", "frozen-ctx-stft-i1"),
+    }
+    assert set(scale_names()) == {"smoke", "mini", "paper"}
+
+
+def test_names_say_what_entries_do():
+    for name in experiment_names():
+        run = load_run("smoke", name, 0)
+        if len(run.discriminators) == 1 and not name.startswith("frozen"):
+            assert run.discriminators[0].name == name
+    assert len(load_run("smoke", "multi-all-i1", 0).discriminators) == 6
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("training.setps=40", "--set: training.setps: unknown key; did you mean steps?"),
+        ("separater.masks=softmax", "--set: separater: unknown key; did you mean separator?"),
+        ("training.steps=many", r"--set: training.steps: .*valid integer.* \(it is 'many'\)"),
+        ("training.steps=1.5", "--set: training.steps: .*valid integer"),
+        ("training.steps=0", "--set: training.steps: .*greater than 0"),
+        ("separator.masks=relu", "--set: separator.masks: .*'sigmoid' or 'softmax'"),
+        (
+            "data.sounds.clips=3",
+            "--set: data.sounds.clips: unknown key; there are kind, clips_per_family",
+        ),
+        ("training.crop_seconds=2.0", "crop_seconds: 2.0 s exceed"),
+        ("data.recipe.foregrounds=[0,4]", "4 foregrounds and one background are more than"),
+        ("data.recipe=null", "recipe: is null for kind: fuss, and only for it"),
+        ("steps", "write key=value"),
+        ("training.steps=[1", "not valid YAML"),
+        ("experiment.discriminators=[{kind: context, domain: stft, replace: 4}]", "leaves no fake"),
+        (
+            "experiment.discriminators=[{kind: context, domain: stft, replace: -1}]",
+            "greater than or",
+        ),
+        ("experiment.discriminators=[{kind: instance, domain: stft, replace: 1}]", "no context"),
+        ("experiment.discriminators=[{kind: context, domain: sftf}]", "'wave', 'stft' or 'mask'"),
+        ("experiment.reconstrution=si_snr", "unknown key; did you mean reconstruction"),
+        (
+            "experiment.separator={blokcs: 3}",
+            "--set experiment: separator.blokcs: unknown key; did you mean",
+        ),
+    ],
+)
+def test_errors_name_file_key_and_the_nearest_valid_one(setting, said):
+    with pytest.raises(UserError, match=said):
+        load_run("smoke", "pit", 0, [setting])
+
+
+def test_unknown_names_are_refused_with_the_nearest():
+    with pytest.raises(UserError, match="no scale is called 'smok'; did you mean smoke"):
+        load_scale("smok")
+    with pytest.raises(
+        UserError, match="no experiment is called 'ctx-stfti1'; did you mean ctx-stft"
+    ):
+        load_run("smoke", "ctx-stfti1", 0)
+
+
+def test_errors_in_files_name_the_file(configs, tmp_path):
+    copy = shutil.copytree(configs, tmp_path / "configs")
+    text = (copy / "tiny.yaml").read_text()
+    for old, new, said in (
+        ("steps: 4", "setps: 4", r"tiny.yaml: training.setps: unknown key; did you mean steps"),
+        ("steps: 4", "steps: 4, steps: 5", "tiny.yaml: is not valid YAML"),
+        (
+            "experiments: [pit",
+            "experiments: [pti",
+            "experiments.yaml: no experiment .*did you mean",
+        ),
+        ("caption: Scale tiny, for tests.", "", "caption: is missing"),
+    ):
+        assert old in text
+        (copy / "tiny.yaml").write_text(text.replace(old, new))
+        with pytest.raises(UserError, match=said):
+            load_scale("tiny", configs=copy)
+    with pytest.raises(UserError, match="run from the repository's root"):
+        load_run("tiny", "pit", 0, configs=tmp_path)
+
+
+def test_a_key_of_an_experiment_reaches_its_run_alone():
+    wide = load_run("smoke", "pit", 0, ["experiment.separator={blocks: 7}"])
+    assert wide.separator.blocks == 7
+    assert wide.separator.repeats == load_run("smoke", "pit", 0).separator.repeats
+    assert wide.training_digest != load_run("smoke", "pit", 0).training_digest
+
+
+def test_digests_hold_what_matters_and_nothing_else():
+    pit, adversarial = load_run("smoke", "pit", 0), load_run("smoke", "ctx-stft", 0)
+    heavier = ["adversary.weight=0.7"]
+    assert load_run("smoke", "pit", 0, heavier).training_digest == pit.training_digest
+    assert load_run("smoke", "ctx-stft", 0, heavier).training_digest != adversarial.training_digest
+    for unrelated in ("evaluation.resamples=10", "seeds=[0,1,2]", "experiments=[pit]"):
+        assert load_run("smoke", "pit", 0, [unrelated]).training_digest == pit.training_digest
+    longer = ["training.steps=1300"]
+    assert load_run("smoke", "pit", 0, longer).training_digest != pit.training_digest
+    assert mixing_digest(load_scale("smoke", longer)) == mixing_digest(load_scale("smoke"))

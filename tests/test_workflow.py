@@ -1,0 +1,142 @@
+"""The whole job by Snakemake itself, at a tiny scale, in a copy of the repository."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+PARTS = ("Snakefile", "params.yaml", "workflow", "configs", "profiles", "src", "pyproject.toml")
+
+
+def copy_of_the_repository(folder):
+    for name in PARTS:
+        source = REPOSITORY / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+    shutil.copy(REPOSITORY / "tests" / "tiny.yaml", folder / "configs")
+    return folder
+
+
+def snakemake(folder, *arguments, scale="tiny"):
+    command = [Path(sys.executable).parent / "snakemake", "--cores", "2"]
+    printed = subprocess.run(
+        [*command, *arguments, "--config", f"scale={scale}"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(folder / "src")},
+    )
+    return printed.returncode, printed.stdout + printed.stderr
+
+
+def jobs(folder, scale="tiny"):
+    """What a dry run would do: rule → number of jobs."""
+    code, printed = snakemake(folder, "--dry-run", scale=scale)
+    assert code == 0, printed
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
+    return {rule: int(n) for rule, n in counts.items() if rule not in ("total", "all")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = copy_of_the_repository(tmp_path_factory.mktemp("repository"))
+    code, printed = snakemake(folder, "--resources", "gpu=4")
+    assert code == 0, printed
+    return folder
+
+
+def test_the_main_job_makes_the_tables_and_the_figures(finished):
+    results = finished / "results" / "tiny"
+    table = pd.read_csv(results / "tables" / "ablations.csv")
+    assert list(table["experiment"].unique()) == [
+        "mixture",
+        "pit",
+        "ctx-stft-i1",
+        "ideal-ratio-mask",
+    ]
+    markdown = (results / "tables" / "ablations.md").read_text()
+    assert "Scale tiny" in markdown
+    assert "over mixtures" in markdown
+    assert r"\toprule" in (results / "tables" / "ablations.tex").read_text()
+    for figure in ("training", "improvement", "holes", "spectrograms"):
+        for suffix, magic in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
+            assert (results / "figures" / f"{figure}.{suffix}").read_bytes().startswith(magic)
+    record = json.loads((results / "runs" / "pit-s0" / "record.json").read_text())
+    assert record["run"]["scale"] == "tiny"
+
+
+def test_a_second_run_has_nothing_to_do(finished):
+    code, printed = snakemake(finished)
+    assert code == 0
+    assert "Nothing to be done" in printed
+
+
+def test_a_new_ablation_is_one_entry_and_trains_itself_alone(finished, tmp_path):
+    config = finished / "configs" / "tiny.yaml"
+    entries = finished / "configs" / "experiments.yaml"
+    kept = config.read_text(), entries.read_text()
+    try:
+        with entries.open("a") as file:
+            file.write("mine: {reconstruction: si_snr}\n")
+        config.write_text(kept[0].replace("[pit, ctx-stft-i1]", "[pit, ctx-stft-i1, mine]"))
+        assert jobs(finished) == {"train": 1, "evaluate": 1, "tables": 1, "figures": 1}
+        config.write_text(kept[0].replace("weight: 0.5", "weight: 0.7"))
+        assert jobs(finished) == {"train": 1, "evaluate": 1, "tables": 1, "figures": 1}
+        config.write_text(kept[0].replace("seeds: [0]", "seeds: [0, 1]"))
+        assert jobs(finished)["train"] == 2
+        config.write_text(kept[0].replace("seed: 0", "seed: 7"))
+        assert jobs(finished)["mix"] == 1
+    finally:
+        config.write_text(kept[0])
+        entries.write_text(kept[1])
+
+
+@pytest.mark.parametrize("scale", ["smoke", "mini"])
+def test_the_shipped_scales_plan(finished, scale):
+    planned = jobs(finished, scale)
+    assert planned["train"] == planned["evaluate"] >= 4
+    assert planned["mix"] == 1
+
+
+def test_an_unknown_scale_is_refused_with_the_nearest(finished):
+    code, printed = snakemake(finished, scale="tinny")
+    assert code != 0
+    assert "did you mean tiny?" in printed
+
+
+def test_a_failed_rule_shows_its_log(tmp_path):
+    folder = copy_of_the_repository(tmp_path)
+    config = folder / "configs" / "tiny.yaml"
+    config.write_text(
+        config.read_text().replace("background_min_seconds: 0.5", "background_min_seconds: 9")
+    )
+    code, printed = snakemake(folder)
+    assert code != 0
+    assert "lower data.recipe.background_min_seconds" in printed
+
+
+@pytest.mark.slow
+def test_recordings_from_a_package_go_the_whole_way(tmp_path):
+    folder = copy_of_the_repository(tmp_path)
+    for tool in ("apt-get", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    config = folder / "configs" / "tiny.yaml"
+    text = config.read_text()
+    text = text.replace(
+        "{kind: procedural, clips_per_family: 4}", "{kind: package, package: sonic-pi-samples}"
+    )
+    config.write_text(text)
+    code, printed = snakemake(folder)
+    assert code == 0, printed
+    clips = pd.read_csv(folder / "data" / "tiny" / "mixtures" / "clips.csv")
+    assert len(clips) > 150
+    assert clips["left_out"].notna().sum() < 20
+    package = (folder / "data" / "tiny" / "clips" / "PACKAGE.txt").read_text()
+    assert re.fullmatch(r"sonic-pi-samples_\S+\.deb\nsha256 [0-9a-f]{64}\n", package)

@@ -1,0 +1,231 @@
+import json
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from apit.config import experiment_names, load_run, scale_names
+from apit.data import fuss
+from apit.data.batches import Batch, random_crops
+from apit.errors import UserError
+from apit.losses.adversarial import OBJECTIVES
+from apit.losses.reconstruction import permutation_invariant
+from apit.provenance import array_generator
+from apit.training.loop import Training, load_separator, train
+
+CPU = torch.device("cpu")
+
+
+def batches_of(run, mixtures, count=2):
+    entries = fuss.read_list(mixtures, "train", run.audio.sources)
+    generator = array_generator(run.seed, "data")
+    training = run.training
+    stream = random_crops(entries, run.audio, training.crop_seconds, training.batch_size, generator)
+    return [next(stream) for _ in range(count)]
+
+
+def weights(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize("experiment", experiment_names())
+def test_every_ablation_starts_alike_sees_the_same_batches_and_takes_a_step(
+    tiny, mixtures, experiment
+):
+    plain, run = tiny("pit"), tiny(experiment)
+    training = Training(run, CPU)
+    assert same(weights(training.separator), weights(Training(plain, CPU).separator))
+    for one, other in zip(batches_of(run, mixtures), batches_of(plain, mixtures), strict=True):
+        assert torch.equal(one.references, other.references)
+        assert one.names == other.names
+    before = weights(training.separator)
+    step = training.step(batches_of(run, mixtures)[0])
+    assert all(torch.isfinite(term) for term in step.terms.values())
+    assert not same(before, weights(training.separator))
+    for name, discriminator in training.discriminators.items():
+        key = f"loss/discriminator/{name}"
+        assert (key in step.terms) != discriminator.config.frozen
+    assert f"{run.experiment}-s0" == run.name
+
+
+@pytest.mark.parametrize("scale", scale_names())
+@pytest.mark.parametrize("experiment", experiment_names())
+def test_every_shipped_configuration_resolves_and_builds(scale, experiment):
+    run = load_run(scale, experiment, 0)
+    with torch.device("meta"):
+        training = Training(run, torch.device("meta"))
+    assert list(training.discriminators) == [d.name for d in run.discriminators]
+
+
+@pytest.mark.parametrize("experiment", ["pit", "multi-all-i1"])
+def test_the_smoke_scale_takes_a_step(experiment, generator):
+    run = load_run("smoke", experiment, 0)
+    references = torch.randn(2, 4, run.audio.samples, generator=generator)
+    step = Training(run, CPU).step(Batch(references, references.sum(1), ("a", "b")))
+    assert torch.isfinite(step.terms["loss/total"])
+
+
+def test_the_separators_step_leaves_discriminators_untouched_and_the_reverse(tiny, mixtures):
+    training = Training(tiny("multi-all-i1"), CPU)
+    (batch,) = batches_of(training.run, mixtures, 1)
+    aligned = permutation_invariant(
+        training.reconstruction,
+        training.separator(batch.mixture).estimates,
+        batch.references,
+        batch.mixture,
+    ).aligned
+    judged = training._judged_sets(batch, aligned)
+    separator = weights(training.separator)
+    training._update_discriminators(judged)
+    assert same(separator, weights(training.separator))
+    assert all(w.grad is None for w in training.separator.parameters())
+    gradients = {
+        name: [w.grad.clone() for w in d.parameters()]
+        for name, d in training.discriminators.items()
+    }
+    training.discriminator_optimiser.step = lambda: None
+    training._update_discriminators = lambda judged: {}
+    before = {name: weights(d) for name, d in training.discriminators.items()}
+    training.step(batch)
+    assert not same(separator, weights(training.separator))
+    for name, discriminator in training.discriminators.items():
+        assert same(before[name], weights(discriminator))
+        for kept, weight in zip(gradients[name], discriminator.parameters(), strict=True):
+            assert torch.equal(kept, weight.grad)
+            assert weight.requires_grad
+
+
+def test_the_loss_is_pit_plus_weighted_terms_and_lambda_is_shared_out(tiny, mixtures):
+    run = tiny("multi-ctx-i1", "adversary.weight=0.9")
+    assert [run.weight(d) for d in run.discriminators] == pytest.approx([0.3] * 3)
+    training = Training(run, CPU)
+    step = training.step(batches_of(run, mixtures)[0])
+    expected = step.terms["loss/pit"] + 0.3 * sum(
+        step.terms[f"loss/separator/{d.name}"] for d in run.discriminators
+    )
+    torch.testing.assert_close(step.terms["loss/total"], expected)
+
+
+def test_discriminators_are_trained_on_the_separators_own_fakes(tiny, mixtures):
+    run = tiny("ctx-stft-i1")
+    training = Training(run, CPU)
+    separations = []
+    training.separator.register_forward_hook(lambda *call: separations.append(call[2]))
+    step = training.step(batches_of(run, mixtures)[0])
+    assert len(separations) == 1
+    fresh = Training(run, CPU).discriminators["ctx-stft-i1"]
+    hinge = OBJECTIVES["hinge"]
+    loss = hinge.discriminator_loss(step.judged.real(fresh), step.judged.fake(fresh))
+    torch.testing.assert_close(loss, step.terms["loss/discriminator/ctx-stft-i1"])
+
+
+def test_a_frozen_discriminator_never_moves(tiny, mixtures):
+    training = Training(tiny("frozen-ctx-stft-i1"), CPU)
+    (discriminator,) = training.discriminators.values()
+    before = weights(discriminator)
+    for batch in batches_of(training.run, mixtures):
+        training.step(batch)
+    assert same(before, weights(discriminator))
+
+
+def test_accuracies_stand_apart_for_full_and_for_fewer_sources(tiny, mixtures):
+    training = Training(tiny("ctx-stft-i1"), CPU)
+    (discriminator,) = training.discriminators.values()
+    with torch.no_grad():
+        discriminator.layers[-1].weight.zero_()
+        discriminator.layers[-1].bias.fill_(1)  # calls everything real
+    references = torch.randn(3, 4, 3200)
+    references[0, 2:] = 0
+    step = training.step(Batch(references, references.sum(1), ("a", "b", "c")))
+    with torch.no_grad():
+        discriminator.layers[-1].weight.zero_()
+        discriminator.layers[-1].bias.fill_(1)
+    found = training.accuracies(step)
+    assert found == {
+        f"accuracy/ctx-stft-i1/{kind}/{group}": float(kind == "real")
+        for kind in ("real", "fake", "replaced")
+        for group in ("full", "fewer")
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, mixtures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    train(tiny("ctx-stft-i1"), mixtures, folder)
+    return folder
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_others(trained, tiny, mixtures, tmp_path):
+    train(tiny("ctx-stft-i1"), mixtures, tmp_path / "again")
+    train(tiny("ctx-stft-i1", seed=1), mixtures, tmp_path / "other")
+    for name in ("model.safetensors", "history.csv"):
+        assert (tmp_path / "again" / name).read_bytes() == (trained / name).read_bytes()
+        assert (tmp_path / "other" / name).read_bytes() != (trained / name).read_bytes()
+
+
+def test_a_run_leaves_weights_history_and_record(trained, tiny):
+    record = json.loads((trained / "record.json").read_text())
+    assert record["run"] == json.loads(tiny("ctx-stft-i1").model_dump_json())
+    assert record["steps"] == 4
+    assert record["threads"] == 1
+    for key in ("commit", "versions", "hardware", "training_seconds", "date", "parameters"):
+        assert record[key]
+    history = pd.read_csv(trained / "history.csv")
+    for column in (
+        "loss/pit",
+        "loss/total",
+        "loss/separator/ctx-stft-i1",
+        "loss/discriminator/ctx-stft-i1",
+        "gradient/separator",
+        "gradient/discriminator/ctx-stft-i1",
+    ):
+        assert history[column].notna().all()
+    best = history["validation/si_snri_all"].idxmax()
+    assert record["best_step"] == history["step"][best]
+    run, separator = load_separator(trained)
+    assert run == tiny("ctx-stft-i1")
+    assert same(load_file(trained / "model.safetensors"), weights(separator))
+
+
+def test_pit_long_gets_the_time_of_its_model(tiny, mixtures, tmp_path, trained):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "record.json").write_text(json.dumps({"training_seconds": 0.3}))
+    train(tiny("pit-long"), mixtures, tmp_path / "long", match=model)
+    record = json.loads((tmp_path / "long" / "record.json").read_text())
+    assert record["training_seconds"] >= 0.3
+    assert record["steps"] > 4
+
+
+def test_one_batch_can_be_learnt_by_heart(tiny, mixtures):
+    run = tiny(
+        "pit", "training.learning_rate=3e-3", "separator.bottleneck=24", "separator.channels=32"
+    )
+    training = Training(run, CPU)
+    (batch,) = batches_of(run, mixtures, 1)
+    losses = [training.step(batch).terms["loss/pit"].item() for _ in range(80)]
+    assert sum(losses[-5:]) / 5 < losses[0] - 5  # dB
+
+
+def test_a_diverging_run_says_where_and_leaves_nothing(tiny, mixtures, tmp_path):
+    run = tiny("pit", "training.learning_rate=1e38")
+    with pytest.raises(UserError, match=r"loss is .* at step \d, on the examples example"):
+        train(run, mixtures, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_your_own_loss_trains(tiny, mixtures, tmp_path, monkeypatch):
+    (tmp_path / "my_losses.py").write_text(
+        "def mean_absolute_error(estimates, references, mixture):\n"
+        "    return (estimates - references).abs().mean(-1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    run = tiny("pit", "experiment.reconstruction=my_losses:mean_absolute_error")
+    train(run, mixtures, tmp_path / "run")
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert history["loss/pit"].between(0, 1).all()
