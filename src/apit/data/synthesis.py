@@ -104,7 +104,8 @@ def chirps(generator: np.random.Generator, rate: int, samples: int) -> Sound:
     position = (time / period) % 1
     low, width = generator.uniform(0.18, 0.25) * rate, generator.uniform(0.08, 0.15) * rate
     sweeps: Sound = np.sin(_phase(low + width * position, rate, samples))
-    return sweeps * np.sin(np.pi * position) ** 2
+    swells: Sound = np.sin(np.pi * position) ** 2
+    return sweeps * swells
 
 
 def siren(generator: np.random.Generator, rate: int, samples: int) -> Sound:

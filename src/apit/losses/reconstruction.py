@@ -136,5 +136,5 @@ def _check_shape(values: Tensor, shape: tuple[int, ...]) -> None:
     if tuple(values.shape) != tuple(shape):
         raise UserError(
             f"reconstruction: gave values of shape {tuple(values.shape)} where "
-            f"{tuple(shape)} was due: reduce the last axis (time) only, and let the others broadcast"
+            f"{tuple(shape)} was due: reduce the last axis (time) only; let the others broadcast"
         )

@@ -1,4 +1,4 @@
-"""One evaluation mixture under several systems, chosen by rule, for the figure of spectral holes."""
+"""One evaluation mixture under several systems, chosen by rule, to be looked at."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

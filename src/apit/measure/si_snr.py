@@ -25,7 +25,7 @@ def si_snr(*, reference: Tensor, estimate: Tensor) -> Tensor:
     # 1 − c² loses its digits near c² = 1: there the residual is formed and summed.
     near = rest < 0.01
     if near.any():
-        shape = torch.broadcast_shapes(reference.shape, estimate.shape)
+        shape = (*rest.shape, reference.shape[-1])
         reference, estimate = reference.expand(shape), estimate.expand(shape)
         exact = (estimate[near] - cosine[near][:, None] * reference[near]).square().sum(-1)
         rest = rest.masked_scatter(near, exact)

@@ -35,8 +35,8 @@ COLUMNS = {
 
 LEGEND = (
     "1S: SI-SNR of mixtures of one source; 2, 3, 4 and MSi (2 to 4): SI-SNR improvement over the "
-    "pairs that the FUSS evaluator counts; MSi(all) and its median: over all active targets; under, "
-    "equal, over: mixtures with fewer, as many, or more active estimates than active targets; "
+    "pairs that the FUSS evaluator counts; MSi(all) and its median: over all active targets; "
+    "under, equal, over: mixtures with fewer, as many, or more active estimates than targets; "
     "holes: bins of a source's support that lie more than 20 dB too low; excess: bins outside it "
     "that leak."
 )
