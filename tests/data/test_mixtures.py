@@ -8,6 +8,7 @@ import soundfile
 
 from apit.config import load_scale
 from apit.data import fuss, synthesis
+from apit.data.clips import procedural_clips, split_clips
 from apit.data.mixtures import at_level, loop, mix
 from apit.errors import UserError
 from apit.provenance import array_generator
@@ -101,6 +102,17 @@ def test_loops_cross_fade_without_a_jump():
     looped = loop(clip, 3500, 100)
     assert len(looped) == 3500
     assert np.abs(np.diff(looped)).max() < 2.5 * np.abs(np.diff(clip)).max()
+
+
+def test_every_split_gets_its_share_of_every_family():
+    scale = load_scale("smoke")
+    clips = procedural_clips(scale.data.sounds, scale.data.recipe, 8000, 1.0)
+    dealt = split_clips(clips, scale.data.recipe)
+    assert sum(map(len, dealt.values())) == len(clips) == len({c.name for c in clips})
+    for split, share in scale.data.recipe.clip_shares.items():
+        for family in synthesis.FAMILIES:
+            count = sum(clip.family == family for clip in dealt[split])
+            assert count == pytest.approx(100 * share, abs=5)
 
 
 def write(folder, name, samples, rate=44100):

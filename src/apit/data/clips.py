@@ -107,7 +107,7 @@ def split_clips(clips: Sequence[Clip], recipe: Recipe) -> dict[Split, list[Clip]
     """Deal out clips to the splits by `clip_shares`, each to one split only.
 
     Every split gets at least one clip that is long enough for a background; backgrounds and the
-    rest are dealt separately, so that their shares hold for both.
+    rest are dealt separately, and each by family, so that the shares hold for all of them.
     """
     total = sum(recipe.clip_shares.values())
     dealt: dict[Split, list[Clip]] = {split: [] for split in recipe.clip_shares}
@@ -119,16 +119,20 @@ def split_clips(clips: Sequence[Clip], recipe: Recipe) -> dict[Split, list[Clip]
             f"more: every one of the {len(dealt)} splits needs at least one such clip as a "
             f"background; add longer clips, or lower data.recipe.background_min_seconds"
         )
+    generator = array_generator("split", recipe.seed)
     for group in (long, short):
-        order = array_generator("split", recipe.seed).permutation(len(group))
+        shuffled = [group[position] for position in generator.permutation(len(group))]
         splits = list(dealt)
-        # Each split first gets one clip of the group, then its share of what is left.
-        for split, position in zip(splits, order, strict=False):
-            dealt[split].append(group[position])
-        rest = order[len(splits) :]
-        edges = np.cumsum([recipe.clip_shares[s] / total * len(rest) for s in splits]).round()
-        for split, part in zip(splits, np.split(rest, edges[:-1].astype(int)), strict=True):
-            dealt[split] += [group[position] for position in part]
+        for split, clip in zip(splits, shuffled, strict=False):  # one for each, to begin with
+            dealt[split].append(clip)
+        counts = dict.fromkeys(splits, 0)
+        # Then family by family, each clip to the split that lacks most: all get their share of
+        # every family.
+        for number, clip in enumerate(sorted(shuffled[len(splits) :], key=lambda c: c.family), 1):
+            lacking = {s: recipe.clip_shares[s] / total * number - counts[s] for s in splits}
+            split = max(splits, key=lacking.__getitem__)
+            dealt[split].append(clip)
+            counts[split] += 1
     return dealt
 
 
