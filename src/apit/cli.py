@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"apit {parsed.command}: {where}{error.strerror or error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"apit {parsed.command}: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -110,7 +113,6 @@ def _parser() -> argparse.ArgumentParser:
 
     tables = command("tables", _tables, "Make the tables of a scale from scores.")
     tables.add_argument("--scores", type=Path, nargs="+", required=True, help="files of scores")
-    tables.add_argument("--runs", type=Path, nargs="*", default=[], help="the runs behind them")
     tables.add_argument("--output", type=Path, required=True, help="folder for the tables")
 
     figures = command("figures", _figures, "Draw the figures of a scale.")
@@ -167,6 +169,8 @@ def _train(parsed: argparse.Namespace) -> None:
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
+    import torch
+
     from apit.measure.score import System, evaluate, mixture_system, ratio_mask_system
     from apit.models.separators import make_stft
     from apit.training.loop import load_separator
@@ -175,12 +179,19 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     if parsed.run:
         run, separator = load_separator(parsed.run)
         evaluation = scale.evaluation if scale else run.evaluation
+        torch.set_num_threads(run.training.threads)
+        audio, stft = run.audio, make_stft(run.stft, run.audio)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        separator.to(device)
         system = System(
-            run.scale, run.experiment, run.seed, lambda batch: separator(batch.mixture).estimates
+            run.scale,
+            run.experiment,
+            run.seed,
+            lambda batch: separator(batch.mixture.to(device)).estimates.cpu(),
         )
-        audio, stft = run.audio, separator.stft
     else:
         assert scale is not None
+        torch.set_num_threads(scale.training.threads)
         evaluation, audio, stft = scale.evaluation, scale.audio, make_stft(scale.stft, scale.audio)
         separate = mixture_system if parsed.oracle == "mixture" else ratio_mask_system(stft)
         system = System(parsed.scale, parsed.oracle, 0, separate)

@@ -158,6 +158,7 @@ class Adversary(Frozen):
     """What all discriminators share."""
 
     objective: Literal["hinge", "least_squares"]
+    fake_masks: Literal["ratio", "network"]  # of the estimates themselves, or the separator's own
     weight: PositiveFloat  # λ, shared out evenly over an experiment's discriminators
     learning_rate: PositiveFloat
     betas: Range

@@ -73,13 +73,11 @@ def test_the_smoke_scale_takes_a_step(experiment, generator):
 def test_the_separators_step_leaves_discriminators_untouched_and_the_reverse(tiny, mixtures):
     training = Training(tiny("multi-all-i1"), CPU)
     (batch,) = batches_of(training.run, mixtures, 1)
-    aligned = permutation_invariant(
-        training.reconstruction,
-        training.separator(batch.mixture).estimates,
-        batch.references,
-        batch.mixture,
-    ).aligned
-    judged = training._judged_sets(batch, aligned)
+    separation = training.separator(batch.mixture)
+    pit = permutation_invariant(
+        training.reconstruction, separation.estimates, batch.references, batch.mixture
+    )
+    judged = training._judged_sets(batch, pit, separation.masks)
     separator = weights(training.separator)
     training._update_discriminators(judged)
     assert same(separator, weights(training.separator))
@@ -122,6 +120,15 @@ def test_discriminators_are_trained_on_the_separators_own_fakes(tiny, mixtures):
     hinge = OBJECTIVES["hinge"]
     loss = hinge.discriminator_loss(step.judged.real(fresh), step.judged.fake(fresh))
     torch.testing.assert_close(loss, step.terms["loss/discriminator/ctx-stft-i1"])
+
+
+def test_fake_masks_may_be_the_networks_own(tiny, mixtures):
+    run = tiny("ctx-mask-i1", "adversary.fake_masks=network", "separator.masks=sigmoid")
+    step = Training(run, CPU).step(batches_of(run, mixtures)[0])
+    ratios, own = step.judged.references.view("mask"), step.judged.fakes[1].view("mask")
+    replaced = (ratios == own).all((-2, -1))
+    assert (replaced.sum(1) >= 1).all()
+    assert not torch.allclose(own.sum(1), ratios.sum(1), atol=0.1)  # sigmoids do not sum to one
 
 
 def test_a_frozen_discriminator_never_moves(tiny, mixtures):

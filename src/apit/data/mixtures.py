@@ -55,7 +55,12 @@ def mix(scale: Scale, output: Path, clips_folder: Path | None = None, jobs: int 
     """
     recipe, audio = scale.data.recipe, scale.audio
     if recipe is None:
-        raise UserError("this scale's mixtures are not made here: its data.sounds.kind is fuss")
+        assert scale.data.sounds.kind == "fuss"
+        address = scale.data.sounds.address
+        raise UserError(
+            f"this scale's mixtures are made already: unpack {address} and link the folder that "
+            f"holds train_example_list.txt to {output}"
+        )
     left_out: dict[str, str] = {}
     if clips_folder is not None:
         clips, left_out = recorded_clips(clips_folder, audio.sample_rate)
@@ -126,17 +131,24 @@ def _write_example(
     sources.mkdir()
     paths = [folder / split / f"{name}.wav"]
     mixture = example.sources.sum(axis=0, dtype=np.int32).astype(np.int16)
-    soundfile.write(paths[0], mixture, audio.sample_rate, subtype="PCM_16")
+    _write_wav(paths[0], mixture, audio.sample_rate)
     labels = []
     for samples, placement in zip(example.sources, example.placements, strict=True):
         paths.append(sources / f"{placement.source}_sound.wav")
-        soundfile.write(paths[-1], samples, audio.sample_rate, subtype="PCM_16")
+        _write_wav(paths[-1], samples, audio.sample_rate)
         onset, offset = placement.onset, placement.onset + placement.length
         labels.append(
             f"{onset / audio.sample_rate:.6f}\t{offset / audio.sample_rate:.6f}\t{placement.clip}\n"
         )
     (folder / split / f"{name}.txt").write_text("".join(labels))
     return "\t".join(str(path.relative_to(folder)) for path in paths), example.placements
+
+
+def _write_wav(path: Path, samples: NDArray[np.int16], rate: int) -> None:
+    try:
+        soundfile.write(path, samples, rate, subtype="PCM_16")
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{path}: cannot be written: {error}; is the disk full?") from None
 
 
 def make_example(

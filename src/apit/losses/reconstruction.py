@@ -108,6 +108,7 @@ class PIT(NamedTuple):
 
     loss: Tensor
     aligned: Tensor  # [batch, source, time]
+    permutation: Tensor  # [batch, source], the number of each reference's estimate
 
 
 def permutation_invariant(
@@ -129,7 +130,7 @@ def permutation_invariant(
     aligned = reorder(estimates, permutation)
     pairs = reconstruction(aligned, references, mixture[:, None])
     _check_shape(pairs, references.shape[:2])
-    return PIT(pairs.mean(), aligned)
+    return PIT(pairs.mean(), aligned, permutation)
 
 
 def _check_shape(values: Tensor, shape: tuple[int, ...]) -> None:

@@ -1,5 +1,6 @@
 """Scores → aggregates: means with intervals over mixtures."""
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,10 @@ def read_scores(files: Sequence[Path]) -> pd.DataFrame:
     """Read long tables of scores, as `apit evaluate` writes them, into one."""
     tables = []
     for file in files:
-        table = pd.read_csv(file)
+        try:
+            table = pd.read_csv(file)
+        except (ValueError, EOFError, zlib.error) as error:
+            raise UserError(f"{file}: cannot be read as a table: {error}; make it again") from None
         missing = [c for c in (*RUN_COLUMNS, *SCORE_COLUMNS) if c not in table.columns]
         if missing:
             raise UserError(f"{file}: has no column {', '.join(missing)}; is it of apit evaluate?")

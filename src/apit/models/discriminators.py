@@ -26,14 +26,21 @@ class SourceSet:
         wave: Tensor,
         mixture: "MixtureViews",
         magnitude: Callable[[], Tensor],
+        masks: Tensor | None = None,
     ):
         self.mixture = mixture
+        self.given_masks = masks  # where they are not the ratio masks of the set itself
         self._make: dict[Domain, Callable[[], Tensor]] = {
             "wave": lambda: wave,
             "stft": magnitude,
-            "mask": lambda: ratio_masks(self.view("stft"), mixture.magnitude),
+            "mask": self._masks,
         }
         self._made: dict[Domain, Tensor] = {}
+
+    def _masks(self) -> Tensor:
+        if self.given_masks is None:
+            return ratio_masks(self.view("stft"), self.mixture.magnitude)
+        return self.given_masks * audible(self.mixture.magnitude)
 
     def view(self, domain: Domain) -> Tensor:
         """The set in one domain."""
@@ -46,12 +53,13 @@ class SourceSet:
 
         Magnitudes belong to one source each, so no signal is transformed twice.
         """
+        by_bin = positions[..., None, None]
+        masks = self.given_masks
         return SourceSet(
             torch.where(positions[..., None], references.view("wave"), self.view("wave")),
             self.mixture,
-            lambda: torch.where(
-                positions[..., None, None], references.view("stft"), self.view("stft")
-            ),
+            lambda: torch.where(by_bin, references.view("stft"), self.view("stft")),
+            masks if masks is None else torch.where(by_bin, references.view("mask"), masks),
         )
 
 
@@ -71,10 +79,10 @@ class MixtureViews:
             self._magnitude = self.stft.analyse(self.wave).abs()
         return self._magnitude
 
-    def sources(self, signals: Tensor) -> SourceSet:
+    def sources(self, signals: Tensor, masks: Tensor | None = None) -> SourceSet:
         """A set of this mixture's sources, real or estimated [batch, source, time]."""
         wave = signals / self.rms[:, None, None]
-        return SourceSet(wave, self, lambda: self.stft.analyse(wave).abs())
+        return SourceSet(wave, self, lambda: self.stft.analyse(wave).abs(), masks)
 
 
 def ratio_masks(magnitude: Tensor, mixture_magnitude: Tensor) -> Tensor:
@@ -82,9 +90,13 @@ def ratio_masks(magnitude: Tensor, mixture_magnitude: Tensor) -> Tensor:
 
     Zero in bins where the mixture lies below 1e-6 of its maximum.
     """
+    return magnitude / (magnitude.sum(1, keepdim=True) + 1e-8) * audible(mixture_magnitude)
+
+
+def audible(mixture_magnitude: Tensor) -> Tensor:
+    """Bins where the mixture reaches 1e-6 of its maximum, bool [batch, 1, bin, frame]."""
     loudest = mixture_magnitude.amax((-2, -1), keepdim=True)
-    audible = mixture_magnitude >= 1e-6 * loudest
-    return magnitude / (magnitude.sum(1, keepdim=True) + 1e-8) * audible[:, None]
+    return (mixture_magnitude >= 1e-6 * loudest)[:, None]
 
 
 @dataclass(frozen=True)

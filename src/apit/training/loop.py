@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,13 @@ from apit.data.batches import Batch, random_crops, whole_examples
 from apit.errors import UserError
 from apit.files import whole_folder
 from apit.losses.adversarial import OBJECTIVES, rank_slots, replaced_positions
-from apit.losses.reconstruction import is_silent, make_reconstruction, permutation_invariant
+from apit.losses.permutation import reorder
+from apit.losses.reconstruction import (
+    PIT,
+    is_silent,
+    make_reconstruction,
+    permutation_invariant,
+)
 from apit.measure.si_snr import score
 from apit.models.discriminators import (
     MixtureViews,
@@ -76,12 +83,14 @@ class Training:
 
     def step(self, batch: Batch) -> "Step":
         """One discriminator update, then one separator update, on the same fakes."""
-        estimates = self.separator(batch.mixture).estimates
-        pit = permutation_invariant(self.reconstruction, estimates, batch.references, batch.mixture)
+        separation = self.separator(batch.mixture)
+        pit = permutation_invariant(
+            self.reconstruction, separation.estimates, batch.references, batch.mixture
+        )
         done = Step(batch, {"loss/pit": pit.loss.detach()})
         loss = pit.loss
         if self.discriminators:
-            done.judged = self._judged_sets(batch, pit.aligned)
+            done.judged = self._judged_sets(batch, pit, separation.masks)
             done.terms |= self._update_discriminators(done.judged)
             for name, discriminator in self.discriminators.items():
                 discriminator.requires_grad_(False)  # the separator's step leaves them untouched
@@ -99,9 +108,12 @@ class Training:
         self.schedule.step()
         return done
 
-    def _judged_sets(self, batch: Batch, aligned: Tensor) -> "JudgedSets":
+    def _judged_sets(self, batch: Batch, pit: PIT, masks: Tensor) -> "JudgedSets":
+        assert self.run.adversary is not None
+        own = self.run.adversary.fake_masks == "network"
         mixture = MixtureViews(batch.mixture, self.separator.stft)
-        real, estimated = mixture.sources(batch.references), mixture.sources(aligned)
+        real = mixture.sources(batch.references)
+        estimated = mixture.sources(pit.aligned, reorder(masks, pit.permutation) if own else None)
         ranks = rank_slots(batch.references, self.replacement).to(self.device)
         # Discriminators with the same I share one set of fakes, and so its STFTs and masks.
         fakes = {
@@ -218,7 +230,13 @@ def validate(
             scores = score(references=batch.references, estimates=estimates, mixture=batch.mixture)
         several = scores.active & (scores.active.sum(-1, keepdim=True) > 1)
         improvements.append(scores.si_snri[several])
-    return torch.cat(improvements).mean().item()
+    value = torch.cat(improvements).mean().item()
+    if isnan(value):
+        raise UserError(
+            "the validation split gives no MSi(all) to choose weights by: either it has no mixture "
+            "of two sources or more, or the separator's output is not finite"
+        )
+    return value
 
 
 def train(
@@ -260,6 +278,11 @@ def train(
         row: dict[str, Any] = {"step": step}
         if step % run.training.log_every == 0 or last:
             row |= {name: value.item() for name, value in done.terms.items()}
+            if not row["loss/total"] < float("inf"):
+                raise UserError(
+                    f"{run.name}: the loss is {row['loss/total']} at step {step}, on the examples "
+                    f"{', '.join(batch.names)}; lower training.learning_rate or adversary.weight"
+                )
             row |= training.accuracies(done)
         if step % run.training.validate_every == 0 or last:
             value = validate(training.separator, validation_entries, run, device)
@@ -269,11 +292,6 @@ def train(
                 state = training.separator.state_dict()
                 best_weights = {name: w.detach().cpu().clone() for name, w in state.items()}
         if len(row) > 1:
-            if not row.get("loss/total", 0.0) < float("inf"):
-                raise UserError(
-                    f"{run.name}: the loss is {row['loss/total']} at step {step}, on the examples "
-                    f"{', '.join(batch.names)}; lower training.learning_rate or adversary.weight"
-                )
             history.append(row)
         progress.show(step, spent, row)
     progress.close()
@@ -344,6 +362,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{folder}: holds no {RECORD}; is it a finished run of `apit train`?"
         ) from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{folder / RECORD}: is not valid JSON ({error}); train it again") from None
     return record
 
 
