@@ -6,7 +6,8 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from apit.config import load_run, load_scale, mixing_digest
+from apit.config import mixing_digest
+from apit.layers import load_run, load_scale
 from apit.errors import UserError
 
 min_version("9.0")

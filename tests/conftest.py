@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from apit.config import Run, load_run, load_scale
+from apit.config import Run
 from apit.data.mixtures import mix
+from apit.layers import load_run, load_scale
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -2,8 +2,9 @@ import shutil
 
 import pytest
 
-from apit.config import experiment_names, load_run, load_scale, mixing_digest, scale_names
+from apit.config import mixing_digest
 from apit.errors import UserError
+from apit.layers import experiment_names, load_run, load_scale, scale_names
 
 
 def test_every_name_of_the_method_is_an_experiment():

@@ -138,5 +138,5 @@ def test_recordings_from_a_package_go_the_whole_way(tmp_path):
     clips = pd.read_csv(folder / "data" / "tiny" / "mixtures" / "clips.csv")
     assert len(clips) > 150
     assert clips["left_out"].notna().sum() < 20
-    package = (folder / "data" / "tiny" / "clips" / "PACKAGE.txt").read_text()
+    package = (folder / "data" / "tiny" / "mixtures" / "PACKAGE.txt").read_text()
     assert re.fullmatch(r"sonic-pi-samples_\S+\.deb\nsha256 [0-9a-f]{64}\n", package)

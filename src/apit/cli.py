@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from apit import config
+from apit import layers
+from apit.config import Scale
 from apit.errors import UserError
 
 DESCRIPTION = """\
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="override a key of the configuration, such as training.steps=40; repeatable",
     )
     scaled.add_argument(
-        "--configs", type=Path, default=config.CONFIGS, help="folder of configurations (configs)"
+        "--configs", type=Path, default=layers.CONFIGS, help="folder of configurations (configs)"
     )
 
     def command(name: str, call: object, summary: str, epilog: str = "") -> argparse.ArgumentParser:
@@ -126,11 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _scale(parsed: argparse.Namespace) -> config.Scale:
+def _scale(parsed: argparse.Namespace) -> Scale:
     if parsed.scale is None:
-        known = ", ".join(config.scale_names(parsed.configs))
+        known = ", ".join(layers.scale_names(parsed.configs))
         raise UserError(f"--scale is missing; there are {known}")
-    return config.load_scale(parsed.scale, parsed.settings, parsed.configs)
+    return layers.load_scale(parsed.scale, parsed.settings, parsed.configs)
 
 
 def _clips(parsed: argparse.Namespace) -> None:
@@ -152,7 +153,7 @@ def _mix(parsed: argparse.Namespace) -> None:
 
 def _train(parsed: argparse.Namespace) -> None:
     _scale(parsed)
-    run = config.load_run(
+    run = layers.load_run(
         parsed.scale, parsed.experiment, parsed.seed, parsed.settings, parsed.configs
     )
     if run.train_as_long_as is not None and parsed.match is None:

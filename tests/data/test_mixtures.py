@@ -6,11 +6,11 @@ import pandas as pd
 import pytest
 import soundfile
 
-from apit.config import load_scale
 from apit.data import fuss, synthesis
 from apit.data.clips import procedural_clips, split_clips
 from apit.data.mixtures import at_level, loop, mix
 from apit.errors import UserError
+from apit.layers import load_scale
 from apit.provenance import array_generator
 
 

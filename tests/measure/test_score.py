@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import torch
 
-from apit.config import load_scale
 from apit.data.batches import Batch
+from apit.layers import load_scale
 from apit.measure.score import (
     System,
     evaluate,

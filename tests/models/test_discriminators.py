@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from apit.config import Discriminator, load_run
+from apit.config import Discriminator
+from apit.layers import load_run
 from apit.models.discriminators import MixtureViews, make_discriminator, ratio_masks
 from apit.models.stft import STFT
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from apit.config import load_run, scale_names
+from apit.layers import load_run, scale_names
 from apit.models.separators import TDCNpp, make_separator, mixture_consistent
 from apit.models.stft import STFT
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from apit.config import experiment_names, load_run, scale_names
 from apit.data import fuss
 from apit.data.batches import Batch, random_crops
 from apit.errors import UserError
+from apit.layers import experiment_names, load_run, scale_names
 from apit.losses.adversarial import OBJECTIVES
 from apit.losses.reconstruction import permutation_invariant
 from apit.provenance import array_generator

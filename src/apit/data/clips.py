@@ -20,6 +20,7 @@ from apit.files import whole_file, whole_folder
 from apit.provenance import array_generator, file_digest
 
 SHORTEST_SECONDS = 0.1
+PACKAGE = "PACKAGE.txt"  # names the package that a folder of clips was unpacked from
 SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {
     ".aif",
     ".oga",
@@ -156,7 +157,7 @@ def fetch_package(package: str, output: Path) -> None:
         sounds = [p for p in Path(scratch, "unpacked").rglob("*") if p.suffix.lower() in SUFFIXES]
         for sound in sounds:
             shutil.copyfile(sound, folder / sound.name)
-        with whole_file(folder / "PACKAGE.txt") as partial:
+        with whole_file(folder / PACKAGE) as partial:
             partial.write_text(f"{archive.name}\nsha256 {file_digest(archive)}\n")
 
 

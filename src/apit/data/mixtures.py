@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from tqdm import tqdm
 
 from apit.config import Audio, Recipe, Scale, Split
 from apit.data import fuss
-from apit.data.clips import Clip, procedural_clips, recorded_clips, split_clips
+from apit.data.clips import PACKAGE, Clip, procedural_clips, recorded_clips, split_clips
 from apit.errors import UserError
 from apit.files import whole_folder
 from apit.provenance import array_generator
@@ -76,6 +77,8 @@ def mix(scale: Scale, output: Path, clips_folder: Path | None = None, jobs: int 
         )
     dealt = split_clips(clips, recipe)
     with whole_folder(output) as folder:
+        if clips_folder is not None and (package := clips_folder / PACKAGE).exists():
+            shutil.copy(package, folder)  # which version the recordings are of
         _clip_table(dealt, left_out).to_csv(folder / "clips.csv", index=False)
         placements = []
         for split, count in recipe.examples.items():

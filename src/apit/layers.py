@@ -1,0 +1,238 @@
+"""Layers of configuration: `method.yaml`, `<scale>.yaml`, an experiment's entry, `--set`s.
+
+Later layers override earlier ones key by key; errors name the layer that holds the wrong key.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from apit.config import Experiment, Frozen, Run, Scale
+from apit.errors import UserError
+
+CONFIGS = Path("configs")
+NOT_SCALES = ("method", "experiments", "reported")  # files in configs/ with another purpose
+
+Part = TypeVar("Part", bound=Frozen)
+
+
+class Layers:
+    """A stack of configuration files (and `--set`s): merged values, and which file set a key."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Any] = {}
+        self._stack: list[tuple[str, Mapping[str, Any]]] = []
+
+    def add(self, origin: str, values: Mapping[str, Any]) -> None:
+        """Put a layer on top."""
+        self._stack.append((origin, values))
+        self.values = merge(self.values, values)
+
+    def origin(self, location: Sequence[str | int]) -> str:
+        """The topmost layer that holds the longest part of a key's path."""
+        best, longest = self._stack[-1][0], 0
+        for origin, values in self._stack:
+            node: Any = values
+            depth = 0
+            for part in location:
+                if not (isinstance(node, Mapping) and part in node):
+                    break
+                node, depth = node[part], depth + 1
+            if depth and depth >= longest:
+                best, longest = origin, depth
+        return best
+
+    def validate(self, model: type[Part]) -> Part:
+        """Make `model` of the merged values, or raise an error that says which key is wrong."""
+        try:
+            return model.model_validate(self.values)
+        except ValidationError as error:
+            lines = [self._explain(model, dict(problem)) for problem in error.errors()]
+            raise UserError("\n".join(lines)) from None
+
+    def _explain(self, model: type[BaseModel], problem: dict[str, Any]) -> str:
+        # Discriminated unions put their tag into the path; the files do not have it.
+        location = [p for p in problem["loc"] if p not in ("procedural", "package", "fuss")]
+        key = ".".join(map(str, location))
+        where = f"{self.origin(location)}: {key}" if key else self.origin(location)
+        if problem["type"] == "extra_forbidden":
+            valid = fields_at(model, location[:-1])
+            return f"{where}: unknown key; {_nearest(str(location[-1]), valid)}"
+        if problem["type"] == "missing":
+            return f"{where}: is missing"
+        message = problem["msg"].removeprefix("Value error, ")
+        got = problem.get("input")
+        shown = "" if isinstance(got, dict | list | BaseModel) else f" (it is {got!r})"
+        return f"{where}: {message}{shown}"
+
+
+def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge mappings key by key; anything else, lists included, is replaced whole.
+
+    A mapping whose `kind` differs is another thing altogether and is replaced too.
+    """
+    merged = dict(base)
+    for key, value in override.items():
+        old = merged.get(key)
+        if (
+            isinstance(old, Mapping)
+            and isinstance(value, Mapping)
+            and value.get("kind", old.get("kind")) == old.get("kind")
+        ):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Valid keys at a place in the configuration, to suggest the nearest one."""
+    candidates: list[Any] = [model]
+    for part in location:
+        if isinstance(part, int):
+            continue
+        candidates = [
+            inner
+            for candidate in candidates
+            if part in candidate.model_fields
+            for inner in _models_in(candidate.model_fields[part].annotation)
+        ]
+    return [field for candidate in candidates for field in candidate.model_fields]
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, UnionType, tuple, list, Annotated):
+        return [model for inner in get_args(annotation) for model in _models_in(inner)]
+    return []
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML 1.2 file that holds a mapping (so `1e-3` is a number, and keys are unique)."""
+    try:
+        values = YAML(typ="safe", pure=True).load(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file; run from the repository's root, or give --configs DIR"
+        ) from None
+    except YAMLError as error:
+        raise UserError(f"{path}: is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: must hold keys and values")
+    return values
+
+
+def scale_names(configs: Path = CONFIGS) -> list[str]:
+    """All scales: the files of `configs/` that are not something else."""
+    return sorted(p.stem for p in configs.glob("*.yaml") if p.stem not in NOT_SCALES)
+
+
+def experiment_names(configs: Path = CONFIGS) -> list[str]:
+    """All experiments, in the order of `configs/experiments.yaml`."""
+    return list(read_yaml(configs / "experiments.yaml"))
+
+
+def _unknown(what: str, name: str, known: Sequence[str], where: Path) -> UserError:
+    return UserError(f"{where}: no {what} is called {name!r}; {_nearest(name, known)}")
+
+
+def _overrides(settings: Sequence[str]) -> dict[str, Any]:
+    """Nested mapping of `key.key=value` settings; values are read as YAML."""
+    nested: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
+            raise UserError(f"--set {setting}: write key=value, such as training.steps=40")
+        try:
+            value = YAML(typ="safe", pure=True).load(text)
+        except YAMLError as error:
+            raise UserError(f"--set {setting}: the value is not valid YAML: {error}") from None
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        nested = merge(nested, value)
+    return nested
+
+
+def _scale_layers(scale: str, settings: Sequence[str], configs: Path) -> Layers:
+    if scale not in scale_names(configs):
+        raise _unknown("scale", scale, scale_names(configs), configs)
+    layers = Layers()
+    for path in (configs / "method.yaml", configs / f"{scale}.yaml"):
+        layers.add(str(path), read_yaml(path))
+    settings_tree = {k: v for k, v in _overrides(settings).items() if k != "experiment"}
+    if settings_tree:
+        layers.add("--set", settings_tree)
+    return layers
+
+
+def load_scale(name: str, settings: Sequence[str] = (), configs: Path = CONFIGS) -> Scale:
+    """Read a scale's configuration.
+
+    Raises UserError naming file, key and the nearest valid key.
+    """
+    scale = _scale_layers(name, settings, configs).validate(Scale)
+    known = experiment_names(configs)
+    for experiment in scale.experiments:
+        if experiment not in known:
+            raise _unknown("experiment", experiment, known, configs / "experiments.yaml")
+    return scale
+
+
+def load_run(
+    scale_name: str,
+    experiment_name: str,
+    seed: int,
+    settings: Sequence[str] = (),
+    configs: Path = CONFIGS,
+) -> Run:
+    """Resolve one experiment at one scale; `--set experiment.KEY=…` reaches into its entry.
+
+    Raises UserError naming file, key and the nearest valid key.
+    """
+    path = configs / "experiments.yaml"
+    entries = read_yaml(path)
+    if experiment_name not in entries:
+        raise _unknown("experiment", experiment_name, list(entries), path)
+    entry = Layers()
+    entry.add(f"{path}: {experiment_name}", entries[experiment_name] or {})
+    if chosen := _overrides(settings).get("experiment"):
+        entry.add("--set experiment", chosen)
+    experiment = entry.validate(Experiment)
+    matched = experiment.train_as_long_as
+    if matched is not None and matched not in entries:
+        raise _unknown("experiment", matched, list(entries), path)
+
+    layers = _scale_layers(scale_name, settings, configs)
+    if experiment.separator:
+        layers.add(entry.origin(["separator"]), {"separator": experiment.separator})
+    scale = layers.validate(Scale)
+    parts = {name: getattr(scale, name) for name in Run.model_fields if hasattr(scale, name)}
+    try:
+        return Run(
+            **parts
+            | {
+                "scale": scale_name,
+                "experiment": experiment_name,
+                "seed": seed,
+                "reconstruction": experiment.reconstruction,
+                "discriminators": experiment.discriminators,
+                "adversary": scale.adversary if experiment.discriminators else None,
+                "train_as_long_as": matched,
+            }
+        )
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: {experiment_name}: {message}") from None
