@@ -6,8 +6,8 @@ CLIPS ?=
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-CONFIG := $(strip $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips=$(CLIPS)))
-RESULTS = results/$(or $(SCALE),$(shell sed -n 's/^scale: *//p' params.yaml))
+CONFIG := $(strip $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips='$(CLIPS)'))
+RESULTS = results/$(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' params.yaml))
 READY := .venv/ready
 
 .PHONY: reproduce test test-all check lock environment
@@ -30,7 +30,8 @@ check: $(READY)
 	snakefmt --check Snakefile workflow/rules
 	snakemake --dry-run --quiet all > /dev/null
 	@# Rules need no conda environment or container: they run in .venv, made from requirements.lock.
-	! snakemake --lint 2>&1 | grep '^ *\* ' | grep -v 'Specify a conda environment or container'
+	snakemake --lint > .snakemake/lint 2>&1 || grep -q 'Lints for rule' .snakemake/lint
+	! grep '^ *\* ' .snakemake/lint | grep -v 'Specify a conda environment or container'
 
 environment: $(READY)
 

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from apit.cli import main
+from apit.training.loop import train
 
 
 def run(*arguments, cwd=None):
@@ -71,3 +72,19 @@ def test_there_is_nothing_to_fetch_for_procedural_sounds(configs, tmp_path, caps
     )
     assert code == 2
     assert "nothing to fetch" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("record.json", "{}"), ("record.json", "not JSON"), ("model.safetensors", "no weights")],
+)
+def test_a_damaged_run_is_told_to_be_trained_again(mixtures, tiny, tmp_path, capsys, name, text):
+    train(tiny("pit", "training.steps=1"), mixtures, tmp_path / "run")
+    (tmp_path / "run" / name).write_text(text)
+    code = main(
+        ["evaluate", "--run", str(tmp_path / "run"), "--data", str(mixtures)]
+        + ["--output", str(tmp_path / "scores.csv")]
+    )
+    assert code == 2
+    assert "train it again" in capsys.readouterr().err
+    assert not (tmp_path / "scores.csv").exists()

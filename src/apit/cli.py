@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
     tables = command("tables", _tables, "Make the tables of a scale from scores.")
     tables.add_argument("--scores", type=Path, nargs="+", required=True, help="files of scores")
+    tables.add_argument("--runs", type=Path, nargs="+", required=True, help="the runs behind them")
     tables.add_argument("--output", type=Path, required=True, help="folder for the tables")
 
     figures = command("figures", _figures, "Draw the figures of a scale.")
@@ -202,11 +203,13 @@ def _evaluate(parsed: argparse.Namespace) -> None:
 
 def _tables(parsed: argparse.Namespace) -> None:
     from apit.measure.statistics import read_scores, summarise
-    from apit.present.tables import write_ablations
+    from apit.present.tables import caption, write_ablations
+    from apit.training.loop import read_record
 
     scale = _scale(parsed)
     summary = summarise(read_scores(parsed.scores), scale.evaluation.resamples)
-    write_ablations(summary, scale.caption, parsed.output)
+    records = [read_record(folder) for folder in parsed.runs]
+    write_ablations(summary, caption(records, scale.caption), parsed.output)
     print(f"{parsed.output}: ablations.csv, ablations.md, ablations.tex")
 
 
@@ -215,13 +218,14 @@ def _figures(parsed: argparse.Namespace) -> None:
     from apit.measure.statistics import hole_curve, read_scores, summarise
     from apit.models.separators import make_stft
     from apit.present import figures
+    from apit.present.tables import caption
     from apit.training.loop import read_history, read_record
 
     scale = _scale(parsed)
     scores = read_scores(parsed.scores)
     runs = {folder: read_record(folder) for folder in parsed.runs}
     resamples = scale.evaluation.resamples
-    drawn = figures.Gallery(parsed.output, scale.caption)
+    drawn = figures.Gallery(parsed.output, caption(list(runs.values()), scale.caption))
     drawn.training_curves({folder.name: read_history(folder) for folder in runs})
     drawn.improvements(summarise(scores, resamples))
     drawn.hole_curves(hole_curve(scores, resamples))

@@ -4,7 +4,7 @@ There are no defaults in code: every value that a run depends on stands in a fil
 (`apit.layers` reads them), or in a `--set key=value`.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,8 @@ from pydantic import (
 )
 
 from apit.provenance import digest
+
+HEADLINE_DB = 20  # depth of the hole rate that tables show [ours]
 
 Domain = Literal["wave", "stft", "mask"]
 Split = Literal["train", "validation", "eval"]
@@ -38,6 +40,12 @@ class Audio(Frozen):
     sample_rate: PositiveInt
     seconds: PositiveFloat
     sources: Annotated[int, Field(ge=1, le=6)]  # the assignment tries all K! permutations
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> "Audio":
+        if self.samples < 1:
+            raise ValueError(f"seconds: {self.seconds} is less than a sample")
+        return self
 
     @property
     def samples(self) -> int:
@@ -78,6 +86,13 @@ class Recipe(Frozen):
     background_min_seconds: PositiveFloat  # shorter clips are foregrounds only
     foregrounds: Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
     foreground_snr_db: Range  # against the background
+
+    @model_validator(mode="after")
+    def _all_splits(self) -> "Recipe":
+        for name in ("examples", "clip_shares"):
+            if missing := sorted(set(get_args(Split)) - set(getattr(self, name))):
+                raise ValueError(f"{name}: lacks {', '.join(missing)}")
+        return self
 
     @model_validator(mode="after")
     def _ordered(self) -> "Recipe":
@@ -176,6 +191,12 @@ class Evaluation(Frozen):
     keep_examples: NonNegativeInt  # of the evaluation split, from its first on
     resamples: PositiveInt  # of the bootstrap over mixtures
 
+    @model_validator(mode="after")
+    def _headline(self) -> "Evaluation":
+        if HEADLINE_DB not in self.hole_depths_db:
+            raise ValueError(f"hole_depths_db: lacks {HEADLINE_DB}, the depth that tables show")
+        return self
+
 
 class Discriminator(Frozen):
     """One discriminator of an experiment; `replace` is the I of I-replacement."""
@@ -240,7 +261,7 @@ class Scale(Frozen):
     adversary: Adversary
     training: Training
     evaluation: Evaluation
-    caption: str  # one sentence that stands under every table
+    caption: str  # what stands under every table beside the facts from the runs' records
     experiments: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
     seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
 
@@ -250,6 +271,12 @@ class Scale(Frozen):
             raise ValueError(
                 f"training.crop_seconds: {self.training.crop_seconds} s exceed the examples' "
                 f"audio.seconds of {self.audio.seconds} s"
+            )
+        window, hop = (round(s * self.audio.sample_rate) for s in (self.stft.window, self.stft.hop))
+        if hop < 1 or window < 2 or self.training.crop_seconds < self.stft.window:
+            raise ValueError(
+                f"stft: at {self.audio.sample_rate} Hz a window of {window} samples and a hop of "
+                f"{hop} do not fit crops of {self.training.crop_seconds} s"
             )
         if self.data.recipe and self.data.recipe.foregrounds[1] >= self.audio.sources:
             raise ValueError(

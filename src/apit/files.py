@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from apit.errors import UserError
+
+MADE = ".made-by-apit"  # in every folder that may be replaced
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -26,12 +30,22 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path`; it replaces `path` if the block succeeds."""
+    """Give a temporary folder beside `path`; it replaces `path` if the block succeeds.
+
+    Raises UserError at once where `path` holds anything that was not made here.
+    """
+    if path.exists() and not (
+        (path / MADE).exists() or (path.is_dir() and not any(path.iterdir()))
+    ):
+        raise UserError(
+            f"{path}: exists and was not made by apit; give another folder, or remove it"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir()
+    (partial / MADE).touch()
     try:
         yield partial
         if path.exists():

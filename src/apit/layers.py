@@ -128,11 +128,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: no such file; run from the repository's root, or give --configs DIR"
         ) from None
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: must hold keys and values")
     return values
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}: must hold keys and values (it is {value!r})")
+    return value
 
 
 def scale_names(configs: Path = CONFIGS) -> list[str]:
@@ -207,9 +213,12 @@ def load_run(
     if experiment_name not in entries:
         raise _unknown("experiment", experiment_name, list(entries), path)
     entry = Layers()
-    entry.add(f"{path}: {experiment_name}", entries[experiment_name] or {})
-    if chosen := _overrides(settings).get("experiment"):
-        entry.add("--set experiment", chosen)
+    entry.add(
+        f"{path}: {experiment_name}",
+        _mapping(entries[experiment_name], f"{path}: {experiment_name}"),
+    )
+    if (chosen := _overrides(settings).get("experiment")) is not None:
+        entry.add("--set experiment", _mapping(chosen, "--set experiment"))
     experiment = entry.validate(Experiment)
     matched = experiment.train_as_long_as
     if matched is not None and matched not in entries:

@@ -8,7 +8,7 @@ import soundfile
 
 from apit.data import fuss, synthesis
 from apit.data.clips import procedural_clips, split_clips
-from apit.data.mixtures import at_level, loop, mix
+from apit.data.mixtures import at_level, loop, make_example, mix
 from apit.errors import UserError
 from apit.layers import load_scale
 from apit.provenance import array_generator
@@ -92,9 +92,36 @@ def test_levels_stand_at_their_snr(mixtures, configs):
     background = manifest["source"] == "background0"
     assert (level[background] == 0).all()
     assert level[~background].between(low, high).all()
+    audio, recipe = scale.audio, scale.data.recipe
+    clips = procedural_clips(scale.data.sounds, recipe, audio.sample_rate, audio.seconds)
+    for index in range(5):
+        example = make_example(audio, recipe, clips, "train", index)
+        for samples, placement in zip(example.sources, example.placements, strict=True):
+            heard = samples[placement.onset : placement.onset + placement.length] / 32768
+            expected = at_level(heard, placement.level_db + placement.gain_db)
+            np.testing.assert_allclose(heard, expected, atol=2e-3)
     half_silent = np.concatenate([np.sin(np.arange(8000)), np.zeros(8000)])
     levelled = at_level(half_silent, -20)
     assert np.sqrt(np.mean(levelled[:8000] ** 2)) == pytest.approx(0.1, rel=0.02)
+
+
+def test_a_joint_gain_keeps_loud_mixtures_from_clipping():
+    scale = load_scale("smoke", ["data.recipe.background_level_db=-3"])
+    audio, recipe = scale.audio, scale.data.recipe
+    clips = procedural_clips(scale.data.sounds, recipe, audio.sample_rate, audio.seconds)
+    example = make_example(audio, recipe, clips, "train", 0)
+    assert example.placements[0].gain_db < 0
+    assert 32700 < np.abs(example.sources.astype(int)).max() <= 32767 or (
+        32700 < np.abs(example.sources.sum(axis=0, dtype=int)).max() <= 32767
+    )
+
+
+def test_a_folder_that_was_not_made_here_is_never_replaced(configs, tmp_path):
+    recordings(tmp_path / "clips")
+    before = files(tmp_path / "clips")
+    with pytest.raises(UserError, match="exists and was not made by apit"):
+        mix(load_scale("tiny", configs=configs), tmp_path / "clips", tmp_path / "clips", jobs=1)
+    assert files(tmp_path / "clips") == before
 
 
 def test_loops_cross_fade_without_a_jump():
@@ -133,12 +160,17 @@ def test_any_folder_of_recordings_is_mixed_and_bad_clips_are_listed(configs, tmp
     write(clips, "stereo.wav", np.random.default_rng(1).normal(0, 0.1, (48000, 2)), 48000)
     write(clips, "silent.wav", np.zeros(44100))
     write(clips, "short.wav", np.ones(100))
+    (clips / "a.raw").write_bytes(b"x" * 1000)
+    (clips / "a.m4a").write_bytes(b"x" * 1000)
     (clips / "broken.wav").write_bytes(b"RIFF, but not quite")
     (clips / "copy_of_a.wav").write_bytes((clips / "a_0.wav").read_bytes())
     mix(load_scale("tiny", configs=configs), tmp_path / "mixtures", clips, jobs=1)
     listed = pd.read_csv(tmp_path / "mixtures" / "clips.csv").set_index("clip")
     reasons = listed["left_out"].dropna()
-    assert set(reasons.index) == {"silent.wav", "short.wav", "broken.wav", "copy_of_a.wav"}
+    assert set(reasons.index) == {"silent.wav", "short.wav", "broken.wav", "copy_of_a.wav"} | {
+        "a.raw",
+        "a.m4a",
+    }
     assert reasons["copy_of_a.wav"] == "the same file as a_0.wav"
     assert (listed["split"].value_counts() >= 1).all()
     assert listed.loc["stereo.wav", "seconds"] == pytest.approx(1.0)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from apit.data.batches import Batch
+from apit.errors import UserError
 from apit.layers import load_scale
 from apit.measure.score import (
     System,
@@ -53,7 +54,7 @@ def test_the_same_scores_give_the_same_bytes(scored, configs, mixtures, tmp_path
 
 
 def test_kept_estimates_are_those_that_were_scored(scored):
-    folders = sorted((scored / "mixture").iterdir())
+    folders = sorted((scored / "mixture").glob("example*"))
     assert [f.name for f in folders] == [f"example{i:05d}" for i in range(8)]
     estimates = read_estimates(folders[0])
     assert estimates.shape == (4, 4000)
@@ -85,6 +86,35 @@ def test_means_pool_pairs_and_intervals_hold_mixtures_together():
     # (1+2+6+9)/4 = 4.5, and (6+6+9)/3 = 7.
     assert found["lower"] == pytest.approx(3)
     assert found["upper"] == pytest.approx(7)
+
+
+def test_the_headline_takes_all_active_targets_and_the_counted_mean_does_not():
+    rows = []
+    for source, (value, counted) in enumerate([(10.0, 1.0), (-80.0, 0.0), (4.0, 1.0)]):
+        rows += [("e", source, "si_snri", value), ("e", source, "counted", counted)]
+        for metric in ("si_snr", "hole_rate_20", "excess_rate"):
+            rows.append(("e", source, metric, 0.0))
+    rows.append(("e", -1, "active_targets", 3.0))
+    for metric in ("under_separation", "equal_separation", "over_separation"):
+        rows.append(("e", -1, metric, 0.0))
+    table = pd.DataFrame(rows, columns=["example", "source", "metric", "value"])
+    summary = summarise(table.assign(experiment="x", seed=0), 10).set_index("aggregate")
+    assert summary.loc["si_snri/2-4", "mean"] == pytest.approx(7)
+    assert summary.loc["si_snri/3", "n"] == 2
+    assert summary.loc["si_snri_all/2-4", "mean"] == pytest.approx(-22)
+    assert summary.loc["si_snri_all/2-4", "n"] == 3
+    assert summary.loc["si_snri_all/2-4/median", "mean"] == pytest.approx(4)
+    assert summary.loc["si_snri/2", "n"] == 0
+
+
+def test_the_same_scores_twice_and_broken_ones_are_refused(scored, tmp_path):
+    file = scored / "mixture.csv.gz"
+    with pytest.raises(UserError, match=r"mixture, seed 0, is in them twice"):
+        read_scores([file, file])
+    broken = tmp_path / "broken.csv.gz"
+    broken.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match="cannot be read as a table"):
+        read_scores([broken])
 
 
 def test_medians_are_numpys(generator):

@@ -6,13 +6,15 @@ import torch
 from safetensors.torch import load_file
 
 from apit.data import fuss
-from apit.data.batches import Batch, random_crops
+from apit.data.batches import Batch, random_crops, whole_examples
 from apit.errors import UserError
 from apit.layers import experiment_names, load_run, scale_names
 from apit.losses.adversarial import OBJECTIVES
-from apit.losses.reconstruction import permutation_invariant
+from apit.losses.reconstruction import is_silent, permutation_invariant
+from apit.measure.si_snr import si_snr
+from apit.models.separators import Separation
 from apit.provenance import array_generator
-from apit.training.loop import Training, load_separator, train
+from apit.training.loop import Training, load_separator, train, validate
 
 CPU = torch.device("cpu")
 
@@ -131,6 +133,53 @@ def test_fake_masks_may_be_the_networks_own(tiny, mixtures):
     assert not torch.allclose(own.sum(1), ratios.sum(1), atol=0.1)  # sigmoids do not sum to one
 
 
+def test_fakes_are_sorted_to_the_ground_truth_and_then_partly_replaced(tiny, generator):
+    training = Training(tiny("ctx-wave-i1"), CPU)
+    references = torch.randn(8, 4, 3200, generator=generator)
+    error = 0.1 * torch.randn(8, 4, 3200, generator=generator).requires_grad_()
+    training.separator.forward = lambda mixture: Separation(
+        (references + error)[:, [2, 0, 3, 1]], torch.ones(8, 4, 129, 26)
+    )
+    step = training.step(Batch(references, references.sum(1), tuple("abcdefgh")))
+    rms = references.sum(1).square().mean(-1).sqrt()[:, None, None]
+    aligned = (references + error) / rms
+    torch.testing.assert_close(step.judged.fakes[0].view("wave"), aligned)
+    mixed = step.judged.fakes[1].view("wave")
+    real = (mixed == references / rms).all(-1)
+    assert (real.sum(1) == 1).all()
+    torch.testing.assert_close(mixed[~real], aligned[~real])
+    assert torch.equal(step.judged.references.view("wave"), references / rms)
+
+
+def test_validation_takes_all_active_targets_of_mixtures_of_two_or_more(tiny, mixtures):
+    run = tiny("pit")
+    entries = fuss.read_list(mixtures, "eval", 4)
+
+    class FirstSourceIsLost(torch.nn.Module):
+        """Gives every target but the first, which it silences: −80 dB, and not counted."""
+
+        def forward(self, mixture):
+            batch = next(
+                b
+                for b in whole_examples(entries, run.audio, run.evaluation.batch_size)
+                if torch.equal(b.mixture, mixture)
+            )
+            estimates = batch.references.clone()
+            estimates[:, 0] = 0
+            return Separation(estimates, torch.empty(0))
+
+    expected = []
+    for batch in whole_examples(entries, run.audio, 1):
+        (active,) = ~is_silent(batch.references)
+        if active.sum() > 1:
+            before = si_snr(reference=batch.references[0], estimate=batch.mixture)
+            after = torch.tensor([-80.0, 80.0, 80.0, 80.0], dtype=torch.float64)
+            expected += (after - before)[active].tolist()
+    assert expected
+    found = validate(FirstSourceIsLost(), entries, run, CPU)
+    assert found == pytest.approx(sum(expected) / len(expected), abs=1e-2)
+
+
 def test_a_frozen_discriminator_never_moves(tiny, mixtures):
     training = Training(tiny("frozen-ctx-stft-i1"), CPU)
     (discriminator,) = training.discriminators.values()
@@ -202,7 +251,8 @@ def test_a_run_leaves_weights_history_and_record(trained, tiny):
 def test_pit_long_gets_the_time_of_its_model(tiny, mixtures, tmp_path, trained):
     model = tmp_path / "model"
     model.mkdir()
-    (model / "record.json").write_text(json.dumps({"training_seconds": 0.3}))
+    record = json.loads((trained / "record.json").read_text()) | {"training_seconds": 0.3}
+    (model / "record.json").write_text(json.dumps(record))
     train(tiny("pit-long"), mixtures, tmp_path / "long", match=model)
     record = json.loads((tmp_path / "long" / "record.json").read_text())
     assert record["training_seconds"] >= 0.3

@@ -27,7 +27,9 @@ rule mix:
     threads: workflow.cores
     params:
         scale=SCALE,
-        clips=lambda wildcards, input: f"--clips {input}" if input else "",
+        clips=lambda wildcards, input: (
+            f"--clips {shlex.quote(str(input))}" if input else ""
+        ),
         mixing=mixing_digest(scale),
     shell:
         "apit mix --scale {params.scale} {params.clips} --jobs {threads} --output {output} 2> {log}"

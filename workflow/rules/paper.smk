@@ -9,16 +9,18 @@ FIGURES = ["training", "improvement", "holes", "spectrograms"]
 
 rule tables:
     input:
-        SCORES,
+        scores=SCORES,
+        runs=expand(f"{RESULTS}/runs/{{run}}", run=RUNS),
     output:
         expand(f"{RESULTS}/tables/ablations.{{suffix}}", suffix=["csv", "md", "tex"]),
     log:
         f"logs/{SCALE}/tables.log",
     params:
         scale=SCALE,
+        caption=scale.caption,
         folder=subpath(output[0], parent=True),
     shell:
-        "apit tables --scale {params.scale} --scores {input} --output {params.folder} 2> {log}"
+        "apit tables --scale {params.scale} --scores {input.scores} --runs {input.runs} --output {params.folder} 2> {log}"
 
 
 rule figures:
@@ -37,6 +39,7 @@ rule figures:
         f"logs/{SCALE}/figures.log",
     params:
         scale=SCALE,
+        caption=scale.caption,
         folder=subpath(output[0], parent=True),
         estimates=lambda wildcards, input: Path(input.estimates[0]).parent,
     shell:

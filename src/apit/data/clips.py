@@ -21,11 +21,8 @@ from apit.provenance import array_generator, file_digest
 
 SHORTEST_SECONDS = 0.1
 PACKAGE = "PACKAGE.txt"  # names the package that a folder of clips was unpacked from
-SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {
-    ".aif",
-    ".oga",
-    ".opus",
-}
+SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()}
+SUFFIXES = (SUFFIXES | {".aif", ".oga", ".opus"}) - {".raw"}  # raw samples do not say their rate
 
 
 @dataclass(frozen=True)
@@ -66,8 +63,13 @@ def recorded_clips(folder: Path, rate: int) -> tuple[list[Clip], dict[str, str]]
     usable: list[Clip] = []
     left_out: dict[str, str] = {}
     seen: dict[str, str] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name[0] != "."):
         name = str(path.relative_to(folder))
+        if name == PACKAGE:
+            continue
+        if path.suffix.lower() not in SUFFIXES:
+            left_out[name] = "not in a format that libsndfile reads"
+            continue
         try:
             samples = read_clip(path, rate)
         except UserError as error:
@@ -91,7 +93,7 @@ def read_clip(path: Path, rate: int) -> NDArray[np.float64]:
     """
     try:
         samples, own_rate = soundfile.read(path, dtype="float64", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (soundfile.LibsndfileError, OSError, ValueError) as error:
         raise UserError(f"cannot be read: {error}") from None
     if len(samples) < SHORTEST_SECONDS * own_rate:
         raise UserError(f"shorter than {SHORTEST_SECONDS} s")
@@ -158,7 +160,8 @@ def fetch_package(package: str, output: Path) -> None:
         for sound in sounds:
             shutil.copyfile(sound, folder / sound.name)
         with whole_file(folder / PACKAGE) as partial:
-            partial.write_text(f"{archive.name}\nsha256 {file_digest(archive)}\n")
+            version = archive.name.removesuffix(".deb")
+            partial.write_text(f"{version} (sha256 {file_digest(archive)})\n")
 
 
 def _call(*command: str, cwd: Path) -> None:

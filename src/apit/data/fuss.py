@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from apit.config import Audio, Split
 from apit.errors import UserError
 
+SOUNDS = "sounds.txt"  # says of what the mixtures beside it were made
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -24,6 +26,12 @@ def list_path(root: Path, split: Split) -> Path:
     return root / f"{split}_example_list.txt"
 
 
+def sounds(root: Path) -> str:
+    """What a folder of mixtures was made of, as its maker wrote it down; FUSS has no such file."""
+    path = root / SOUNDS
+    return path.read_text().strip() if path.exists() else f"mixtures in {root}"
+
+
 def read_list(root: Path, split: Split, slots: int) -> list[Entry]:
     """Read a split's example list: tab-separated mixture and 1 to `slots` sources a line.
 
@@ -34,6 +42,8 @@ def read_list(root: Path, split: Split, slots: int) -> list[Entry]:
         lines = path.read_text().splitlines()
     except FileNotFoundError:
         raise UserError(f"{path}: no such example list; `apit mix` makes one") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not text in UTF-8") from None
     if not lines:
         raise UserError(f"{path}: is empty")
     entries, seen = [], set()
@@ -74,6 +84,8 @@ def read_sources(
             raise UserError(f"{path}: cannot be read as a wav: {error}; make it again") from None
         if len(read) != length:
             raise UserError(f"{path}: ends after {start + len(read)} samples; make it again")
+        if not np.isfinite(read).all():
+            raise UserError(f"{path}: holds samples that are not finite; make it again")
     return sources
 
 

@@ -1,11 +1,11 @@
 """Mixtures: clips and a seed → a folder in the FUSS layout."""
 
 import functools
+import math
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -37,7 +37,8 @@ class Placement:
     clip_offset: int  # samples
     onset: int  # samples
     length: int  # samples
-    level_db: float  # RMS of its active samples, relative to full scale
+    level_db: float  # RMS of its active samples before the gain, relative to full scale
+    gain_db: float = 0.0  # of the whole mixture, below zero where it would have clipped
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,14 @@ def mix(scale: Scale, output: Path, clips_folder: Path | None = None, jobs: int 
         if not clips:
             reasons = "; ".join(f"{n}: {r}" for n, r in list(left_out.items())[:5])
             raise UserError(f"{clips_folder}: no usable clip{f' ({reasons})' if reasons else ''}")
+        package = clips_folder / PACKAGE
+        origin = (
+            f"recordings of {package.read_text().strip()}"
+            if package.exists()
+            else f"{len(clips)} recordings of the folder {clips_folder.resolve().name}"
+        )
     elif scale.data.sounds.kind == "procedural":
+        origin = "procedural sounds"
         clips = procedural_clips(scale.data.sounds, recipe, audio.sample_rate, audio.seconds)
     else:
         raise UserError(
@@ -77,8 +85,7 @@ def mix(scale: Scale, output: Path, clips_folder: Path | None = None, jobs: int 
         )
     dealt = split_clips(clips, recipe)
     with whole_folder(output) as folder:
-        if clips_folder is not None and (package := clips_folder / PACKAGE).exists():
-            shutil.copy(package, folder)  # which version the recordings are of
+        (folder / fuss.SOUNDS).write_text(f"{origin}\n")
         _clip_table(dealt, left_out).to_csv(folder / "clips.csv", index=False)
         placements = []
         for split, count in recipe.examples.items():
@@ -204,8 +211,10 @@ def make_example(
     sources = np.stack(signals) * PEAK  # [source, time]
     # Rounding moves each sample by half a step at the most, and so their sum by half a step each.
     loudest = max(np.abs(sources).max(), np.abs(sources.sum(axis=0)).max()) + len(sources)
-    sources *= min(1.0, PEAK / loudest)
-    return Example(np.round(sources).astype(np.int16), placements)
+    gain = min(1.0, PEAK / loudest)
+    gain_db = round(20 * math.log10(gain), 3)
+    placements = [replace(placement, gain_db=gain_db) for placement in placements]
+    return Example(np.round(gain * sources).astype(np.int16), placements)
 
 
 @functools.lru_cache(maxsize=2048)

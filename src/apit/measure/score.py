@@ -14,6 +14,7 @@ from torch import Tensor
 from apit.config import Audio, Evaluation
 from apit.data import fuss
 from apit.data.batches import Batch, whole_examples
+from apit.errors import UserError
 from apit.files import whole_file, whole_folder
 from apit.measure import si_snr, spectral_holes
 from apit.models.stft import STFT
@@ -61,6 +62,8 @@ def score_batches(
     for batch in batches:
         with torch.inference_mode():
             estimates = separate(batch)
+            if not torch.isfinite(estimates).all():
+                raise UserError(f"estimates of {', '.join(batch.names)} hold values not finite")
             scores = si_snr.score(
                 references=batch.references, estimates=estimates, mixture=batch.mixture
             )
@@ -95,7 +98,8 @@ def score_batches(
                     for metric, values in by_source.items()
                 ]
         table = pd.DataFrame(rows, columns=SCORE_COLUMNS)
-        table.loc[table["value"].isna(), "note"] = "no bin outside the support"
+        undefined = table["value"].isna() & (table["metric"] == "excess_rate")
+        table.loc[undefined, "note"] = "no bin outside the support"
         yield batch, scores.aligned, table
 
 
@@ -122,8 +126,9 @@ def evaluate(
             batches, system.separate, stft, config.hole_depths_db
         ):
             tables.append(table)
-            for name, signals in zip(batch.names, aligned, strict=True):
-                if kept and len(list(kept.iterdir())) < config.keep_examples:
+            if kept:
+                keep = max(0, config.keep_examples - config.batch_size * (len(tables) - 1))
+                for name, signals in list(zip(batch.names, aligned, strict=True))[:keep]:
                     write_estimates(kept / name, signals, audio.sample_rate)
         scores = pd.concat(tables, ignore_index=True)
         for position, column in enumerate(RUN_COLUMNS):

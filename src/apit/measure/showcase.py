@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from apit.config import Audio
+from apit.config import HEADLINE_DB, Audio
 from apit.data import fuss
 from apit.errors import UserError
 from apit.losses.reconstruction import is_silent
@@ -69,7 +69,7 @@ def showcase(
             passage = spectral_holes.passage(
                 reference=references[slot], estimate=signals[slot], stft=stft
             )
-            holes = passage.holes(spectral_holes.HEADLINE_DB)
+            holes = passage.holes(HEADLINE_DB)
             row.append(View(run, _decibels(passage.estimate), holes))
         rows.append(row)
     return Showcase(name, rows, audio.seconds, audio.sample_rate / 2000)

@@ -8,7 +8,6 @@ from apit.models.stft import STFT
 
 SUPPORT_DB = 60  # below the source's maximum: its support R
 EXCESS_DB = 20  # above the floor of the support: leakage outside it
-HEADLINE_DB = 20  # depth of the hole rate that tables show
 
 
 @dataclass(frozen=True)

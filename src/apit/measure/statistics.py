@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from apit.config import HEADLINE_DB
 from apit.errors import UserError
 from apit.measure.score import RUN_COLUMNS, SCORE_COLUMNS, WHOLE_MIXTURE
-from apit.measure.spectral_holes import HEADLINE_DB
 from apit.provenance import array_generator
 
 CONFIDENCE = 0.95
@@ -57,7 +57,14 @@ def read_scores(files: Sequence[Path]) -> pd.DataFrame:
         if missing:
             raise UserError(f"{file}: has no column {', '.join(missing)}; is it of apit evaluate?")
         tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    scores = pd.concat(tables, ignore_index=True)
+    keys = ["experiment", "seed", "example", "source", "metric"]
+    if (twice := scores.duplicated(keys)).any():
+        experiment, seed = scores.loc[twice, ["experiment", "seed"]].iloc[0]
+        raise UserError(
+            f"{', '.join(map(str, files))}: {experiment}, seed {seed}, is in them twice"
+        )
+    return scores
 
 
 def summarise(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 
 class STFT(nn.Module):
@@ -23,9 +24,14 @@ class STFT(nn.Module):
         return len(self.window) // 2 + 1
 
     def analyse(self, signals: Tensor) -> Tensor:
-        """[..., time] → complex [..., bin, frame]."""
+        """[..., time] → complex [..., bin, frame].
+
+        The signal is filled up with zeros to whole hops: a last frame that covers the end with
+        its flank alone would blow up whatever a mask leaves there.
+        """
+        filled = pad(signals, (0, -signals.shape[-1] % self.hop))
         spectra = torch.stft(
-            signals.reshape(-1, signals.shape[-1]),
+            filled.reshape(-1, filled.shape[-1]),
             len(self.window),
             self.hop,
             window=self.window,

@@ -14,9 +14,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from apit.config import HEADLINE_DB
 from apit.files import whole_file
 from apit.measure.showcase import Showcase
-from apit.measure.spectral_holes import HEADLINE_DB
 
 ORACLES = ("mixture", "ideal-ratio-mask")
 SHOWN_DB = 60  # range of the spectrograms' colour scale

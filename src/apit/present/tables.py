@@ -1,7 +1,9 @@
 """Tables: aggregates in, CSV, Markdown and LaTeX out."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -44,6 +46,21 @@ INTERVALS = (
     "In brackets 95 % bootstrap intervals over mixtures, which say nothing about other seeds; "
     "n is the number of values."
 )
+
+
+def caption(records: Sequence[Mapping[str, Any]], note: str) -> str:
+    """What a scale's runs were, from their records, and the configuration's note on them."""
+    run = records[0]["run"]
+    sizes = sorted({record["parameters"]["separator"] for record in records})
+    size = " to ".join(dict.fromkeys(f"{n / 1e6:.1f}" for n in (sizes[0], sizes[-1])))
+    seeds = len({record["run"]["seed"] for record in records})
+    commits = ", ".join(sorted({str(record["commit"])[:7] for record in records}))
+    return (
+        f"Scale {run['scale']}: {' and '.join(sorted({r['sounds'] for r in records}))}, "
+        f"{run['audio']['seconds']:g} s at {run['audio']['sample_rate'] / 1000:g} kHz; "
+        f"a separator of {size} M parameters, {run['training']['steps']} steps, {seeds} "
+        f"seed{'s' if seeds > 1 else ''}; trained at commit {commits}. {note}"
+    )
 
 
 def write_ablations(summary: pd.DataFrame, caption: str, output: Path) -> None:

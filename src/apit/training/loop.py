@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
@@ -247,6 +248,11 @@ def train(
     `match` is the folder of a finished run whose training time this one is given instead of a
     number of steps (`train_as_long_as`).
     """
+    with whole_folder(output) as folder:
+        _train(run, data, folder, settings, match)
+
+
+def _train(run: Run, data: Path, folder: Path, settings: Sequence[str], match: Path | None) -> None:
     torch.set_num_threads(run.training.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":  # on a CPU everything used here is, for one number of threads
@@ -276,7 +282,8 @@ def train(
         step += 1
         last = spent >= seconds if seconds is not None else step == run.training.steps
         row: dict[str, Any] = {"step": step}
-        if step % run.training.log_every == 0 or last:
+        validates = step % run.training.validate_every == 0 or last
+        if step % run.training.log_every == 0 or validates:
             row |= {name: value.item() for name, value in done.terms.items()}
             if not row["loss/total"] < float("inf"):
                 raise UserError(
@@ -284,7 +291,7 @@ def train(
                     f"{', '.join(batch.names)}; lower training.learning_rate or adversary.weight"
                 )
             row |= training.accuracies(done)
-        if step % run.training.validate_every == 0 or last:
+        if validates:
             value = validate(training.separator, validation_entries, run, device)
             row["validation/si_snri_all"] = value
             if value > best_value:
@@ -301,6 +308,7 @@ def train(
         "digest": run.training_digest,
         "settings": list(settings),
         "data": str(data),
+        "sounds": fuss.sounds(data),
         "examples": {"train": len(training_entries), "validation": len(validation_entries)},
         "steps": step,
         "best_step": best_step,
@@ -313,10 +321,9 @@ def train(
         "device": str(device),
         **circumstances(),
     }
-    with whole_folder(output) as folder:
-        save_file(best_weights, folder / WEIGHTS)
-        pd.DataFrame(history).to_csv(folder / HISTORY, index=False)
-        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    save_file(best_weights, folder / WEIGHTS)
+    pd.DataFrame(history).to_csv(folder / HISTORY, index=False)
+    (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -342,7 +349,7 @@ class Progress:
         if "validation/si_snri_all" in row and self.bar.disable:
             share = step / self.run.training.steps if self.seconds is None else spent / self.seconds
             print(
-                f"{self.run.name}: step {step}, loss {row.get('loss/total', float('nan')):.2f}, "
+                f"{self.run.name}: step {step}, loss {row['loss/total']:.2f}, "
                 f"validation MSi(all) {self.value:+.2f} dB, {1000 * spent / step:.0f} ms a step, "
                 f"{max(0.0, spent / share - spent):.0f} s left",
                 file=sys.stderr,
@@ -358,12 +365,15 @@ def read_record(folder: Path) -> dict[str, Any]:
     """The record of a finished run."""
     try:
         record: dict[str, Any] = json.loads((folder / RECORD).read_text())
+        Run.model_validate_json(json.dumps(record["run"]))
     except FileNotFoundError:
         raise UserError(
             f"{folder}: holds no {RECORD}; is it a finished run of `apit train`?"
         ) from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{folder / RECORD}: is not valid JSON ({error}); train it again") from None
+    except (ValueError, KeyError) as error:  # also pydantic's, and JSON's
+        raise UserError(
+            f"{folder / RECORD}: is no record of this version; train it again ({error})"
+        ) from None
     return record
 
 
@@ -376,5 +386,8 @@ def load_separator(folder: Path) -> tuple[Run, MaskingSeparator]:
     """A finished run's configuration and its separator, on the CPU and in evaluation mode."""
     run = Run.model_validate_json(json.dumps(read_record(folder)["run"]))
     separator = make_separator(run.separator, run.stft, run.audio)
-    separator.load_state_dict(load_file(folder / WEIGHTS))
+    try:
+        separator.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder / WEIGHTS}: cannot be read ({error}); train it again") from None
     return run, separator.eval()
