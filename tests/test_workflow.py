@@ -138,5 +138,8 @@ def test_recordings_from_a_package_go_the_whole_way(tmp_path):
     clips = pd.read_csv(folder / "data" / "tiny" / "mixtures" / "clips.csv")
     assert len(clips) > 150
     assert clips["left_out"].notna().sum() < 20
-    package = (folder / "data" / "tiny" / "mixtures" / "PACKAGE.txt").read_text()
-    assert re.fullmatch(r"sonic-pi-samples_\S+\.deb\nsha256 [0-9a-f]{64}\n", package)
+    sounds = (folder / "data" / "tiny" / "mixtures" / "sounds.txt").read_text()
+    assert re.fullmatch(r"recordings of sonic-pi-samples_\S+ \(sha256 [0-9a-f]{64}\)\n", sounds)
+    table = (folder / "results" / "tiny" / "tables" / "ablations.md").read_text()
+    assert "recordings of sonic-pi-samples" in table
+    assert "sha256" not in table

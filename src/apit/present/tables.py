@@ -54,9 +54,10 @@ def caption(records: Sequence[Mapping[str, Any]], note: str) -> str:
     sizes = sorted({record["parameters"]["separator"] for record in records})
     size = " to ".join(dict.fromkeys(f"{n / 1e6:.1f}" for n in (sizes[0], sizes[-1])))
     seeds = len({record["run"]["seed"] for record in records})
+    sounds = sorted({record["sounds"].partition(" (sha256")[0] for record in records})
     commits = ", ".join(sorted({str(record["commit"])[:7] for record in records}))
     return (
-        f"Scale {run['scale']}: {' and '.join(sorted({r['sounds'] for r in records}))}, "
+        f"Scale {run['scale']}: {' and '.join(sounds)}, "
         f"{run['audio']['seconds']:g} s at {run['audio']['sample_rate'] / 1000:g} kHz; "
         f"a separator of {size} M parameters, {run['training']['steps']} steps, {seeds} "
         f"seed{'s' if seeds > 1 else ''}; trained at commit {commits}. {note}"
