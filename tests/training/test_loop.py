@@ -1,3 +1,4 @@
+import io
 import json
 
 import pandas as pd
@@ -14,7 +15,7 @@ from apit.losses.reconstruction import is_silent, permutation_invariant
 from apit.measure.si_snr import si_snr
 from apit.models.separators import Separation
 from apit.provenance import array_generator
-from apit.training.loop import Training, load_separator, train, validate
+from apit.training.loop import Progress, Training, load_separator, train, validate
 
 CPU = torch.device("cpu")
 
@@ -286,3 +287,21 @@ def test_your_own_loss_trains(tiny, mixtures, tmp_path, monkeypatch):
     train(run, mixtures, tmp_path / "run")
     history = pd.read_csv(tmp_path / "run" / "history.csv")
     assert history["loss/pit"].between(0, 1).all()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("seconds", [None, 2.0])
+def test_a_terminal_shows_loss_msi_and_time_left(tiny, monkeypatch, seconds):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setenv("COLUMNS", "0")  # as in containers: the width is not known
+    progress = Progress(tiny("pit"), seconds)
+    for step in range(1, 4):
+        progress.show(step, 0.5 * step, {"loss/total": -3.25, "validation/si_snri_all": 1.5})
+    progress.close()
+    last = progress.bar.fp.getvalue().split("\r")[-1]
+    assert "pit-s0:  75%" in last and "loss -3.25, MSi(all) +1.50 dB" in last
+    assert "<00:0" in last  # time left

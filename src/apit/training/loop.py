@@ -1,6 +1,7 @@
 """The training loop: batches, models and losses in; weights, history and record out."""
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -336,16 +337,22 @@ class Progress:
 
     def __init__(self, run: Run, seconds: float | None):
         self.run, self.seconds = run, seconds
-        self.value = float("nan")
-        total = None if seconds is not None else run.training.steps
-        self.bar = tqdm(total=total, desc=run.name, unit="step", disable=not sys.stderr.isatty())
+        self.value: float | None = None
+        self.bar = tqdm(
+            total=run.training.steps if seconds is None else seconds,
+            unit="step" if seconds is None else "s",
+            desc=run.name,
+            disable=not sys.stderr.isatty(),
+            ncols=shutil.get_terminal_size().columns,  # tqdm's own shows nothing where it is 0
+        )
 
     def show(self, step: int, spent: float, row: Mapping[str, Any]) -> None:
         """Tell of a step; `row` holds what was logged of it."""
         self.value = row.get("validation/si_snri_all", self.value)
-        self.bar.update()
         if "loss/total" in row:
-            self.bar.set_postfix_str(f"loss {row['loss/total']:.2f}, MSi(all) {self.value:+.2f} dB")
+            validated = "" if self.value is None else f", MSi(all) {self.value:+.2f} dB"
+            self.bar.set_postfix_str(f"loss {row['loss/total']:.2f}{validated}", refresh=False)
+        self.bar.update((step if self.seconds is None else spent) - self.bar.n)
         if "validation/si_snri_all" in row and self.bar.disable:
             share = step / self.run.training.steps if self.seconds is None else spent / self.seconds
             print(
