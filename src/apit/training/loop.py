@@ -338,12 +338,14 @@ class Progress:
     def __init__(self, run: Run, seconds: float | None):
         self.run, self.seconds = run, seconds
         self.value: float | None = None
+        size = shutil.get_terminal_size()  # tqdm's own shows nothing where the size is not known
         self.bar = tqdm(
             total=run.training.steps if seconds is None else seconds,
             unit="step" if seconds is None else "s",
             desc=run.name,
             disable=not sys.stderr.isatty(),
-            ncols=shutil.get_terminal_size().columns,  # tqdm's own shows nothing where it is 0
+            ncols=size.columns,
+            nrows=size.lines,
         )
 
     def show(self, step: int, spent: float, row: Mapping[str, Any]) -> None:
