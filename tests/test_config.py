@@ -59,8 +59,8 @@ def test_names_say_what_entries_do():
         ("experiment.discriminators=[{kind: context, domain: sftf}]", "'wave', 'stft' or 'mask'"),
         ("experiment.reconstrution=si_snr", "unknown key; did you mean reconstruction"),
         (
-            "experiment.separator={blokcs: 3}",
-            "--set experiment: separator.blokcs: unknown key; did you mean",
+            "experiment.separator={tdcnpp: {blokcs: 3}}",
+            "--set experiment: separator.tdcnpp.blokcs: unknown key; did you mean",
         ),
     ],
 )
@@ -100,9 +100,9 @@ def test_errors_in_files_name_the_file(configs, tmp_path):
 
 
 def test_a_key_of_an_experiment_reaches_its_run_alone():
-    wide = load_run("smoke", "pit", 0, ["experiment.separator={blocks: 7}"])
-    assert wide.separator.blocks == 7
-    assert wide.separator.repeats == load_run("smoke", "pit", 0).separator.repeats
+    wide = load_run("smoke", "pit", 0, ["experiment.separator={tdcnpp: {blocks: 7}}"])
+    assert wide.separator.tdcnpp.blocks == 7
+    assert wide.separator.tdcnpp.repeats == load_run("smoke", "pit", 0).separator.tdcnpp.repeats
     assert wide.training_digest != load_run("smoke", "pit", 0).training_digest
 
 

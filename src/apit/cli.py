@@ -14,7 +14,7 @@ Adversarial permutation invariant training for universal sound separation.
 
 The commands, in the order of the data; the workflow (`snakemake --cores all`) calls the same ones:
 
-  clips     fetch the recordings that a scale mixes
+  fetch     the recordings that a scale mixes, or FUSS, which is mixed already
   mix       clips → mixtures in the FUSS layout
   train     mixtures + an experiment → weights, history, record
   evaluate  a run, or an oracle, over the evaluation split → one long table of scores
@@ -74,8 +74,14 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(call=call)
         return added
 
-    clips = command("clips", _clips, "Fetch the recordings that a scale mixes, without root.")
-    clips.add_argument("--output", type=Path, required=True, help="folder to make, of clips")
+    fetch = command(
+        "fetch", _fetch,
+        "Fetch the recordings that a scale mixes (without root), or FUSS, which is mixed already.",
+    )  # fmt: skip
+    fetch.add_argument(
+        "--output", type=Path, required=True,
+        help="folder to make, of clips or mixtures; an archive is kept beside it",
+    )  # fmt: skip
 
     mix = command("mix", _mix, "Make a scale's mixtures in the FUSS layout.")
     mix.add_argument("--output", type=Path, required=True, help="folder to make, of mixtures")
@@ -135,14 +141,19 @@ def _scale(parsed: argparse.Namespace) -> Scale:
     return layers.load_scale(parsed.scale, parsed.settings, parsed.configs)
 
 
-def _clips(parsed: argparse.Namespace) -> None:
-    from apit.data.clips import fetch_package
+def _fetch(parsed: argparse.Namespace) -> None:
+    from apit.data.fetch import fetch_fuss, fetch_package
 
-    sounds = _scale(parsed).data.sounds
-    if sounds.kind != "package":
-        raise UserError(f"scale {parsed.scale} has sounds of kind {sounds.kind}: nothing to fetch")
-    fetch_package(sounds.package, parsed.output)
-    print(f"{parsed.output}: recordings of {sounds.package}")
+    scale = _scale(parsed)
+    sounds = scale.data.sounds
+    if sounds.kind == "procedural":
+        raise UserError(f"scale {parsed.scale} has procedural sounds: nothing to fetch")
+    if sounds.kind == "package":
+        fetch_package(sounds, parsed.output)
+        print(f"{parsed.output}: recordings of {sounds.package}")
+    else:
+        fetch_fuss(sounds, scale.audio, parsed.output)
+        print(f"{parsed.output}: {sounds.name}")
 
 
 def _mix(parsed: argparse.Namespace) -> None:

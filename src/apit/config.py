@@ -65,15 +65,41 @@ class Package(Frozen):
 
     kind: Literal["package"]
     package: str
+    folder: str  # of the package, where its recordings lie
 
 
 class Fuss(Frozen):
-    """The FUSS data set: mixtures that somebody else made."""
+    """The FUSS data set: an archive of mixtures that somebody else made."""
 
     kind: Literal["fuss"]
+    name: str  # as published numbers call it
     address: str
     bytes: PositiveInt
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Rooms(Frozen):
+    """What box-shaped rooms are drawn from; ranges are in metres."""
+
+    length: Range
+    width: Range
+    height: Range
+    margin: Annotated[float, Field(gt=0)]  # of microphone and sources from every surface
+    walls: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]  # pyroomacoustics' names
+    floors: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    ceilings: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    reflections: NonNegativeInt  # in a row, at the most
+
+    @model_validator(mode="after")
+    def _sides(self) -> "Rooms":
+        for name in ("length", "width", "height"):
+            low, high = getattr(self, name)
+            if not 2 * self.margin < low <= high:
+                raise ValueError(
+                    f"{name}: [{low}, {high}] must rise, and leave room for a margin of "
+                    f"{self.margin} m on both sides"
+                )
+        return self
 
 
 class Recipe(Frozen):
@@ -81,11 +107,13 @@ class Recipe(Frozen):
 
     seed: int
     examples: dict[Split, PositiveInt]
-    clip_shares: dict[Split, PositiveFloat]  # of the clips, disjoint
+    split_by: Literal["family", "clip"]  # what is in one split only: a whole family, or a clip
+    clip_shares: dict[Split, PositiveFloat]
     background_level_db: Annotated[float, Field(le=0)]  # relative to full scale
     background_min_seconds: PositiveFloat  # shorter clips are foregrounds only
     foregrounds: Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
     foreground_snr_db: Range  # against the background
+    rooms: Rooms | None  # None: sources are mixed as dry as their clips
 
     @model_validator(mode="after")
     def _all_splits(self) -> "Recipe":
@@ -129,16 +157,50 @@ class Transform(Frozen):
         return self
 
 
-class Separator(Frozen):
-    """The TDCN++ of the FUSS baseline at any size, and how its output becomes masks."""
+class TDCNppSizes(Frozen):
+    """The TDCN++ of the FUSS baseline at any size."""
 
-    architecture: Literal["tdcnpp"]
-    masks: Literal["sigmoid", "softmax"]
     repeats: PositiveInt
     blocks: PositiveInt  # per repeat; block b has dilation 2^b
     bottleneck: PositiveInt
     channels: PositiveInt
     kernel: PositiveInt
+
+
+class UNetSizes(Frozen):
+    """A residual U-Net at any size: each level after the first halves bins and frames."""
+
+    channels: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=2)]  # per level
+    kernel: PositiveInt
+    recurrent: PositiveInt  # units of the LSTM at the bottom, in each direction
+    recurrent_layers: PositiveInt
+
+    @model_validator(mode="after")
+    def _whole_groups(self) -> "UNetSizes":
+        if odd := [c for c in self.channels if c >= 8 and c % 8]:
+            raise ValueError(f"channels: {odd[0]} is not a multiple of 8")
+        return self
+
+
+class Separator(Frozen):
+    """Which network makes masks, and how; its sizes stand under its own name."""
+
+    architecture: Literal["tdcnpp", "unet"]
+    masks: Literal["sigmoid", "softmax"]
+    tdcnpp: TDCNppSizes | None = None
+    unet: UNetSizes | None = None
+
+    @model_validator(mode="after")
+    def _sized(self) -> "Separator":
+        if getattr(self, self.architecture) is None:
+            raise ValueError(f"{self.architecture}: its sizes are missing")
+        return self
+
+    @property
+    def chosen(self) -> "Separator":
+        """Without the sizes of the other architecture, which do not matter to a run."""
+        others = {name: None for name in ("tdcnpp", "unet") if name != self.architecture}
+        return self.model_copy(update=others)
 
 
 class LogMSE(Frozen):

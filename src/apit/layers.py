@@ -236,6 +236,7 @@ def load_run(
                 "scale": scale_name,
                 "experiment": experiment_name,
                 "seed": seed,
+                "separator": scale.separator.chosen,
                 "reconstruction": experiment.reconstruction,
                 "discriminators": experiment.discriminators,
                 "adversary": scale.adversary if experiment.discriminators else None,

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from apit.data import fuss, synthesis
-from apit.data.clips import procedural_clips, split_clips
+from apit.data.clips import Clip, procedural_clips, split_clips
 from apit.data.mixtures import at_level, loop, make_example, mix
 from apit.errors import UserError
 from apit.layers import load_scale
@@ -184,6 +184,78 @@ def test_too_few_clips_are_refused_and_leave_nothing(configs, tmp_path):
     (empty := tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no usable clip"):
         mix(load_scale("tiny", configs=configs), tmp_path / "mixtures", empty)
+
+
+def clips_of(**families):
+    """Clips of these lengths in seconds, by family."""
+    return [
+        Clip(f"{family}_{i}", family, seconds, "", lambda: np.ones(1))
+        for family, lengths in families.items()
+        for i, seconds in enumerate(lengths)
+    ]
+
+
+@pytest.fixture
+def by_family(configs):
+    settings = ["data.recipe.split_by=family", "data.recipe.background_min_seconds=4"]
+    return load_scale("tiny", settings, configs).data.recipe
+
+
+def test_whole_families_are_dealt_and_every_split_gets_a_background(by_family):
+    clips = clips_of(
+        loop=[5] * 9,
+        ambi=[6] * 5,
+        guit=[9] * 3,
+        vinyl=[8, 1],
+        tabla=[1] * 26,
+        bd=[0.5] * 13,
+        sn=[1],
+    )
+    dealt = split_clips(clips, by_family)
+    assert sorted(c.name for cs in dealt.values() for c in cs) == sorted(c.name for c in clips)
+    where = {clip.family: {s for s, cs in dealt.items() if clip in cs} for clip in clips}
+    assert all(
+        len({s for s, cs in dealt.items() for c in cs if c.family == family}) == 1
+        for family in where
+    )
+    for split_clips_ in dealt.values():
+        assert any(c.seconds >= 4 for c in split_clips_)
+    assert len(dealt["train"]) > max(len(dealt["validation"]), len(dealt["eval"]))
+
+
+def test_three_families_suffice_whatever_the_shares(by_family):
+    recipe = by_family.model_copy(
+        update={"clip_shares": {"train": 0.98, "validation": 0.01, "eval": 0.01}}
+    )
+    dealt = split_clips(clips_of(a=[5] * 4, b=[5], c=[5]), recipe)
+    assert all(dealt.values())
+
+
+def test_too_few_families_are_refused_with_counts_and_names(by_family):
+    with pytest.raises(
+        UserError,
+        match=r"6 clips of 3 families \(a, b, c\), of which 2 have a clip of 4\.0 s or more "
+        r"\(a, b\): .*set data\.recipe\.split_by: clip",
+    ):
+        split_clips(clips_of(a=[5, 5], b=[5, 5], c=[1, 1]), by_family)
+    with pytest.raises(UserError, match=r"of which 0 have a clip of 4\.0 s or more \(none\)"):
+        split_clips(clips_of(a=[1], b=[1], c=[1]), by_family)
+
+
+def test_a_looped_background_starts_anywhere_in_its_clip(configs):
+    scale = load_scale("tiny", ["data.recipe.background_min_seconds=0.1"], configs)
+    ramp = np.linspace(0.1, 1, 1000)
+    clips = [Clip("ramp", "ramp", 0.125, "", lambda: ramp)]
+    offsets = set()
+    for index in range(8):
+        example = make_example(scale.audio, scale.data.recipe, clips, "train", index)
+        offset = example.placements[0].clip_offset
+        offsets.add(offset)
+        if offset < 500:
+            heard = example.sources[0][:100] / example.sources[0][0]
+            expected = ramp[offset : offset + 100] / ramp[offset]
+            np.testing.assert_allclose(heard, expected, rtol=5e-3)
+    assert len(offsets) > 4
 
 
 @pytest.fixture

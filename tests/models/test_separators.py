@@ -1,9 +1,23 @@
 import pytest
 import torch
 
+from apit.config import TDCNppSizes, UNetSizes
 from apit.layers import load_run, scale_names
-from apit.models.separators import TDCNpp, make_separator, mixture_consistent
+from apit.losses.reconstruction import LogMSE, permutation_invariant
+from apit.models.separators import make_separator, mixture_consistent
 from apit.models.stft import STFT
+from apit.models.tdcnpp import TDCNpp
+from apit.models.unet import Recurrence, UNet
+
+ARCHITECTURES = ["tdcnpp", "unet"]
+
+
+def sizes(repeats, blocks):
+    return TDCNppSizes(repeats=repeats, blocks=blocks, bottleneck=4, channels=4, kernel=3)
+
+
+def separator_of(run):
+    return make_separator(run.separator, run.stft, run.audio)
 
 
 def test_synthesis_undoes_analysis(generator):
@@ -30,27 +44,29 @@ def test_the_residual_is_shared_out_by_weight():
     assert shared.tolist() == [[[1.25, 0.5], [0.75, 2.5]]]
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("masks", ["sigmoid", "softmax"])
-def test_estimates_sum_to_the_mixture(tiny, generator, masks):
-    run = tiny("pit", f"separator.masks={masks}")
+def test_estimates_sum_to_the_mixture(tiny, generator, architecture, masks):
+    run = tiny("pit", f"separator.architecture={architecture}", f"separator.masks={masks}")
     mixture = torch.randn(3, 3210, generator=generator)
-    separation = make_separator(run.separator, run.stft, run.audio)(mixture)
+    separation = separator_of(run)(mixture)
     assert separation.estimates.shape == (3, 4, 3210)
     assert separation.masks.min() >= 0
     assert separation.masks.max() <= 1
     torch.testing.assert_close(separation.estimates.sum(1), mixture, atol=2e-6, rtol=0)
 
 
-def test_silence_stays_silence(tiny):
-    run = tiny("pit")
-    estimates = make_separator(run.separator, run.stft, run.audio)(torch.zeros(1, 3200)).estimates
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_silence_stays_silence(tiny, architecture):
+    run = tiny("pit", f"separator.architecture={architecture}")
+    estimates = separator_of(run)(torch.zeros(1, 3200)).estimates
     assert torch.equal(estimates, torch.zeros(1, 4, 3200))
 
 
 def test_tdcnpp_is_wired_as_the_fuss_baseline():
-    run = load_run("paper", "pit", 0)
+    run = load_run("paper", "pit", 0, ["separator.architecture=tdcnpp"])
     with torch.device("meta"):
-        separator = make_separator(run.separator, run.stft, run.audio)
+        separator = separator_of(run)
         network = separator.network
         masks, consistency = network(torch.empty(2, 257, 1251))
     assert masks.shape == (2, 4, 257, 1251)
@@ -62,13 +78,13 @@ def test_tdcnpp_is_wired_as_the_fuss_baseline():
 
 
 def test_block_scales_start_at_powers_of_nine_tenths(tiny):
-    network = TDCNpp(5, 2, repeats=2, blocks=3, bottleneck=4, channels=4, kernel=3)
+    network = TDCNpp(5, 2, sizes(repeats=2, blocks=3))
     scales = [block.scale.item() for repeat in network.repeats for block in repeat]
     assert scales == pytest.approx([0.9**b for b in range(6)])
 
 
 def test_every_skip_reaches_the_output(generator):
-    network = TDCNpp(5, 2, repeats=3, blocks=1, bottleneck=4, channels=4, kernel=3)
+    network = TDCNpp(5, 2, sizes(repeats=3, blocks=1))
     masks, consistency = network(torch.rand(2, 5, 9, generator=generator))
     assert masks.shape == (2, 2, 5, 9)
     assert consistency.shape == (2, 2)
@@ -76,8 +92,71 @@ def test_every_skip_reaches_the_output(generator):
     assert all(w.grad is not None and w.grad.abs().sum() > 0 for w in network.parameters())
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("scale", scale_names())
-def test_every_shipped_scale_builds(scale):
-    run = load_run(scale, "pit", 0)
+def test_every_shipped_scale_builds_both_architectures(scale, architecture):
+    run = load_run(scale, "pit", 0, [f"separator.architecture={architecture}"])
     with torch.device("meta"):
-        make_separator(run.separator, run.stft, run.audio)
+        separator_of(run)
+
+
+def test_the_unet_has_the_papers_size_at_paper_scale_and_halves_bins_and_frames():
+    run = load_run("paper", "pit", 0)
+    assert run.separator.architecture == "unet"
+    with torch.device("meta"):
+        network = separator_of(run).network
+        masks, consistency = network(torch.empty(2, 257, 1251))
+    assert masks.shape == (2, 4, 257, 1251)
+    assert consistency.shape == (2, 4)
+    assert sum(w.numel() for w in network.parameters()) == pytest.approx(46.9e6, rel=0.05)
+    assert network.recurrence.lstm.input_size == 512 * 9  # of 257 → 129 → 65 → 33 → 17 → 9 bins
+
+
+@pytest.mark.parametrize(("bins", "frames"), [(33, 17), (32, 5), (5, 40)])
+def test_a_unet_takes_any_size_and_all_its_weights_matter(generator, bins, frames):
+    network = UNet(
+        bins, 3, UNetSizes(channels=[4, 8, 8], kernel=3, recurrent=5, recurrent_layers=2)
+    )
+    masks, consistency = network(torch.rand(2, bins, frames, generator=generator))
+    assert masks.shape == (2, 3, bins, frames)
+    (masks.square().sum() + consistency.square().sum()).backward()
+    without = [n for n, w in network.named_parameters() if w.grad is None or not w.grad.any()]
+    assert without == []
+
+
+def test_the_recurrence_runs_over_frames_and_sees_whole_frames(generator):
+    recurrence = Recurrence(6, hidden=4, layers=1)
+    x = torch.randn(1, 2, 3, 5, generator=generator)  # [batch, channel, bin, frame]
+    steps = torch.stack([x[0, :, :, frame].flatten() for frame in range(5)])
+    expected = recurrence.out(recurrence.lstm(steps[None])[0])[0]
+    for frame in range(5):
+        update = (recurrence(x) - x)[0, :, :, frame].flatten()
+        torch.testing.assert_close(update, expected[frame], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_each_separator_overfits_one_batch(tiny, architecture):
+    run = tiny(
+        "pit",
+        f"separator.architecture={architecture}",
+        "separator.tdcnpp={repeats: 2, blocks: 3, bottleneck: 16, channels: 32}",
+        "separator.unet={channels: [8, 16], recurrent: 16}",
+    )
+    torch.manual_seed(0)
+    time = torch.arange(run.audio.samples) / run.audio.sample_rate
+    tones = [torch.sin(2 * torch.pi * hertz * time) for hertz in (300, 900, 1800, 3100)]
+    references = torch.stack([torch.stack(tones), torch.stack(tones[::-1]) * time])
+    references[1, 2:] = 0
+    mixture = references.sum(1)
+    separator, loss_of = separator_of(run), LogMSE(run.log_mse)
+    optimiser = torch.optim.Adam(separator.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(120):
+        loss = permutation_invariant(
+            loss_of, separator(mixture).estimates, references, mixture
+        ).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 12  # dB

@@ -1,35 +1,44 @@
-# clips → mixtures in the FUSS layout
+# clips → mixtures in the FUSS layout; or FUSS itself, which is mixed already
 
+sounds = scale.data.sounds
 own_clips = config.get("clips")
-fetches_clips = scale.data.sounds.kind == "package" and not own_clips
+if own_clips and sounds.kind == "fuss":
+    raise WorkflowError(
+        f"scale {SCALE} is mixed already: clips={own_clips} needs another"
+    )
+MIXTURES = f"{DATA}/mixtures"
 
 
-rule clips:
+rule fetch:
     output:
-        directory(f"{DATA}/clips"),
+        directory(MIXTURES if sounds.kind == "fuss" else f"{DATA}/clips"),
     log:
-        f"logs/{SCALE}/clips.log",
+        f"logs/{SCALE}/fetch.log",
     params:
         scale=SCALE,
+        # Of what is fetched: the length of a training or a new loss never fetches again.
+        sounds=sounds.model_dump_json(),
     shell:
-        "apit clips --scale {params.scale} --output {output} 2> {log}"
+        "apit fetch --scale {params.scale} --output {output} 2> {log}"
 
 
-rule mix:
-    input:
-        rules.clips.output if fetches_clips else (own_clips or []),
-    output:
-        directory(f"{DATA}/mixtures"),
-    log:
-        f"logs/{SCALE}/mix.log",
-    benchmark:
-        f"logs/{SCALE}/mix.benchmark.tsv"
-    threads: workflow.cores
-    params:
-        scale=SCALE,
-        clips=lambda wildcards, input: (
-            f"--clips {shlex.quote(str(input))}" if input else ""
-        ),
-        mixing=mixing_digest(scale),
-    shell:
-        "apit mix --scale {params.scale} {params.clips} --jobs {threads} --output {output} 2> {log}"
+if sounds.kind != "fuss":
+
+    rule mix:
+        input:
+            own_clips or (rules.fetch.output if sounds.kind == "package" else []),
+        output:
+            directory(MIXTURES),
+        log:
+            f"logs/{SCALE}/mix.log",
+        benchmark:
+            f"logs/{SCALE}/mix.benchmark.tsv"
+        threads: workflow.cores
+        params:
+            scale=SCALE,
+            clips=lambda wildcards, input: (
+                f"--clips {shlex.quote(str(input))}" if input else ""
+            ),
+            mixing=mixing_digest(scale),
+        shell:
+            "apit mix --scale {params.scale} {params.clips} --jobs {threads} --output {output} 2> {log}"

@@ -28,7 +28,7 @@ rule figures:
         scores=SCORES,
         runs=expand(f"{RESULTS}/runs/{{run}}", run=RUNS),
         estimates=expand(f"{RESULTS}/estimates/{{run}}", run=RUNS),
-        data=rules.mix.output,
+        data=MIXTURES,
     output:
         expand(
             f"{RESULTS}/figures/{{name}}.{{suffix}}",

@@ -8,7 +8,7 @@ wildcard_constraints:
 
 rule train:
     input:
-        data=rules.mix.output,
+        data=MIXTURES,
         # The run whose training time this one gets, for an experiment with train_as_long_as.
         match=lambda wildcards: [
             f"{RESULTS}/runs/{name}-s{RUNS[wildcards.run].seed}"
@@ -39,7 +39,7 @@ rule train:
 rule evaluate:
     input:
         run=rules.train.output,
-        data=rules.mix.output,
+        data=MIXTURES,
     output:
         scores=f"{RESULTS}/scores/{{run}}.csv.gz",
         estimates=directory(f"{RESULTS}/estimates/{{run}}"),
@@ -58,7 +58,7 @@ rule evaluate:
 
 rule oracle:
     input:
-        data=rules.mix.output,
+        data=MIXTURES,
     output:
         f"{RESULTS}/scores/{{oracle}}.csv.gz",
     log:

@@ -1,10 +1,7 @@
 """Clips: single sounds, procedural or recorded, each in one split only."""
 
 import functools
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +13,6 @@ from scipy.signal import resample_poly
 from apit.config import Procedural, Recipe, Split
 from apit.data import synthesis
 from apit.errors import UserError
-from apit.files import whole_file, whole_folder
 from apit.provenance import array_generator, file_digest
 
 SHORTEST_SECONDS = 0.1
@@ -107,62 +103,80 @@ def read_clip(path: Path, rate: int) -> NDArray[np.float64]:
 
 
 def split_clips(clips: Sequence[Clip], recipe: Recipe) -> dict[Split, list[Clip]]:
-    """Deal out clips to the splits by `clip_shares`, each to one split only.
+    """Deal out clips to the splits by `clip_shares`, each clip or whole family to one split only.
 
-    Every split gets at least one clip that is long enough for a background; backgrounds and the
-    rest are dealt separately, and each by family, so that the shares hold for all of them.
+    Every split gets a clip that is long enough for a background. Split by clip, backgrounds and
+    the rest are dealt separately, and each family by family, so that the shares hold for all of
+    them; split by family, whole families are dealt, the largest first.
     """
-    total = sum(recipe.clip_shares.values())
-    dealt: dict[Split, list[Clip]] = {split: [] for split in recipe.clip_shares}
-    long = [c for c in clips if c.seconds >= recipe.background_min_seconds]
-    short = [c for c in clips if c.seconds < recipe.background_min_seconds]
-    if len(long) < len(dealt):
-        raise UserError(
-            f"{len(clips)} clips, of which {len(long)} last {recipe.background_min_seconds} s or "
-            f"more: every one of the {len(dealt)} splits needs at least one such clip as a "
-            f"background; add longer clips, or lower data.recipe.background_min_seconds"
-        )
     generator = array_generator("split", recipe.seed)
-    for group in (long, short):
-        shuffled = [group[position] for position in generator.permutation(len(group))]
-        splits = list(dealt)
-        for split, clip in zip(splits, shuffled, strict=False):  # one for each, to begin with
-            dealt[split].append(clip)
-        counts = dict.fromkeys(splits, 0)
-        # Then family by family, each clip to the split that lacks most: all get their share of
-        # every family.
-        for number, clip in enumerate(sorted(shuffled[len(splits) :], key=lambda c: c.family), 1):
-            lacking = {s: recipe.clip_shares[s] / total * number - counts[s] for s in splits}
-            split = max(splits, key=lacking.__getitem__)
-            dealt[split].append(clip)
-            counts[split] += 1
+    shuffled = [clips[position] for position in generator.permutation(len(clips))]
+    families = {c.family: [d for d in shuffled if d.family == c.family] for c in shuffled}
+
+    def backgrounds(hand: Sequence[Clip]) -> int:
+        return sum(clip.seconds >= recipe.background_min_seconds for clip in hand)
+
+    if recipe.split_by == "family":
+        hands = list(families.values())
+        long = [[h for h in hands if backgrounds(h)]]
+        short = [[h for h in hands if not backgrounds(h)]]
+    else:
+        by_family = [[[clip] for clip in families[f]] for f in sorted(families)]
+        long = [[h for h in hands if backgrounds(h)] for hands in by_family]
+        short = [[h for h in hands if not backgrounds(h)] for hands in by_family]
+    if sum(map(len, long)) < len(recipe.clip_shares):
+        raise UserError(_too_few(clips, sorted(families), backgrounds, recipe))
+    dealt: dict[Split, list[Clip]] = {split: [] for split in recipe.clip_shares}
+    _deal(long, backgrounds, recipe.clip_shares, dealt)
+    _deal(short, len, recipe.clip_shares, dealt)
     return dealt
 
 
-def fetch_package(package: str, output: Path) -> None:
-    """Download a Debian package of recordings and unpack its sounds into `output`.
-
-    Needs apt-get and dpkg-deb, no root. Writes PACKAGE.txt with version and SHA-256.
-    """
-    own = "give a folder of your own recordings instead: make reproduce SCALE=mini CLIPS=FOLDER"
-    missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
-    if missing:
-        raise UserError(f"{' and '.join(missing)} cannot be found here, to fetch {package}; {own}")
-    with tempfile.TemporaryDirectory() as scratch, whole_folder(output) as folder:
-        try:
-            _call("apt-get", "download", package, cwd=Path(scratch))
-            (archive,) = Path(scratch).glob("*.deb")
-            _call("dpkg-deb", "-x", str(archive), "unpacked", cwd=Path(scratch))
-        except (subprocess.CalledProcessError, ValueError) as error:
-            said = getattr(error, "stderr", "").strip()
-            raise UserError(f"{package} cannot be fetched: {said or error}; {own}") from None
-        sounds = [p for p in Path(scratch, "unpacked").rglob("*") if p.suffix.lower() in SUFFIXES]
-        for sound in sounds:
-            shutil.copyfile(sound, folder / sound.name)
-        with whole_file(folder / PACKAGE) as partial:
-            version = archive.name.removesuffix(".deb")
-            partial.write_text(f"{version} (sha256 {file_digest(archive)})\n")
+def _deal(
+    rounds: Sequence[Sequence[list[Clip]]],
+    weight: Callable[[list[Clip]], int],
+    shares: Mapping[Split, float],
+    dealt: dict[Split, list[Clip]],
+) -> None:
+    """Deal hands, round by round, each to the split that is due most; none is left without."""
+    due = dict.fromkeys(shares, 0.0)
+    left = sum(map(len, rounds))
+    for hands in rounds:
+        for split, share in shares.items():
+            due[split] += share / sum(shares.values()) * sum(map(weight, hands))
+        for hand in sorted(hands, key=weight, reverse=True):
+            empty = [split for split in shares if not dealt[split]]
+            split = max(empty if len(empty) >= left else shares, key=due.__getitem__)
+            dealt[split] += hand
+            due[split] -= weight(hand)
+            left -= 1
 
 
-def _call(*command: str, cwd: Path) -> None:
-    subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
+def _too_few(
+    clips: Sequence[Clip],
+    families: Sequence[str],
+    backgrounds: Callable[[Sequence[Clip]], int],
+    recipe: Recipe,
+) -> str:
+    seconds, splits = recipe.background_min_seconds, len(recipe.clip_shares)
+    long = sorted({c.family for c in clips if backgrounds([c])})
+    if recipe.split_by == "clip":
+        found = f"{len(clips)} clips, of which {backgrounds(clips)} last {seconds} s or more"
+        needed = "such clip"
+    else:
+        found = (
+            f"{len(clips)} clips of {len(families)} families ({_some(families)}), of which "
+            f"{len(long)} have a clip of {seconds} s or more ({_some(long)})"
+        )
+        needed = "such family (a family is what stands before a file name's first _)"
+    remedies = ["add longer clips", "lower data.recipe.background_min_seconds"]
+    if recipe.split_by == "family" and backgrounds(clips) >= splits:
+        remedies.append("set data.recipe.split_by: clip")
+    return (
+        f"{found}: every one of the {splits} splits needs at least one {needed} as a background; "
+        + ", or ".join(remedies)
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "none"

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from apit.config import Audio, Recipe, Scale, Split
 from apit.data import fuss
 from apit.data.clips import PACKAGE, Clip, procedural_clips, recorded_clips, split_clips
+from apit.data.rooms import Room, draw_room, impulse_responses, metres, reverberate
 from apit.errors import UserError
 from apit.files import whole_folder
 from apit.provenance import array_generator
@@ -37,8 +38,9 @@ class Placement:
     clip_offset: int  # samples
     onset: int  # samples
     length: int  # samples
-    level_db: float  # RMS of its active samples before the gain, relative to full scale
+    level_db: float  # RMS of its active samples before room and gain, relative to full scale
     gain_db: float = 0.0  # of the whole mixture, below zero where it would have clipped
+    position: str = ""  # x y z in the room, in metres
 
 
 @dataclass(frozen=True)
@@ -47,22 +49,28 @@ class Example:
 
     sources: NDArray[np.int16]
     placements: list[Placement]
+    room: Room | None
+
+
+@dataclass(frozen=True)
+class Written:
+    """An example's line of the example list, and its rows of the manifests."""
+
+    line: str
+    placements: list[Placement]
+    room: dict[str, str] | None
 
 
 def mix(scale: Scale, output: Path, clips_folder: Path | None = None, jobs: int = 0) -> None:
-    """Make a scale's mixtures in `output`, in the FUSS layout, with two manifests.
+    """Make a scale's mixtures in `output`, in the FUSS layout, with its manifests.
 
-    `clips.csv` lists every clip with its split, or why it was left out; `manifest.csv` lists what
-    each source consists of. The same seed gives the same bytes, whatever the number of jobs.
+    `clips.csv` lists every clip with its split, or why it was left out; `manifest.csv` what each
+    source consists of; `rooms.csv` each mixture's room. The same seed gives the same bytes,
+    whatever the number of jobs.
     """
     recipe, audio = scale.data.recipe, scale.audio
     if recipe is None:
-        assert scale.data.sounds.kind == "fuss"
-        address = scale.data.sounds.address
-        raise UserError(
-            f"this scale's mixtures are made already: unpack {address} and link the folder that "
-            f"holds train_example_list.txt to {output}"
-        )
+        raise UserError("this scale's mixtures are made already: `apit fetch` downloads them")
     left_out: dict[str, str] = {}
     if clips_folder is not None:
         clips, left_out = recorded_clips(clips_folder, audio.sample_rate)
@@ -80,23 +88,24 @@ def mix(scale: Scale, output: Path, clips_folder: Path | None = None, jobs: int 
         clips = procedural_clips(scale.data.sounds, recipe, audio.sample_rate, audio.seconds)
     else:
         raise UserError(
-            "this scale mixes recordings: give their folder with --clips (`apit clips` fetches "
+            "this scale mixes recordings: give their folder with --clips (`apit fetch` fetches "
             "the scale's own package)"
         )
     dealt = split_clips(clips, recipe)
     with whole_folder(output) as folder:
         (folder / fuss.SOUNDS).write_text(f"{origin}\n")
         _clip_table(dealt, left_out).to_csv(folder / "clips.csv", index=False)
-        placements = []
+        everything: list[Written] = []
         for split, count in recipe.examples.items():
             (folder / split).mkdir()
             write = functools.partial(_write_example, audio, recipe, dealt[split], split, folder)
-            lines = []
-            for line, rows in _in_order(write, count, f"mix {split}", jobs):
-                lines.append(line)
-                placements += rows
-            fuss.list_path(folder, split).write_text("".join(f"{line}\n" for line in lines))
-        pd.DataFrame(map(asdict, placements)).to_csv(folder / "manifest.csv", index=False)
+            written = list(_in_order(write, count, f"mix {split}", jobs))
+            fuss.list_path(folder, split).write_text("".join(f"{w.line}\n" for w in written))
+            everything += written
+        placements = [asdict(placement) for w in everything for placement in w.placements]
+        pd.DataFrame(placements).to_csv(folder / "manifest.csv", index=False)
+        if recipe.rooms:
+            pd.DataFrame([w.room for w in everything]).to_csv(folder / "rooms.csv", index=False)
 
 
 def _clip_table(dealt: dict[Split, list[Clip]], left_out: dict[str, str]) -> pd.DataFrame:
@@ -110,17 +119,17 @@ def _clip_table(dealt: dict[Split, list[Clip]], left_out: dict[str, str]) -> pd.
 
 
 # The function is handed to forked workers through this global, since clips hold closures.
-_work: functools.partial[tuple[str, list[Placement]]] | None = None
+_work: functools.partial[Written] | None = None
 
 
-def _do(index: int) -> tuple[str, list[Placement]]:
+def _do(index: int) -> Written:
     assert _work is not None
     return _work(index)
 
 
 def _in_order(
-    work: functools.partial[tuple[str, list[Placement]]], count: int, label: str, jobs: int
-) -> Iterable[tuple[str, list[Placement]]]:
+    work: functools.partial[Written], count: int, label: str, jobs: int
+) -> Iterable[Written]:
     global _work  # noqa: PLW0603
     _work = work
     jobs = jobs or os.cpu_count() or 1
@@ -133,8 +142,8 @@ def _in_order(
 
 def _write_example(
     audio: Audio, recipe: Recipe, clips: Sequence[Clip], split: Split, folder: Path, index: int
-) -> tuple[str, list[Placement]]:
-    """Write one example's wavs and label file; returns its line of the example list."""
+) -> Written:
+    """Write one example's wavs and label file."""
     name = f"example{index:05d}"
     example = make_example(audio, recipe, clips, split, index)
     sources = folder / split / f"{name}_sources"
@@ -151,7 +160,11 @@ def _write_example(
             f"{onset / audio.sample_rate:.6f}\t{offset / audio.sample_rate:.6f}\t{placement.clip}\n"
         )
     (folder / split / f"{name}.txt").write_text("".join(labels))
-    return "\t".join(str(path.relative_to(folder)) for path in paths), example.placements
+    return Written(
+        line="\t".join(str(path.relative_to(folder)) for path in paths),
+        placements=example.placements,
+        room={"example": f"{split}/{name}", **example.room.row()} if example.room else None,
+    )
 
 
 def _write_wav(path: Path, samples: NDArray[np.int16], rate: int) -> None:
@@ -166,7 +179,8 @@ def make_example(
 ) -> Example:
     """Mix one example: a background over the whole length, and foregrounds at random onsets.
 
-    Depends on the recipe's seed, the split and the index alone. A joint gain keeps the sum of the
+    Each is a random excerpt of its clip, and stands in its own place of one room. The example
+    depends on the recipe's seed, the split and the index alone. A joint gain keeps the sum of the
     sources within 16 bits, so that the mixture is their sum exactly.
     """
     generator = array_generator("example", recipe.seed, split, index)
@@ -188,8 +202,9 @@ def make_example(
             offset = int(generator.integers(len(samples) - length + 1))
             excerpt = samples[offset : offset + length]
         elif background:
-            offset = 0
-            excerpt = loop(samples, length, round(CROSS_FADE_SECONDS * audio.sample_rate))
+            offset = int(generator.integers(len(samples)))
+            fade = round(CROSS_FADE_SECONDS * audio.sample_rate)
+            excerpt = loop(samples, offset + length, fade)[offset:]
         else:
             offset, excerpt = 0, samples
         level_db = recipe.background_level_db + snr_db
@@ -208,13 +223,22 @@ def make_example(
                 level_db=round(level_db, 3),
             )
         )
+    room = None
+    if recipe.rooms:
+        room = draw_room(recipe.rooms, len(signals), generator)
+        responses = impulse_responses(room, audio.sample_rate, recipe.rooms.reflections)
+        signals = [reverberate(s, r) for s, r in zip(signals, responses, strict=True)]
+        placements = [
+            replace(placement, position=metres(position))
+            for placement, position in zip(placements, room.positions, strict=True)
+        ]
     sources = np.stack(signals) * PEAK  # [source, time]
     # Rounding moves each sample by half a step at the most, and so their sum by half a step each.
     loudest = max(np.abs(sources).max(), np.abs(sources.sum(axis=0)).max()) + len(sources)
     gain = min(1.0, PEAK / loudest)
     gain_db = round(20 * math.log10(gain), 3)
     placements = [replace(placement, gain_db=gain_db) for placement in placements]
-    return Example(np.round(gain * sources).astype(np.int16), placements)
+    return Example(np.round(gain * sources).astype(np.int16), placements, room)
 
 
 @functools.lru_cache(maxsize=2048)

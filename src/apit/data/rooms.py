@@ -1,0 +1,105 @@
+"""Rooms: a seed → one box-shaped room, and the impulse response from each source to one microphone.
+
+As in FUSS, by the image-source method with frequency-dependent walls; the responses are causal,
+and nothing is realigned afterwards.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyroomacoustics
+from numpy.typing import NDArray
+from pyroomacoustics.parameters import constants, materials_absorption_table
+from scipy.signal import fftconvolve
+
+from apit.config import Rooms
+from apit.errors import UserError
+
+WALLS = ("west", "east", "south", "north")
+
+constants.set("num_threads", 1)  # sums in one order: the same bytes on every machine
+
+
+@dataclass(frozen=True)
+class Room:
+    """A room's size and all positions in metres [x, y, z], and the material of each surface."""
+
+    size: tuple[float, ...]
+    surfaces: dict[str, str]
+    microphone: tuple[float, ...]
+    positions: tuple[tuple[float, ...], ...]  # one per source
+
+    def row(self) -> dict[str, str]:
+        """The room as the manifest has it, but for the sources' positions."""
+        return {"size": metres(self.size), **self.surfaces, "microphone": metres(self.microphone)}
+
+
+def metres(point: Sequence[float]) -> str:
+    """Write a point or size as the manifest has it: x y z in metres."""
+    return " ".join(f"{coordinate:.3f}" for coordinate in point)
+
+
+def draw_room(rooms: Rooms, sources: int, generator: np.random.Generator) -> Room:
+    """Draw size, surfaces, the microphone and a position for each source, all uniformly."""
+    size = tuple(_millimetres(generator.uniform(*side)) for side in (rooms.length, rooms.width))
+    size += (_millimetres(generator.uniform(*rooms.height)),)
+    surfaces = {wall: _choice(rooms.walls, generator) for wall in WALLS}
+    surfaces["floor"] = _choice(rooms.floors, generator)
+    surfaces["ceiling"] = _choice(rooms.ceilings, generator)
+
+    def position() -> tuple[float, ...]:
+        margin = rooms.margin
+        return tuple(_millimetres(generator.uniform(margin, side - margin)) for side in size)
+
+    microphone = position()
+    return Room(size, surfaces, microphone, tuple(position() for _ in range(sources)))
+
+
+def _choice(names: Sequence[str], generator: np.random.Generator) -> str:
+    return names[int(generator.integers(len(names)))]
+
+
+def _millimetres(value: float) -> float:
+    return round(float(value), 3)
+
+
+def impulse_responses(room: Room, rate: int, reflections: int) -> list[NDArray[np.float64]]:
+    """Impulse response of every position → a list of [time], up to `reflections` in a row.
+
+    One gain for all of them sets their mean energy to one, so that a level is on average what it
+    was before the room, and nearer sources stay louder than farther ones.
+
+    Raises UserError for a surface that pyroomacoustics does not know.
+    """
+    box = pyroomacoustics.ShoeBox(
+        room.size,
+        fs=rate,
+        materials={surface: _material(name) for surface, name in room.surfaces.items()},
+        max_order=reflections,
+        air_absorption=True,
+    )
+    for position in room.positions:
+        box.add_source(position)
+    box.add_microphone(room.microphone)
+    box.compute_rir()
+    responses = [np.asarray(response, np.float64) for response in box.rir[0]]
+    energy = np.mean([np.sum(response**2) for response in responses])
+    return [response / np.sqrt(energy) for response in responses]
+
+
+def reverberate(signal: NDArray[np.float64], response: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Convolve a source with its response [time] → as long as the signal; the rest is cut off."""
+    reverberant: NDArray[np.float64] = fftconvolve(signal, response)[: len(signal)]
+    return reverberant
+
+
+def _material(name: str) -> pyroomacoustics.Material:
+    if name not in materials_absorption_table:
+        near = difflib.get_close_matches(name, materials_absorption_table, 1)
+        raise UserError(
+            f"data.recipe.rooms: pyroomacoustics knows no surface called {name!r}; "
+            + (f"did you mean {near[0]}?" if near else "see its table of materials")
+        )
+    return pyroomacoustics.Material(name)
