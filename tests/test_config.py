@@ -4,7 +4,7 @@ import pytest
 
 from apit.config import mixing_digest
 from apit.errors import UserError
-from apit.layers import experiment_names, load_run, load_scale, scale_names
+from apit.layers import experiment_names, load_reported, load_run, load_scale, scale_names
 
 
 def test_every_name_of_the_method_is_an_experiment():
@@ -116,3 +116,24 @@ def test_digests_hold_what_matters_and_nothing_else():
     longer = ["training.steps=1300"]
     assert load_run("smoke", "pit", 0, longer).training_digest != pit.training_digest
     assert mixing_digest(load_scale("smoke", longer)) == mixing_digest(load_scale("smoke"))
+
+
+def test_published_numbers_say_where_they_were_read(configs, tmp_path):
+    (gain,) = [r for r in load_reported() if r.data == load_scale("paper").data.sounds.name]
+    assert gain.gain_db == 1.4
+    assert "abstract" in gain.read_in
+    copy = shutil.copytree(configs, tmp_path / "configs")
+    path = copy / "reported.yaml"
+    path.write_text(path.read_text().replace("read_in", "read"))
+    with pytest.raises(UserError, match=r"reported.yaml: entry 1: read_in: is missing"):
+        load_reported(copy)
+
+
+def test_the_sizes_of_the_other_architecture_do_not_matter_to_a_run():
+    wider = ["separator.unet.recurrent=7"]
+    assert load_run("smoke", "pit", 0, wider) == load_run("smoke", "pit", 0)
+    unet = ["separator.architecture=unet"]
+    digests = {load_run("smoke", "pit", 0, s).training_digest for s in (unet, [*unet, *wider])}
+    assert len(digests) == 2
+    with pytest.raises(UserError, match="channels: 12 is not a multiple of 8"):
+        load_run("smoke", "pit", 0, ["separator.unet.channels=[8, 12]"])

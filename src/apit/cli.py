@@ -9,6 +9,8 @@ from apit import layers
 from apit.config import Scale
 from apit.errors import UserError
 
+BASELINE = "pit"  # what ablations are compared with
+
 DESCRIPTION = """\
 Adversarial permutation invariant training for universal sound separation.
 
@@ -214,31 +216,49 @@ def _evaluate(parsed: argparse.Namespace) -> None:
 
 def _tables(parsed: argparse.Namespace) -> None:
     from apit.measure.statistics import read_scores, summarise
-    from apit.present.tables import caption, write_ablations
+    from apit.present import tables
     from apit.training.loop import read_record
 
     scale = _scale(parsed)
     summary = summarise(read_scores(parsed.scores), scale.evaluation.resamples)
     records = [read_record(folder) for folder in parsed.runs]
-    write_ablations(summary, caption(records, scale.caption), parsed.output)
-    print(f"{parsed.output}: ablations.csv, ablations.md, ablations.tex")
+    caption = tables.caption(records, scale.caption)
+    made = (
+        tables.ablations(summary, caption),
+        tables.discriminators(summary, records, caption),
+        tables.replacement(summary, records, caption),
+        tables.models(records, caption),
+    )
+    for table in made:
+        table.write(parsed.output)
+    print(f"{parsed.output}: {', '.join(t.name for t in made)}, as CSV, Markdown and LaTeX")
 
 
 def _figures(parsed: argparse.Namespace) -> None:
     from apit.measure.showcase import showcase
-    from apit.measure.statistics import hole_curve, read_scores, summarise
+    from apit.measure.statistics import differences, hole_curve, read_scores, summarise
     from apit.models.separators import make_stft
-    from apit.present import figures
-    from apit.present.tables import caption
+    from apit.present import figures, tables
     from apit.training.loop import read_history, read_record
 
     scale = _scale(parsed)
     scores = read_scores(parsed.scores)
     runs = {folder: read_record(folder) for folder in parsed.runs}
+    records = list(runs.values())
     resamples = scale.evaluation.resamples
-    drawn = figures.Gallery(parsed.output, caption(list(runs.values()), scale.caption))
+    summary = summarise(scores, resamples)
+    caption = tables.caption(records, scale.caption)
+    sounds = scale.data.sounds
+    published = [
+        reported
+        for reported in layers.load_reported(parsed.configs)
+        if sounds.kind == "fuss" and reported.data == sounds.name
+    ]
+    drawn = figures.Gallery(parsed.output, caption)
     drawn.training_curves({folder.name: read_history(folder) for folder in runs})
-    drawn.improvements(summarise(scores, resamples))
+    drawn.improvements(summary)
+    drawn.differences(differences(scores, BASELINE, resamples), BASELINE, published)
+    drawn.replacement(tables.replacement(summary, records, caption).data)
     drawn.hole_curves(hole_curve(scores, resamples))
     chosen = showcase(
         runs, parsed.data, parsed.estimates, scale.audio, make_stft(scale.stft, scale.audio)

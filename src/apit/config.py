@@ -395,6 +395,16 @@ class Run(Frozen):
         return digest(self.model_dump(mode="json", exclude={"evaluation"}))
 
 
+class Reported(Frozen):
+    """A published number: what it is of, on which data, by which measure, and where it was read."""
+
+    system: str
+    gain_db: float
+    data: str
+    metric: str
+    read_in: str
+
+
 def mixing_digest(scale: Scale) -> str:
     """Hash of what a scale's mixtures depend on."""
     return digest({"audio": scale.audio.model_dump(), "data": scale.data.model_dump()})

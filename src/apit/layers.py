@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from apit.config import Experiment, Frozen, Run, Scale
+from apit.config import Experiment, Frozen, Reported, Run, Scale
 from apit.errors import UserError
 
 CONFIGS = Path("configs")
@@ -122,17 +122,38 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML 1.2 file that holds a mapping (so `1e-3` is a number, and keys are unique)."""
+    values = _parsed(path)
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: must hold keys and values")
+    return values
+
+
+def load_reported(configs: Path = CONFIGS) -> list[Reported]:
+    """Read the published numbers.
+
+    Raises UserError naming file, position and key.
+    """
+    path = configs / "reported.yaml"
+    entries = _parsed(path)
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: must hold a list")
+    reported = []
+    for number, entry in enumerate(entries, 1):
+        layers = Layers()
+        layers.add(f"{path}: entry {number}", _mapping(entry, f"{path}: entry {number}"))
+        reported.append(layers.validate(Reported))
+    return reported
+
+
+def _parsed(path: Path) -> Any:
     try:
-        values = YAML(typ="safe", pure=True).load(path)
+        return YAML(typ="safe", pure=True).load(path)
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file; run from the repository's root, or give --configs DIR"
         ) from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: must hold keys and values")
-    return values
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

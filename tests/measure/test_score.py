@@ -14,7 +14,7 @@ from apit.measure.score import (
     read_estimates,
     score_batches,
 )
-from apit.measure.statistics import AGGREGATES, interval, read_scores, summarise
+from apit.measure.statistics import AGGREGATES, differences, interval, read_scores, summarise
 from apit.models.separators import make_stft
 
 
@@ -145,3 +145,36 @@ def test_nothing_to_average_is_said(scored):
     absent = [name for name in AGGREGATES if summary.loc[name, "n"] == 0]
     assert absent
     assert summary.loc[absent, ["mean", "lower", "upper"]].isna().all(axis=None)
+
+
+def long_table(experiment, seed, improvements):
+    """A long table of scores: {example: improvements of its active targets}."""
+    rows = []
+    for example, values in improvements.items():
+        rows.append((example, -1, "active_targets", float(len(values))))
+        for source, value in enumerate(values):
+            rows += [(example, source, "si_snri", value), (example, source, "counted", 1.0)]
+    table = pd.DataFrame(rows, columns=["example", "source", "metric", "value"])
+    return table.assign(experiment=experiment, seed=seed)
+
+
+def test_differences_are_taken_pair_by_pair_on_seeds_that_both_have():
+    scores = pd.concat(
+        [
+            long_table("mixture", 0, {"a": [0.0, 0.0], "b": [0.0, 0.0]}),
+            long_table("base", 0, {"a": [1.0, 2.0], "b": [3.0, 4.0], "one": [30.0]}),
+            long_table("base", 1, {"a": [1.0, 1.0], "b": [1.0, 1.0], "one": [30.0]}),
+            long_table("new", 1, {"a": [2.0, 4.0], "b": [1.0, 1.0], "one": [50.0]}),
+            long_table("new", 2, {"a": [9.0, 9.0], "b": [9.0, 9.0], "one": [50.0]}),
+            long_table("elsewhere", 5, {"a": [9.0, 9.0], "b": [9.0, 9.0]}),
+        ]
+    )
+    found = differences(scores, "base", 500)
+    assert found[["experiment", "seed", "n"]].to_numpy().tolist() == [
+        ["new", "all", 4],
+        ["new", "1", 4],
+    ]
+    assert found["mean"].tolist() == [1.0, 1.0]  # (1 + 3 + 0 + 0) / 4
+    assert found["lower"].tolist() == [0.0, 0.0]  # mixture b twice
+    assert found["upper"].tolist() == [2.0, 2.0]  # mixture a twice
+    assert differences(scores, "nothing", 10).empty

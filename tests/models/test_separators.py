@@ -3,7 +3,6 @@ import torch
 
 from apit.config import TDCNppSizes, UNetSizes
 from apit.layers import load_run, scale_names
-from apit.losses.reconstruction import LogMSE, permutation_invariant
 from apit.models.separators import make_separator, mixture_consistent
 from apit.models.stft import STFT
 from apit.models.tdcnpp import TDCNpp
@@ -132,31 +131,3 @@ def test_the_recurrence_runs_over_frames_and_sees_whole_frames(generator):
     for frame in range(5):
         update = (recurrence(x) - x)[0, :, :, frame].flatten()
         torch.testing.assert_close(update, expected[frame], atol=1e-6, rtol=1e-5)
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_each_separator_overfits_one_batch(tiny, architecture):
-    run = tiny(
-        "pit",
-        f"separator.architecture={architecture}",
-        "separator.tdcnpp={repeats: 2, blocks: 3, bottleneck: 16, channels: 32}",
-        "separator.unet={channels: [8, 16], recurrent: 16}",
-    )
-    torch.manual_seed(0)
-    time = torch.arange(run.audio.samples) / run.audio.sample_rate
-    tones = [torch.sin(2 * torch.pi * hertz * time) for hertz in (300, 900, 1800, 3100)]
-    references = torch.stack([torch.stack(tones), torch.stack(tones[::-1]) * time])
-    references[1, 2:] = 0
-    mixture = references.sum(1)
-    separator, loss_of = separator_of(run), LogMSE(run.log_mse)
-    optimiser = torch.optim.Adam(separator.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(120):
-        loss = permutation_invariant(
-            loss_of, separator(mixture).estimates, references, mixture
-        ).loss
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0] - 12  # dB

@@ -4,7 +4,15 @@ SCORES = [
     f"{RESULTS}/scores/{system}.csv.gz"
     for system in ("mixture", *RUNS, "ideal-ratio-mask")
 ]
-FIGURES = ["training", "improvement", "holes", "spectrograms"]
+TABLES = ["ablations", "discriminators", "replacement", "models"]
+FIGURES = [
+    "training",
+    "improvement",
+    "differences",
+    "replacement",
+    "holes",
+    "spectrograms",
+]
 
 
 rule tables:
@@ -12,7 +20,11 @@ rule tables:
         scores=SCORES,
         runs=expand(f"{RESULTS}/runs/{{run}}", run=RUNS),
     output:
-        expand(f"{RESULTS}/tables/ablations.{{suffix}}", suffix=["csv", "md", "tex"]),
+        expand(
+            f"{RESULTS}/tables/{{name}}.{{suffix}}",
+            name=TABLES,
+            suffix=["csv", "md", "tex"],
+        ),
     log:
         f"logs/{SCALE}/tables.log",
     params:

@@ -34,6 +34,7 @@ class System:
 
 SCORE_COLUMNS = ["example", "source", "metric", "value", "note"]
 RUN_COLUMNS = ["scale", "experiment", "seed"]
+ORACLES = ("mixture", "ideal-ratio-mask")
 WHOLE_MIXTURE = -1  # the source of metrics that belong to the mixture
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from apit.config import HEADLINE_DB
 from apit.errors import UserError
-from apit.measure.score import RUN_COLUMNS, SCORE_COLUMNS, WHOLE_MIXTURE
+from apit.measure.score import ORACLES, RUN_COLUMNS, SCORE_COLUMNS, WHOLE_MIXTURE
 from apit.provenance import array_generator
 
 CONFIDENCE = 0.95
@@ -43,6 +43,7 @@ AGGREGATES = {
     "hole_rate": Aggregate(HOLES, (1, 2, 3, 4), True),
     "excess_rate": Aggregate("excess_rate", (1, 2, 3, 4), True),
 }
+ALL_PAIRS = AGGREGATES["si_snri_all/2-4"]
 
 
 def read_scores(files: Sequence[Path]) -> pd.DataFrame:
@@ -85,6 +86,35 @@ def summarise(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
     return pd.DataFrame(tables)
 
 
+def differences(scores: pd.DataFrame, baseline: str, resamples: int) -> pd.DataFrame:
+    """MSi(all) of every experiment less that of `baseline`, pair by pair and seed by seed.
+
+    Columns experiment, seed (the string `all` for all seeds that both have), mean, lower, upper,
+    n. Intervals are over mixtures, as in `summarise`. Oracles, and experiments that share no seed
+    with the baseline, are left out; without a baseline there is no row.
+    """
+    keys = ["seed", "example", "source"]
+    columns = ["experiment", "seed", "mean", "lower", "upper", "n"]
+    if baseline not in scores["experiment"].unique():
+        return pd.DataFrame(columns=columns)
+    chosen = _select(_by_pair(scores[scores["experiment"] == baseline]), ALL_PAIRS, keys)
+    rows = []
+    for experiment, own in scores.groupby("experiment", sort=False):
+        if experiment == baseline or experiment in ORACLES:
+            continue
+        both = _select(_by_pair(own), ALL_PAIRS, keys).merge(
+            chosen, on=[*keys, "targets"], suffixes=("", "_baseline"), validate="one_to_one"
+        )
+        both["value"] -= both["value_baseline"]
+        if both.empty:
+            continue
+        for seed, values in [("all", both), *both.groupby("seed")]:
+            rows.append(
+                {"experiment": experiment, "seed": str(seed)} | interval(values, False, resamples)
+            )
+    return pd.DataFrame(rows, columns=columns)
+
+
 def hole_curve(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
     """Hole rate against depth over counted pairs: experiment, depth_db, mean, lower, upper, n."""
     metrics = [m for m in scores["metric"].unique() if m.startswith("hole_rate_")]
@@ -109,13 +139,16 @@ def _by_pair(rows: pd.DataFrame) -> pd.DataFrame:
     return wide
 
 
-def _select(table: pd.DataFrame, aggregate: Aggregate) -> pd.DataFrame:
-    """Columns example, targets and value of what an aggregate takes."""
+def _select(
+    table: pd.DataFrame, aggregate: Aggregate, keys: Sequence[str] = ("example",)
+) -> pd.DataFrame:
+    """Columns example (or others), targets and value of what an aggregate takes."""
     taken = table["targets"].isin(aggregate.targets) & table[aggregate.metric].notna()
     if aggregate.counted_only:
         taken &= table["counted"] == 1
-    chosen = table.loc[taken, ["example", "targets", aggregate.metric]]
-    return chosen.set_axis(["example", "targets", "value"], axis=1)
+    return table.loc[taken, [*keys, "targets", aggregate.metric]].rename(
+        columns={aggregate.metric: "value"}
+    )
 
 
 def interval(values: pd.DataFrame, median: bool, resamples: int) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """Figures: aggregates, histories and spectrograms in, PNG and PDF out; nothing is computed here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 import matplotlib as mpl
 
@@ -14,11 +15,11 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from apit.config import HEADLINE_DB
+from apit.config import HEADLINE_DB, Domain, Reported
 from apit.files import whole_file
+from apit.measure.score import ORACLES
 from apit.measure.showcase import Showcase
 
-ORACLES = ("mixture", "ideal-ratio-mask")
 SHOWN_DB = 60  # range of the spectrograms' colour scale
 
 STYLE = {
@@ -118,6 +119,50 @@ class Gallery:
         axes.legend(fontsize=7)
         self._write(
             figure, "holes", "Bands: 95 % bootstrap intervals over mixtures; counted pairs."
+        )
+
+    def replacement(self, cells: pd.DataFrame) -> None:
+        """Heat map of MSi(all): a row for each domain, a column for each I; blank was not run."""
+        places = range(int(cells["replace"].max()) + 1) if len(cells) else range(1)
+        grid = cells.pivot(index="domain", columns="replace", values="mean").reindex(
+            index=get_args(Domain), columns=places
+        )
+        low, high = (cells["mean"].min(), cells["mean"].max()) if len(cells) else (0, 1)
+        figure, axes = plt.subplots(figsize=(1.1 * len(places) + 2.2, 2.8))
+        sns.heatmap(
+            grid.astype(float), ax=axes, cmap="viridis", annot=True, fmt=".2f", linewidths=1,
+            vmin=low, vmax=high, cbar_kws={"label": "MSi(all) (dB)"},
+        )  # fmt: skip
+        axes.set(xlabel="replaced estimates I (0: the standard context)", ylabel="domain")
+        axes.set_yticklabels(axes.get_yticklabels(), rotation=0)
+        self._write(figure, "replacement", "One context-based discriminator; blank: not run.")
+
+    def differences(self, rows: pd.DataFrame, baseline: str, reported: Sequence[Reported]) -> None:
+        """Forest plot: each ablation's MSi(all) less the baseline's; dots are single seeds."""
+        pooled = rows[rows["seed"] == "all"].iloc[::-1].reset_index(drop=True)
+        figure, axes = plt.subplots(figsize=(6, 0.32 * len(pooled) + 1.6))
+        for y, row in enumerate(pooled.to_dict("records")):
+            own = rows[(rows["experiment"] == row["experiment"]) & (rows["seed"] != "all")]
+            axes.plot([row["lower"], row["upper"]], [y, y], color=sns.color_palette()[0], lw=1.5)
+            axes.plot(row["mean"], y, "D", color=sns.color_palette()[0], ms=5)
+            axes.plot(own["mean"], [y] * len(own), ".", color="0.35", ms=4)
+        axes.set_yticks(range(len(pooled)), pooled["experiment"])
+        axes.axvline(0, color="0.6", lw=0.8, zorder=0)
+        for line in reported:
+            axes.axvline(line.gain_db, color="0.3", lw=1, ls="--", zorder=0)
+            axes.set_title(
+                f"dashed: {line.gain_db:+.1f} dB, published ({line.read_in}; {line.data}, metric "
+                f"{line.metric})",
+                fontsize=7,
+                loc="left",
+            )
+        axes.margins(y=0.1)
+        axes.set(xlabel=f"MSi(all) less that of {baseline} (dB)")
+        self._write(
+            figure,
+            "differences",
+            "Bars: 95 % bootstrap intervals over mixtures; dots: seeds. Same mixtures on both "
+            "sides.",
         )
 
     def spectrograms(self, shown: Showcase) -> None:

@@ -1,12 +1,14 @@
-"""Tables: aggregates in, CSV, Markdown and LaTeX out."""
+"""Tables: aggregates and run records in, CSV, Markdown and LaTeX out."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import pandas as pd
 
+from apit.config import Discriminator, Domain, Run
 from apit.files import whole_file
 
 
@@ -46,12 +48,80 @@ INTERVALS = (
     "In brackets 95 % bootstrap intervals over mixtures, which say nothing about other seeds; "
     "n is the number of values."
 )
+# One to six discriminators, each row's among the next one's (but for the instance-based last).
+LADDER = ("pit", "ctx-stft-i1", "pair-ctx-i1", "multi-ctx-i1", "multi-all-i1")
+REPLACEMENT_MEASURE = "si_snri_all/2-4"
+
+Cell = tuple[str, ...]  # lines, the first of which is the number itself
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is printed (columns' titles, labelled rows of cells, a caption), and the data of it."""
+
+    name: str
+    titles: list[str]
+    rows: list[tuple[str, list[Cell]]]
+    caption: str
+    data: pd.DataFrame
+
+    def write(self, folder: Path) -> None:
+        """Write `NAME.csv` (nothing rounded), `NAME.md` and `NAME.tex`."""
+        for suffix, text in (
+            (".csv", self.data.to_csv(index=False, float_format="%.6g")),
+            (".md", self.markdown()),
+            (".tex", self.latex()),
+        ):
+            with whole_file(folder / f"{self.name}{suffix}") as partial:
+                partial.write_text(text)
+
+    def markdown(self) -> str:
+        """The table in GitHub's Markdown, its caption under it."""
+        lines = [
+            "| " + " | ".join(self.titles) + " |",
+            "|---|" + "---:|" * (len(self.titles) - 1),
+        ]
+        for label, cells in self.rows:
+            shown = (
+                f"**{cell[0]}** {'<br>'.join(cell[1:])}" if len(cell) > 1 else cell[0]
+                for cell in cells
+            )
+            lines.append(f"| {label} | " + " | ".join(shown) + " |")
+        return "\n".join([*lines, "", self.caption, ""])
+
+    def latex(self) -> str:
+        r"""The table for LaTeX: needs `\usepackage{booktabs,graphicx}`; fits the text's width."""
+        body = []
+        for label, cells in self.rows:
+            lines = max(map(len, cells))
+            for line in range(lines):
+                font = r"\scriptsize " if line else ""
+                shown = (f"{font}{_escaped(c[line])}" if line < len(c) else "" for c in cells)
+                body.append(rf"{'' if line else _escaped(label)} & {' & '.join(shown)} \\")
+            if lines > 1:
+                body[-1] += r"[3pt]"
+        return "\n".join(
+            [
+                r"\begin{table*}",
+                rf"\caption{{{_escaped(self.caption)}}}",
+                r"\centering\resizebox{\textwidth}{!}{%",
+                rf"\begin{{tabular}}{{l{'r' * (len(self.titles) - 1)}}}",
+                r"\toprule",
+                " & ".join(map(_escaped, self.titles)) + r" \\",
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}}",
+                r"\end{table*}",
+                "",
+            ]
+        )
 
 
 def caption(records: Sequence[Mapping[str, Any]], note: str) -> str:
     """What a scale's runs were, from their records, and the configuration's note on them."""
     run = records[0]["run"]
-    sizes = sorted({record["parameters"]["separator"] for record in records})
+    sizes = sorted({record["networks"]["separator"]["parameters"] for record in records})
     size = " to ".join(dict.fromkeys(f"{n / 1e6:.1f}" for n in (sizes[0], sizes[-1])))
     seeds = len({record["run"]["seed"] for record in records})
     sounds = sorted({record["sounds"].partition(" (sha256")[0] for record in records})
@@ -64,81 +134,136 @@ def caption(records: Sequence[Mapping[str, Any]], note: str) -> str:
     )
 
 
-def write_ablations(summary: pd.DataFrame, caption: str, output: Path) -> None:
-    """Write `ablations.csv`, `.md` and `.tex`; a row per experiment, in the order they come in.
+def ablations(summary: pd.DataFrame, caption: str) -> Table:
+    """Every experiment and oracle, in the order they come in, with all aggregates."""
+    rows = [
+        (name, [_cell(own[aggregate], column) for aggregate, column in COLUMNS.items()])
+        for name, own in _by_experiment(summary).items()
+    ]
+    return Table(
+        "ablations", ["experiment", *_titles(COLUMNS)], rows, _with_legend(caption), summary
+    )
 
-    The CSV is long-form, as `measure.statistics.summarise` makes it: nothing is rounded there.
+
+def discriminators(
+    summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], caption: str
+) -> Table:
+    """From none to six discriminators, as far as those of `LADDER` were run."""
+    counts = {r["run"]["experiment"]: len(r["run"]["discriminators"]) for r in records}
+    found = _by_experiment(summary)
+    data = summary[summary["experiment"].isin([n for n in LADDER if n in counts])]
+    data = data.assign(discriminators=data["experiment"].map(counts))
+    rows = [
+        (
+            str(counts[name]),
+            [
+                (name,),
+                *(_cell(found[name][aggregate], column) for aggregate, column in COLUMNS.items()),
+            ],
+        )
+        for name in LADDER
+        if name in counts
+    ]
+    titles = ["discriminators", "experiment", *_titles(COLUMNS)]
+    columns = ["discriminators", *summary.columns]
+    return Table("discriminators", titles, rows, _with_legend(caption), data[columns])
+
+
+def replacement(summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], caption: str) -> Table:
+    """MSi(all) by domain and I, for experiments of one context-based discriminator.
+
+    Columns of the data: domain, replace, experiment, mean, lower, upper, n.
     """
-    for suffix, text in (
-        (".csv", summary.to_csv(index=False, float_format="%.6g")),
-        (".md", markdown(summary, caption)),
-        (".tex", latex(summary, caption)),
-    ):
-        with whole_file(output / f"ablations{suffix}") as partial:
-            partial.write_text(text)
+    runs = [Run.model_validate_json(json.dumps(record["run"])) for record in records]
+    column = COLUMNS[REPLACEMENT_MEASURE]
+    found = _by_experiment(summary)
+    places = range(runs[0].audio.sources)
+    rows, data = [], []
+    for domain in get_args(Domain):
+        cells: list[Cell] = []
+        for replace in places:
+            wanted = (Discriminator(kind="context", domain=domain, replace=replace),)
+            names = {
+                run.experiment
+                for run in runs
+                if run.discriminators == wanted
+                and (run.reconstruction, run.separator) == ("log_mse", runs[0].separator)
+            }
+            cells.append(("–",))
+            for name in names:
+                own = found[name][REPLACEMENT_MEASURE]
+                cells[-1] = _cell(own, column)
+                data.append(
+                    {"domain": domain, "replace": replace, "experiment": name}
+                    | {key: own[key] for key in ("mean", "lower", "upper", "n")}
+                )
+        rows.append((domain, cells))
+    return Table(
+        "replacement",
+        ["domain", *(f"I = {replace}" for replace in places)],
+        rows,
+        f"{caption} {column.title} in {column.unit} with one context-based discriminator, by its "
+        f"domain and the number I of replaced estimates; – was not run. {INTERVALS}",
+        pd.DataFrame(
+            data, columns=["domain", "replace", "experiment", "mean", "lower", "upper", "n"]
+        ),
+    )
 
 
-def _cells(summary: pd.DataFrame) -> dict[str, list[tuple[str, str, str]]]:
-    """For every experiment, and column by column, the printed mean, interval and n."""
-    found: dict[str, list[tuple[str, str, str]]] = {}
-    indexed = summary.set_index(["experiment", "aggregate"])
-    for experiment in summary["experiment"].unique():
-        cells = []
-        for name, column in COLUMNS.items():
-            row = indexed.loc[(experiment, name)]
-            if row["n"] == 0:
-                cells.append(("–", "", "n = 0"))
-                continue
-            mean, lower, upper = (
-                f"{column.factor * row[key]:.{column.digits}f}".replace("-", "−")
-                for key in ("mean", "lower", "upper")
+def models(records: Sequence[Mapping[str, Any]], caption: str) -> Table:
+    """Size and cost of every network of every experiment."""
+    rows: list[tuple[str, list[Cell]]] = []
+    data = []
+    for record in {r["run"]["experiment"]: r for r in records}.values():
+        name, networks = record["run"]["experiment"], record["networks"]
+        for network, counts in networks.items():
+            share = counts["multiply_accumulates"] / networks["separator"]["multiply_accumulates"]
+            data.append({"experiment": name, "network": network, **counts, "share": share})
+            rows.append(
+                (
+                    name,
+                    [
+                        (network,),
+                        (f"{counts['parameters'] / 1e6:.3f}",),
+                        (f"{counts['multiply_accumulates'] / 1e6:.2f}",),
+                        (f"{100 * share:.1f}",),
+                    ],
+                )
             )
-            cells.append((mean, f"[{lower}, {upper}]", f"n = {row['n']:.0f}"))
-        found[experiment] = cells
+    return Table(
+        "models",
+        ["experiment", "network", "parameters (M)", "MMAC/s", "of the separator's (%)"],
+        rows,
+        f"{caption} MMAC/s: millions of multiply-accumulates of one forward pass per second of "
+        "sound, without Fourier transforms.",
+        pd.DataFrame(data),
+    )
+
+
+def _titles(columns: Mapping[str, Column]) -> list[str]:
+    return [f"{c.title} ({c.unit})" for c in columns.values()]
+
+
+def _with_legend(caption: str) -> str:
+    return " ".join((caption, LEGEND, INTERVALS))
+
+
+def _by_experiment(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
+    """Rows of a summary by experiment and aggregate."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in cast(list[dict[str, Any]], summary.to_dict("records")):
+        found.setdefault(row["experiment"], {})[row["aggregate"]] = row
     return found
 
 
-def markdown(summary: pd.DataFrame, caption: str) -> str:
-    """The table in GitHub's Markdown, caption and legend under it."""
-    titles = [f"{c.title} ({c.unit})" for c in COLUMNS.values()]
-    lines = ["| experiment | " + " | ".join(titles) + " |", "|---|" + "---:|" * len(titles)]
-    for experiment, cells in _cells(summary).items():
-        shown = (f"**{mean}** {interval}<br>{n}" for mean, interval, n in cells)
-        lines.append(f"| {experiment} | " + " | ".join(shown) + " |")
-    return "\n".join([*lines, "", caption, "", LEGEND, "", INTERVALS, ""])
-
-
-def latex(summary: pd.DataFrame, caption: str) -> str:
-    r"""The table for LaTeX: needs `\usepackage{booktabs,graphicx}`; fits the text's width."""
-    titles = [rf"{c.title} ({_escaped(c.unit)})" for c in COLUMNS.values()]
-    body = []
-    for experiment, cells in _cells(summary).items():
-        rows = zip(*cells, strict=True)
-        for label, row, font in zip(
-            (_escaped(experiment), "", ""),
-            rows,
-            ("", r"\scriptsize ", r"\scriptsize "),
-            strict=True,
-        ):
-            shown = " & ".join(f"{font}{_escaped(cell)}" for cell in row)
-            body.append(rf"{label} & {shown} \\")
-        body[-1] += r"[3pt]"
-    return "\n".join(
-        [
-            r"\begin{table*}",
-            rf"\caption{{{_escaped(' '.join((caption, LEGEND, INTERVALS)))}}}",
-            r"\centering\resizebox{\textwidth}{!}{%",
-            rf"\begin{{tabular}}{{l{'r' * len(titles)}}}",
-            r"\toprule",
-            "experiment & " + " & ".join(titles) + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}}",
-            r"\end{table*}",
-            "",
-        ]
+def _cell(row: Mapping[str, Any], column: Column) -> Cell:
+    if row["n"] == 0:
+        return ("–", "", "n = 0")
+    mean, lower, upper = (
+        f"{column.factor * row[key]:.{column.digits}f}".replace("-", "−")
+        for key in ("mean", "lower", "upper")
     )
+    return (mean, f"[{lower}, {upper}]", f"n = {row['n']:.0f}")
 
 
 def _escaped(text: str) -> str:

@@ -32,6 +32,7 @@ from apit.losses.reconstruction import (
     permutation_invariant,
 )
 from apit.measure.si_snr import score
+from apit.models.complexity import complexities
 from apit.models.discriminators import (
     MixtureViews,
     PatchDiscriminator,
@@ -314,10 +315,7 @@ def _train(run: Run, data: Path, folder: Path, settings: Sequence[str], match: P
         "steps": step,
         "best_step": best_step,
         "validation": {"si_snri_all": best_value},
-        "parameters": {
-            "separator": count_parameters(training.separator),
-            **{name: count_parameters(d) for name, d in training.discriminators.items()},
-        },
+        "networks": {name: counts._asdict() for name, counts in complexities(run).items()},
         "training_seconds": round(spent, 3),
         "device": str(device),
         **circumstances(),
@@ -325,11 +323,6 @@ def _train(run: Run, data: Path, folder: Path, settings: Sequence[str], match: P
     save_file(best_weights, folder / WEIGHTS)
     pd.DataFrame(history).to_csv(folder / HISTORY, index=False)
     (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Number of weights."""
-    return sum(weight.numel() for weight in module.parameters())
 
 
 class Progress:

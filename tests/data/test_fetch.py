@@ -1,0 +1,144 @@
+import contextlib
+import functools
+import http.server
+import io
+import tarfile
+import threading
+
+import pytest
+
+from apit.config import Fuss
+from apit.data import fuss
+from apit.data.fetch import fetch_fuss
+from apit.errors import UserError
+from apit.layers import load_scale
+from apit.provenance import file_digest
+
+
+@contextlib.contextmanager
+def served(folder):
+    """Serve a folder on loopback; gives its address and the list of what was asked for."""
+    asked = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            asked.append(self.path)
+
+    handler = functools.partial(Handler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def archive_of(mixtures, path):
+    """Pack mixtures as FUSS is packed: everything in `ssdata_reverb/`."""
+    with tarfile.open(path, "w:gz") as tar:
+        for name in ("train", "validation", "eval"):
+            tar.add(mixtures / name, f"ssdata_reverb/{name}")
+            listed = f"{name}_example_list.txt"
+            tar.add(mixtures / listed, f"ssdata_reverb/{listed}")
+    return path
+
+
+def described(path, address):
+    return Fuss(
+        kind="fuss",
+        name="a small FUSS",
+        address=f"{address}/{path.name}",
+        bytes=path.stat().st_size,
+        sha256=file_digest(path),
+    )
+
+
+@pytest.fixture
+def audio(configs):
+    return load_scale("tiny", configs=configs).audio
+
+
+@pytest.fixture
+def remote(tmp_path):
+    folder = tmp_path / "remote"
+    folder.mkdir()
+    with served(folder) as (address, asked):
+        yield folder, address, asked
+
+
+def test_an_archive_is_fetched_verified_and_unpacked_once(mixtures, audio, remote, tmp_path):
+    folder, address, asked = remote
+    path = archive_of(mixtures, folder / "FUSS.tar.gz")
+    output = tmp_path / "data" / "mixtures"
+    for _ in range(2):
+        fetch_fuss(described(path, address), audio, output)
+    assert len(asked) == 1
+    for split in ("train", "validation", "eval"):
+        listed = fuss.read_list(output, split, audio.sources)
+        expected = fuss.read_list(mixtures, split, audio.sources)
+        assert [e.name for e in listed] == [e.name for e in expected]
+        for one, other in zip(listed[0].sources, expected[0].sources, strict=True):
+            assert one.read_bytes() == other.read_bytes()
+    assert fuss.sounds(output).startswith("a small FUSS (sha256 ")
+    assert (output.parent / "FUSS.tar.gz").read_bytes() == path.read_bytes()
+    assert {p.name for p in output.parent.iterdir()} == {"FUSS.tar.gz", "mixtures"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"bytes": 10}, "bytes where 10 were due; remove it and fetch it again"),
+        ({"sha256": "0" * 64}, "has the SHA-256 .* where 0000"),
+    ],
+)
+def test_another_archive_is_refused_and_nothing_is_left(
+    mixtures, audio, remote, tmp_path, change, said
+):
+    folder, address, _ = remote
+    path = archive_of(mixtures, folder / "FUSS.tar.gz")
+    wrong = described(path, address).model_copy(update=change)
+    with pytest.raises(UserError, match=said):
+        fetch_fuss(wrong, audio, tmp_path / "data" / "mixtures")
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_an_archive_that_is_not_there_or_not_reached(mixtures, audio, remote, tmp_path):
+    folder, address, _ = remote
+    path = archive_of(mixtures, folder / "FUSS.tar.gz")
+    good = described(path, address)
+    for wrong in (f"{address}/nothing.tar.gz", "http://127.0.0.1:1/FUSS.tar.gz"):
+        with pytest.raises(UserError, match=r"cannot be downloaded: .*set data\.sounds\.address"):
+            fetch_fuss(good.model_copy(update={"address": wrong}), audio, tmp_path / "mixtures")
+    assert not (tmp_path / "mixtures").exists()
+
+
+def packed(path, **members):
+    with tarfile.open(path, "w:gz") as tar:
+        for name, text in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"a/readme.txt": "hello"}, "holds no train_example_list.txt"),
+        ({"a/train_example_list.txt": "m.wav\ts.wav\n"}, "names m.wav, which is not in"),
+        ({"../outside.txt": "hello"}, "cannot be unpacked: .*outside the destination"),
+    ],
+)
+def test_archives_of_another_content_are_refused(audio, remote, tmp_path, members, said):
+    folder, address, _ = remote
+    path = packed(folder / "FUSS.tar.gz", **members)
+    with pytest.raises(UserError, match=said):
+        fetch_fuss(described(path, address), audio, tmp_path / "data" / "mixtures")
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["FUSS.tar.gz"]
+    assert not (tmp_path / "outside.txt").exists()
+
+
+def test_what_is_no_archive_is_refused(audio, remote, tmp_path):
+    folder, address, _ = remote
+    path = folder / "FUSS.tar.gz"
+    path.write_bytes(b"not an archive")
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        fetch_fuss(described(path, address), audio, tmp_path / "mixtures")

@@ -1,0 +1,116 @@
+import json
+
+import pandas as pd
+import pytest
+
+from apit.measure.statistics import AGGREGATES
+from apit.models.complexity import complexities
+from apit.present import figures, tables
+
+
+def record(run):
+    """What of a run's record tables read."""
+    return {
+        "run": json.loads(run.model_dump_json()),
+        "networks": {name: counts._asdict() for name, counts in complexities(run).items()},
+        "sounds": "beeps (sha256 abc)",
+        "commit": "0123456789",
+    }
+
+
+@pytest.fixture
+def made(tiny):
+    """Records, and a summary whose means are 10, 11, … in the order of the experiments."""
+
+    def make(*experiments):
+        rows = [
+            {
+                "experiment": name,
+                "aggregate": aggregate,
+                "mean": 10.0 + number,
+                "lower": 9.0 + number,
+                "upper": 11.0 + number,
+                "n": 7,
+            }
+            for number, name in enumerate(experiments)
+            for aggregate in AGGREGATES
+        ]
+        return pd.DataFrame(rows), [record(tiny(name)) for name in experiments]
+
+    return make
+
+
+def test_the_number_of_discriminators_orders_what_was_run(made):
+    summary, records = made("multi-all-i1", "inst-stft", "pit", "multi-ctx-i1", "ctx-stft-i1")
+    table = tables.discriminators(summary, records, "caption")
+    assert [(label, cells[0]) for label, cells in table.rows] == [
+        ("0", ("pit",)),
+        ("1", ("ctx-stft-i1",)),
+        ("3", ("multi-ctx-i1",)),
+        ("6", ("multi-all-i1",)),
+    ]
+    place = list(tables.COLUMNS).index("si_snri_all/2-4") + 1
+    assert table.rows[0][1][place] == ("12.00", "[11.00, 13.00]", "n = 7")
+    assert set(table.data["discriminators"]) == {0, 1, 3, 6}
+    assert len(table.data) == 4 * len(AGGREGATES)
+
+
+def test_replacement_is_domain_by_replaced_estimates(made):
+    summary, records = made("pit", "ctx-wave-i3", "ctx-stft", "inst-mask", "multi-ctx")
+    table = tables.replacement(summary, records, "caption")
+    numbers = {label: [cell[0] for cell in cells] for label, cells in table.rows}
+    assert numbers == {
+        "wave": ["–", "–", "–", "11.00"],
+        "stft": ["12.00", "–", "–", "–"],
+        "mask": ["–", "–", "–", "–"],
+    }
+    assert table.data[["domain", "replace", "experiment", "mean"]].to_numpy().tolist() == [
+        ["wave", 3, "ctx-wave-i3", 11.0],
+        ["stft", 0, "ctx-stft", 12.0],
+    ]
+
+
+def test_another_separator_or_loss_is_no_cell_of_the_replacement_table(made, tiny):
+    summary, records = made("pit", "ctx-stft-i1")
+    for setting in ("separator={architecture: unet}", "reconstruction=si_snr"):
+        records[1] = record(tiny("ctx-stft-i1", f"experiment.{setting}"))
+        assert tables.replacement(summary, records, "caption").data.empty
+
+
+def test_models_are_counted_once_for_all_seeds(made, tiny):
+    _, records = made("pit", "ctx-stft-i1")
+    records.append(record(tiny("ctx-stft-i1", seed=1)))
+    table = tables.models(records, "caption")
+    found = table.data[["experiment", "network"]].to_numpy().tolist()
+    assert found == [
+        ["pit", "separator"],
+        ["ctx-stft-i1", "separator"],
+        ["ctx-stft-i1", "ctx-stft-i1"],
+    ]
+    assert table.data["share"].tolist()[:2] == [1, 1]
+
+
+def test_one_table_in_three_forms(made, tmp_path):
+    summary, records = made("pit", "ctx-stft-i1")
+    tables.ablations(summary, "100 % of a_b").write(tmp_path)
+    assert len(pd.read_csv(tmp_path / "ablations.csv")) == 2 * len(AGGREGATES)
+    markdown = (tmp_path / "ablations.md").read_text().splitlines()
+    widths = {line.count("|") for line in markdown if line.startswith("|")}
+    assert widths == {len(tables.COLUMNS) + 2}
+    latex = (tmp_path / "ablations.tex").read_text()
+    assert r"100 \% of a\_b" in latex
+    assert latex.count(r"\\[3pt]") == 2
+    tables.models(records, "caption").write(tmp_path)
+    assert "[3pt]" not in (tmp_path / "models.tex").read_text()
+
+
+def test_figures_draw_what_is_there_and_say_what_is_not(made, tmp_path):
+    summary, records = made("pit")
+    gallery = figures.Gallery(tmp_path, "caption")
+    gallery.replacement(tables.replacement(summary, records, "caption").data)
+    gallery.differences(
+        pd.DataFrame(columns=["experiment", "seed", "mean", "lower", "upper", "n"]), "pit", []
+    )
+    assert {p.name for p in tmp_path.iterdir()} == {
+        f"{name}.{suffix}" for name in ("replacement", "differences") for suffix in ("png", "pdf")
+    }
