@@ -10,12 +10,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from archives import archive_of, served
+from ruamel.yaml import YAML
+
+from apit.data.mixtures import mix
+from apit.layers import experiment_names, load_scale
+from apit.provenance import file_digest
 
 REPOSITORY = Path(__file__).parent.parent
 PARTS = ("Snakefile", "params.yaml", "workflow", "configs", "profiles", "src", "pyproject.toml")
 
 
 def copy_of_the_repository(folder):
+    folder.mkdir(exist_ok=True)
     for name in PARTS:
         source = REPOSITORY / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
@@ -104,6 +111,18 @@ def test_the_shipped_scales_plan(finished, scale):
     assert planned["mix"] == 1
 
 
+def test_the_paper_scale_plans_everything_from_the_download_to_the_figures(finished):
+    runs = 3 * len(experiment_names())
+    assert jobs(finished, "paper") == {
+        "fetch": 1,
+        "train": runs,
+        "evaluate": runs,
+        "oracle": 2,
+        "tables": 1,
+        "figures": 1,
+    }
+
+
 def test_an_unknown_scale_is_refused_with_the_nearest(finished):
     code, printed = snakemake(finished, scale="tinny")
     assert code != 0
@@ -143,3 +162,40 @@ def test_recordings_from_a_package_go_the_whole_way(tmp_path):
     table = (folder / "results" / "tiny" / "tables" / "ablations.md").read_text()
     assert "recordings of sonic-pi-samples" in table
     assert "sha256" not in table
+
+
+@pytest.mark.slow
+def test_the_papers_sizes_go_the_whole_way_from_an_archive(tmp_path):
+    folder = copy_of_the_repository(tmp_path / "repository")
+    sounds = load_scale(
+        "smoke",
+        [
+            "audio.sample_rate=16000",
+            "audio.seconds=10.0",
+            "data.sounds.clips_per_family=3",
+            "data.recipe.examples={train: 3, validation: 1, eval: 2}",
+            "data.recipe.foregrounds=[1, 3]",
+        ],
+    )
+    mix(sounds, tmp_path / "mixtures", jobs=2)
+    (tmp_path / "remote").mkdir()
+    archive = archive_of(tmp_path / "mixtures", tmp_path / "remote" / "FUSS_ssdata_reverb.tar.gz")
+    path = folder / "configs" / "paper.yaml"
+    config = YAML(typ="safe").load(path)
+    with served(archive.parent) as (address, _):
+        config["data"]["sounds"] |= {
+            "address": f"{address}/{archive.name}",
+            "bytes": archive.stat().st_size,
+            "sha256": file_digest(archive),
+        }
+        config["training"] |= {"steps": 2, "validate_every": 2, "log_every": 1}
+        config |= {"experiments": ["pit", "multi-ctx-i1"], "seeds": [0]}
+        YAML().dump(config, path)
+        code, printed = snakemake(folder, scale="paper")
+    assert code == 0, printed
+    results = folder / "results" / "paper"
+    record = json.loads((results / "runs" / "multi-ctx-i1-s0" / "record.json").read_text())
+    assert record["networks"]["separator"]["parameters"] == pytest.approx(46.9e6, rel=0.05)
+    assert record["run"]["audio"]["seconds"] == record["run"]["training"]["crop_seconds"] == 10
+    assert "reverberant FUSS" in (results / "tables" / "ablations.md").read_text()
+    assert (results / "figures" / "differences.png").exists()

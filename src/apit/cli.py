@@ -255,7 +255,9 @@ def _figures(parsed: argparse.Namespace) -> None:
         if sounds.kind == "fuss" and reported.data == sounds.name
     ]
     drawn = figures.Gallery(parsed.output, caption)
-    drawn.training_curves({folder.name: read_history(folder) for folder in runs})
+    drawn.training_curves(
+        [(record["run"]["experiment"], read_history(folder)) for folder, record in runs.items()]
+    )
     drawn.improvements(summary)
     drawn.differences(differences(scores, BASELINE, resamples), BASELINE, published)
     drawn.replacement(tables.replacement(summary, records, caption).data)

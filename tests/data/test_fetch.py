@@ -1,11 +1,8 @@
-import contextlib
-import functools
-import http.server
 import io
 import tarfile
-import threading
 
 import pytest
+from archives import archive_of, served
 
 from apit.config import Fuss
 from apit.data import fuss
@@ -13,32 +10,6 @@ from apit.data.fetch import fetch_fuss
 from apit.errors import UserError
 from apit.layers import load_scale
 from apit.provenance import file_digest
-
-
-@contextlib.contextmanager
-def served(folder):
-    """Serve a folder on loopback; gives its address and the list of what was asked for."""
-    asked = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *arguments):
-            asked.append(self.path)
-
-    handler = functools.partial(Handler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
-        server.shutdown()
-
-
-def archive_of(mixtures, path):
-    """Pack mixtures as FUSS is packed: everything in `ssdata_reverb/`."""
-    with tarfile.open(path, "w:gz") as tar:
-        for name in ("train", "validation", "eval"):
-            tar.add(mixtures / name, f"ssdata_reverb/{name}")
-            listed = f"{name}_example_list.txt"
-            tar.add(mixtures / listed, f"ssdata_reverb/{listed}")
-    return path
 
 
 def described(path, address):

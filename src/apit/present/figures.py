@@ -1,6 +1,6 @@
 """Figures: aggregates, histories and spectrograms in, PNG and PDF out; nothing is computed here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -50,12 +50,16 @@ class Gallery:
         plt.close(figure)
         self.names.append(name)
 
-    def training_curves(self, histories: Mapping[str, pd.DataFrame]) -> None:
-        """PIT loss, validation MSi(all), and discriminators' accuracy on what they train on."""
+    def training_curves(self, histories: Sequence[tuple[str, pd.DataFrame]]) -> None:
+        """PIT loss, validation MSi(all), and discriminators' accuracy on what they train on.
+
+        One line for each history, one colour for each experiment.
+        """
         figure, (loss, validation, accuracy) = plt.subplots(1, 3, figsize=(10, 3.2))
-        for (name, history), colour in zip(
-            histories.items(), sns.color_palette("husl", len(histories)), strict=True
-        ):
+        names = list(dict.fromkeys(name for name, _ in histories))
+        colours = dict(zip(names, sns.color_palette("husl", len(names)), strict=True))
+        for name, history in histories:
+            colour = colours[name]
             logged = history.dropna(subset="loss/pit")
             smooth = logged["loss/pit"].rolling(5, min_periods=1).mean()
             loss.plot(logged["step"], smooth, color=colour, lw=1, label=name)
@@ -73,7 +77,9 @@ class Gallery:
         validation.set(xlabel="step", ylabel="MSi(all) (dB)", title="validation")
         accuracy.set(xlabel="step", ylabel="accuracy", ylim=(0, 1.02), title="discriminators' mean")
         accuracy.axhline(0.5, color="0.7", lw=0.8, zorder=0)
-        figure.legend(*loss.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+        lines, labels = loss.get_legend_handles_labels()
+        legend = dict(zip(labels, lines, strict=True))  # one entry for all seeds
+        figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=5)
         self._write(figure, "training")
 
     def improvements(self, summary: pd.DataFrame) -> None:
