@@ -154,23 +154,29 @@ def recordings(folder, count=6):
         write(folder, f"{'ab'[index % 2]}_{index}.{('wav', 'flac', 'ogg')[index % 3]}", samples)
 
 
-def test_any_folder_of_recordings_is_mixed_and_bad_clips_are_listed(configs, tmp_path):
+def test_any_folder_of_recordings_is_mixed_and_bad_clips_are_listed(configs, tmp_path, capsys):
     clips = tmp_path / "clips"
     recordings(clips)
     write(clips, "stereo.wav", np.random.default_rng(1).normal(0, 0.1, (48000, 2)), 48000)
     write(clips, "silent.wav", np.zeros(44100))
     write(clips, "short.wav", np.ones(100))
+    write(clips, "no_samples.wav", np.ones(0))
+    (clips / "no_bytes.wav").touch()
+    soundfile.write(clips / "nan.wav", np.full(44100, np.nan), 44100, subtype="FLOAT")
     (clips / "a.raw").write_bytes(b"x" * 1000)
     (clips / "a.m4a").write_bytes(b"x" * 1000)
     (clips / "broken.wav").write_bytes(b"RIFF, but not quite")
     (clips / "copy_of_a.wav").write_bytes((clips / "a_0.wav").read_bytes())
     mix(load_scale("tiny", configs=configs), tmp_path / "mixtures", clips, jobs=1)
+    assert "7 clips, 9 files left out (a.m4a: not in a format" in capsys.readouterr().err
     listed = pd.read_csv(tmp_path / "mixtures" / "clips.csv").set_index("clip")
     reasons = listed["left_out"].dropna()
-    assert set(reasons.index) == {"silent.wav", "short.wav", "broken.wav", "copy_of_a.wav"} | {
-        "a.raw",
-        "a.m4a",
+    assert set(reasons.index) == {
+        *("silent.wav", "short.wav", "no_samples.wav", "no_bytes.wav", "nan.wav", "broken.wav"),
+        *("copy_of_a.wav", "a.raw", "a.m4a"),
     }
+    assert reasons["nan.wav"] == "holds samples that are not finite"
+    assert reasons["no_samples.wav"] == "shorter than 0.1 s"
     assert reasons["copy_of_a.wav"] == "the same file as a_0.wav"
     assert (listed["split"].value_counts() >= 1).all()
     assert listed.loc["stereo.wav", "seconds"] == pytest.approx(1.0)
@@ -182,7 +188,10 @@ def test_too_few_clips_are_refused_and_leave_nothing(configs, tmp_path):
         mix(load_scale("tiny", configs=configs), tmp_path / "mixtures", tmp_path / "clips")
     assert not (tmp_path / "mixtures").exists()
     (empty := tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no usable clip"):
+    with pytest.raises(UserError, match="empty: holds no file"):
+        mix(load_scale("tiny", configs=configs), tmp_path / "mixtures", empty)
+    write(empty, "silent.wav", np.zeros(44100))
+    with pytest.raises(UserError, match=r"none of 1 files is a usable clip \(silent.wav: silent\)"):
         mix(load_scale("tiny", configs=configs), tmp_path / "mixtures", empty)
 
 

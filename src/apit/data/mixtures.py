@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -74,9 +75,19 @@ def mix(scale: Scale, output: Path, clips_folder: Path | None = None, jobs: int 
     left_out: dict[str, str] = {}
     if clips_folder is not None:
         clips, left_out = recorded_clips(clips_folder, audio.sample_rate)
+        some = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:5])
         if not clips:
-            reasons = "; ".join(f"{n}: {r}" for n, r in list(left_out.items())[:5])
-            raise UserError(f"{clips_folder}: no usable clip{f' ({reasons})' if reasons else ''}")
+            raise UserError(
+                f"{clips_folder}: none of {len(left_out)} files is a usable clip ({some})"
+                if left_out
+                else f"{clips_folder}: holds no file; give a folder of recordings"
+            )
+        if left_out:
+            print(
+                f"{clips_folder}: {len(clips)} clips, {len(left_out)} files left out ({some}"
+                f"{'; …' if len(left_out) > 5 else ''}); clips.csv lists them all",
+                file=sys.stderr,
+            )
         package = clips_folder / PACKAGE
         origin = (
             f"recordings of {package.read_text().strip()}"
