@@ -77,17 +77,24 @@ def test_another_separator_or_loss_is_no_cell_of_the_replacement_table(made, tin
         assert tables.replacement(summary, records, "caption").data.empty
 
 
-def test_models_are_counted_once_for_all_seeds(made, tiny):
-    _, records = made("pit", "ctx-stft-i1")
+def test_every_network_is_listed_once_for_all_experiments_and_seeds(made, tiny):
+    _, records = made("pit", "ctx-stft-i1", "multi-ctx-i1")
     records.append(record(tiny("ctx-stft-i1", seed=1)))
     table = tables.models(records, "caption")
-    found = table.data[["experiment", "network"]].to_numpy().tolist()
-    assert found == [
-        ["pit", "separator"],
-        ["ctx-stft-i1", "separator"],
-        ["ctx-stft-i1", "ctx-stft-i1"],
+    assert table.data[["network", "experiments"]].to_numpy().tolist() == [
+        ["separator", "pit ctx-stft-i1 multi-ctx-i1"],
+        ["ctx-stft-i1", "ctx-stft-i1 multi-ctx-i1"],
+        ["ctx-wave-i1", "multi-ctx-i1"],
+        ["ctx-mask-i1", "multi-ctx-i1"],
     ]
-    assert table.data["share"].tolist()[:2] == [1, 1]
+    separator, discriminator = (table.data.iloc[i] for i in (0, 1))
+    assert separator["share"] == 1
+    ratio = discriminator["multiply_accumulates"] / separator["multiply_accumulates"]
+    assert discriminator["share"] == ratio
+    records.append(record(tiny("inst-wave", "experiment.separator={architecture: unet}")))
+    labels = [label for label, _ in tables.models(records, "caption").rows]
+    assert labels[0] == "separator of pit, ctx-stft-i1, multi-ctx-i1"
+    assert "separator of inst-wave" in labels
 
 
 def test_one_table_in_three_forms(made, tmp_path):

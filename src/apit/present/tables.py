@@ -90,7 +90,7 @@ class Table:
         return "\n".join([*lines, "", self.caption, ""])
 
     def latex(self) -> str:
-        r"""The table for LaTeX: needs `\usepackage{booktabs,graphicx}`; fits the text's width."""
+        r"""The table for LaTeX (`\usepackage{booktabs,graphicx}`), at most as wide as the text."""
         body = []
         for label, cells in self.rows:
             lines = max(map(len, cells))
@@ -104,7 +104,7 @@ class Table:
             [
                 r"\begin{table*}",
                 rf"\caption{{{_escaped(self.caption)}}}",
-                r"\centering\resizebox{\textwidth}{!}{%",
+                r"\centering\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
                 rf"\begin{{tabular}}{{l{'r' * (len(self.titles) - 1)}}}",
                 r"\toprule",
                 " & ".join(map(_escaped, self.titles)) + r" \\",
@@ -211,32 +211,36 @@ def replacement(summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], cap
 
 
 def models(records: Sequence[Mapping[str, Any]], caption: str) -> Table:
-    """Size and cost of every network of every experiment."""
-    rows: list[tuple[str, list[Cell]]] = []
-    data = []
+    """Size and cost of every network, once for all experiments that have it.
+
+    Columns of the data: network, parameters, multiply_accumulates (per second of sound), share (of
+    the separator's), experiments.
+    """
+    found: dict[tuple[str, int, int, float], list[str]] = {}
     for record in {r["run"]["experiment"]: r for r in records}.values():
-        name, networks = record["run"]["experiment"], record["networks"]
-        for network, counts in networks.items():
-            share = counts["multiply_accumulates"] / networks["separator"]["multiply_accumulates"]
-            data.append({"experiment": name, "network": network, **counts, "share": share})
-            rows.append(
-                (
-                    name,
-                    [
-                        (network,),
-                        (f"{counts['parameters'] / 1e6:.3f}",),
-                        (f"{counts['multiply_accumulates'] / 1e6:.2f}",),
-                        (f"{100 * share:.1f}",),
-                    ],
-                )
-            )
+        networks = record["networks"]
+        for name, counts in networks.items():
+            weights, macs = counts["parameters"], counts["multiply_accumulates"]
+            share = macs / networks["separator"]["multiply_accumulates"]
+            found.setdefault((name, weights, macs, share), []).append(record["run"]["experiment"])
+    names = [name for name, *_ in found]
+    rows: list[tuple[str, list[Cell]]] = [
+        (
+            name if names.count(name) == 1 else f"{name} of {', '.join(experiments)}",
+            [(f"{weights / 1e6:.3f}",), (f"{macs / 1e6:.2f}",), (f"{100 * share:.1f}",)],
+        )
+        for (name, weights, macs, share), experiments in found.items()
+    ]
     return Table(
         "models",
-        ["experiment", "network", "parameters (M)", "MMAC/s", "of the separator's (%)"],
+        ["network", "parameters (M)", "MMAC/s", "of the separator's (%)"],
         rows,
         f"{caption} MMAC/s: millions of multiply-accumulates of one forward pass per second of "
         "sound, without Fourier transforms.",
-        pd.DataFrame(data),
+        pd.DataFrame(
+            [(*counted, " ".join(experiments)) for counted, experiments in found.items()],
+            columns=["network", "parameters", "multiply_accumulates", "share", "experiments"],
+        ),
     )
 
 
