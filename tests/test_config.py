@@ -4,7 +4,14 @@ import pytest
 
 from apit.config import mixing_digest
 from apit.errors import UserError
-from apit.layers import experiment_names, load_reported, load_run, load_scale, scale_names
+from apit.layers import (
+    experiment_names,
+    load_reported,
+    load_run,
+    load_scale,
+    reported_for,
+    scale_names,
+)
 
 
 def test_every_name_of_the_method_is_an_experiment():
@@ -125,6 +132,9 @@ def test_published_numbers_say_where_they_were_read(configs, tmp_path):
     copy = shutil.copytree(configs, tmp_path / "configs")
     path = copy / "reported.yaml"
     path.write_text(path.read_text().replace("read_in", "read"))
+    assert reported_for(load_scale("paper")) == [gain]
+    assert reported_for(load_scale("mini")) == reported_for(load_scale("smoke")) == []
+    assert reported_for(load_scale("paper", ["data.sounds.name=dry FUSS"])) == []
     with pytest.raises(UserError, match=r"reported.yaml: entry 1: read_in: is missing"):
         load_reported(copy)
 
@@ -137,3 +147,9 @@ def test_the_sizes_of_the_other_architecture_do_not_matter_to_a_run():
     assert len(digests) == 2
     with pytest.raises(UserError, match="channels: 12 is not a multiple of 8"):
         load_run("smoke", "pit", 0, ["separator.unet.channels=[8, 12]"])
+
+
+@pytest.mark.parametrize("address", ["''", "zenodo.org/x.tar.gz", "https://zenodo.org/"])
+def test_an_address_that_names_no_archive_is_refused(address):
+    with pytest.raises(UserError, match=r"--set: data\.sounds\.address: .*pattern"):
+        load_scale("paper", [f"data.sounds.address={address}"])

@@ -248,18 +248,16 @@ def _figures(parsed: argparse.Namespace) -> None:
     resamples = scale.evaluation.resamples
     summary = summarise(scores, resamples)
     caption = tables.caption(records, scale.caption)
-    sounds = scale.data.sounds
-    published = [
-        reported
-        for reported in layers.load_reported(parsed.configs)
-        if sounds.kind == "fuss" and reported.data == sounds.name
-    ]
     drawn = figures.Gallery(parsed.output, caption)
     drawn.training_curves(
         [(record["run"]["experiment"], read_history(folder)) for folder, record in runs.items()]
     )
     drawn.improvements(summary)
-    drawn.differences(differences(scores, BASELINE, resamples), BASELINE, published)
+    drawn.differences(
+        differences(scores, BASELINE, resamples),
+        BASELINE,
+        layers.reported_for(scale, parsed.configs),
+    )
     drawn.replacement(tables.replacement(summary, records, caption).data)
     drawn.hole_curves(hole_curve(scores, resamples))
     chosen = showcase(

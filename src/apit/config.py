@@ -73,9 +73,14 @@ class Fuss(Frozen):
 
     kind: Literal["fuss"]
     name: str  # as published numbers call it
-    address: str
+    address: Annotated[str, Field(pattern="^(https?|file)://.*/[^/]+$")]
     bytes: PositiveInt
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+    @property
+    def archive(self) -> str:
+        """Name of the archive's file."""
+        return self.address.rpartition("/")[2]
 
 
 class Rooms(Frozen):
@@ -187,8 +192,8 @@ class Separator(Frozen):
 
     architecture: Literal["tdcnpp", "unet"]
     masks: Literal["sigmoid", "softmax"]
-    tdcnpp: TDCNppSizes | None = None
-    unet: UNetSizes | None = None
+    tdcnpp: TDCNppSizes | None  # None where a scale does not offer it
+    unet: UNetSizes | None
 
     @model_validator(mode="after")
     def _sized(self) -> "Separator":

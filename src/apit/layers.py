@@ -145,6 +145,14 @@ def load_reported(configs: Path = CONFIGS) -> list[Reported]:
     return reported
 
 
+def reported_for(scale: Scale, configs: Path = CONFIGS) -> list[Reported]:
+    """The published numbers that may stand beside a scale's own: those of the same data."""
+    sounds = scale.data.sounds
+    if sounds.kind != "fuss":
+        return []
+    return [reported for reported in load_reported(configs) if reported.data == sounds.name]
+
+
 def _parsed(path: Path) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(path)

@@ -56,8 +56,9 @@ def test_an_archive_is_fetched_verified_and_unpacked_once(mixtures, audio, remot
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"bytes": 10}, "bytes where 10 were due; remove it and fetch it again"),
-        ({"sha256": "0" * 64}, "has the SHA-256 .* where 0000"),
+        ({"bytes": 10}, r"FUSS.tar.gz has \d+ bytes, not 10; http://.*: try again"),
+        ({"bytes": 10**9}, r"cannot be downloaded: it ended after \d+ of 1000000000 bytes"),
+        ({"sha256": "0" * 64}, "FUSS.tar.gz has the SHA-256 .*, not 0000"),
     ],
 )
 def test_another_archive_is_refused_and_nothing_is_left(
@@ -94,7 +95,10 @@ def packed(path, **members):
     ("members", "said"),
     [
         ({"a/readme.txt": "hello"}, "holds no train_example_list.txt"),
-        ({"a/train_example_list.txt": "m.wav\ts.wav\n"}, "names m.wav, which is not in"),
+        (
+            {"a/train_example_list.txt": "m.wav\ts.wav\n"},
+            r"FUSS.tar.gz: is not FUSS: train_example_list.txt:1: names m.wav, which is not in it",
+        ),
         ({"../outside.txt": "hello"}, "cannot be unpacked: .*outside the destination"),
     ],
 )
@@ -105,6 +109,28 @@ def test_archives_of_another_content_are_refused(audio, remote, tmp_path, member
         fetch_fuss(described(path, address), audio, tmp_path / "data" / "mixtures")
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["FUSS.tar.gz"]
     assert not (tmp_path / "outside.txt").exists()
+
+
+def test_a_kept_archive_that_is_another_is_named_and_stays(mixtures, audio, remote, tmp_path):
+    folder, address, asked = remote
+    path = archive_of(mixtures, folder / "FUSS.tar.gz")
+    kept = tmp_path / "data" / "FUSS.tar.gz"
+    kept.parent.mkdir()
+    kept.write_bytes(b"x" * path.stat().st_size)
+    with pytest.raises(UserError, match=rf"not {file_digest(path)}; {kept}: remove it, and fetch"):
+        fetch_fuss(described(path, address), audio, kept.parent / "mixtures")
+    assert kept.exists()
+    assert asked == []
+
+
+def test_a_foreign_folder_is_refused_before_anything_is_fetched(mixtures, audio, remote, tmp_path):
+    folder, address, asked = remote
+    path = archive_of(mixtures, folder / "FUSS.tar.gz")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kept.txt").touch()
+    with pytest.raises(UserError, match="exists and was not made by apit"):
+        fetch_fuss(described(path, address), audio, tmp_path / "mine")
+    assert asked == []
 
 
 def test_what_is_no_archive_is_refused(audio, remote, tmp_path):

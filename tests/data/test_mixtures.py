@@ -184,7 +184,9 @@ def test_any_folder_of_recordings_is_mixed_and_bad_clips_are_listed(configs, tmp
 
 def test_too_few_clips_are_refused_and_leave_nothing(configs, tmp_path):
     recordings(tmp_path / "clips", count=2)
-    with pytest.raises(UserError, match=r"2 clips, of which 2 last 0\.5 s or more"):
+    with pytest.raises(
+        UserError, match=r"2 clips, of which 2 last 0\.5 s or more \(a_0\.wav, b_1\.flac\)"
+    ):
         mix(load_scale("tiny", configs=configs), tmp_path / "mixtures", tmp_path / "clips")
     assert not (tmp_path / "mixtures").exists()
     (empty := tmp_path / "empty").mkdir()

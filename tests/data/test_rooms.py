@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from apit.data.mixtures import mix
+from apit.data.clips import procedural_clips
+from apit.data.mixtures import make_example, mix
 from apit.data.rooms import Room, draw_room, impulse_responses, reverberate
 from apit.errors import UserError
 from apit.layers import load_scale
@@ -97,6 +98,22 @@ def test_an_unknown_surface_is_refused_with_the_nearest(configs, tmp_path):
     scale = load_scale("tiny", [ROOMS.replace("brickwork", "brickwrok")], configs)
     with pytest.raises(UserError, match="no surface called 'brickwrok'; did you mean brickwork"):
         mix(scale, tmp_path / "mixtures", jobs=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_manifest_says_what_the_room_adds_to_each_level(configs):
+    dry, wet = (load_scale("tiny", s, configs) for s in ([], [ROOMS]))
+    audio, recipe = dry.audio, dry.data.recipe
+    clips = procedural_clips(dry.data.sounds, recipe, audio.sample_rate, audio.seconds)
+    for index in range(4):
+        before = make_example(audio, recipe, clips, "train", index)
+        after = make_example(audio, wet.data.recipe, clips, "train", index)
+        for one, other, placement in zip(
+            before.sources, after.sources, after.placements, strict=True
+        ):
+            ratio = np.sum(other.astype(float) ** 2) / np.sum(one.astype(float) ** 2)
+            gain = placement.gain_db - before.placements[0].gain_db
+            assert 10 * np.log10(ratio) == pytest.approx(placement.room_db + gain, abs=0.1)
 
 
 def test_a_room_smaller_than_its_margins_is_refused(configs):

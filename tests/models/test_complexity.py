@@ -1,5 +1,6 @@
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from apit.models.complexity import complexities
 
@@ -22,6 +23,14 @@ def test_counts_by_hand(tiny):
     per_source = patches * (15 * 3) + patches * 3 * 3
     assert found["inst-wave"].multiply_accumulates == round(sources * per_source / seconds)
     assert found["inst-wave"].parameters == (15 * 3 + 3) + (3 * 3 + 1)
+
+
+def test_a_recurrent_network_counts_every_step():
+    lstm = nn.LSTM(10, 7, batch_first=True, bidirectional=True, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        lstm(torch.empty(1, 40, 10, device="meta"))
+    steps, directions, gates = 40, 2, 4
+    assert counter.get_total_flops() / 2 == steps * directions * gates * 7 * (10 + 7)
 
 
 def test_counts_are_those_of_the_networks_that_are_trained(tiny):

@@ -3,6 +3,7 @@ import json
 import pandas as pd
 import pytest
 
+from apit.layers import load_reported
 from apit.measure.statistics import AGGREGATES
 from apit.models.complexity import complexities
 from apit.present import figures, tables
@@ -35,7 +36,8 @@ def made(tiny):
             for number, name in enumerate(experiments)
             for aggregate in AGGREGATES
         ]
-        return pd.DataFrame(rows), [record(tiny(name)) for name in experiments]
+        known = {"mine": "ctx-stft-i1"}
+        return pd.DataFrame(rows), [record(tiny(known.get(name, name))) for name in experiments]
 
     return make
 
@@ -70,11 +72,21 @@ def test_replacement_is_domain_by_replaced_estimates(made):
     ]
 
 
+def test_of_two_experiments_alike_the_first_stands_in_the_replacement_table(made, tmp_path):
+    summary, records = made("pit", "ctx-stft-i1", "mine")
+    records[2]["run"] |= {"experiment": "mine"}
+    cells = tables.replacement(summary, records, "caption").data
+    assert cells["experiment"].tolist() == ["ctx-stft-i1"]
+    figures.Gallery(tmp_path, "caption").replacement(cells)
+
+
 def test_another_separator_or_loss_is_no_cell_of_the_replacement_table(made, tiny):
-    summary, records = made("pit", "ctx-stft-i1")
+    summary, records = made("pit", "ctx-stft-i1", "ctx-wave")
     for setting in ("separator={architecture: unet}", "reconstruction=si_snr"):
         records[1] = record(tiny("ctx-stft-i1", f"experiment.{setting}"))
-        assert tables.replacement(summary, records, "caption").data.empty
+        assert tables.replacement(summary, records, "caption").data["experiment"].tolist() == [
+            "ctx-wave"
+        ]
 
 
 def test_every_network_is_listed_once_for_all_experiments_and_seeds(made, tiny):
@@ -115,9 +127,26 @@ def test_figures_draw_what_is_there_and_say_what_is_not(made, tmp_path):
     summary, records = made("pit")
     gallery = figures.Gallery(tmp_path, "caption")
     gallery.replacement(tables.replacement(summary, records, "caption").data)
-    gallery.differences(
-        pd.DataFrame(columns=["experiment", "seed", "mean", "lower", "upper", "n"]), "pit", []
-    )
+    columns = ["experiment", "seed", "mean", "lower", "upper", "n"]
+    gallery.differences(pd.DataFrame(columns=columns), "pit", [])
     assert {p.name for p in tmp_path.iterdir()} == {
         f"{name}.{suffix}" for name in ("replacement", "differences") for suffix in ("png", "pdf")
     }
+
+
+def test_the_forest_plot_says_what_its_published_line_is(tmp_path, monkeypatch):
+    rows = [["ctx-stft", "all", 0.5, 0.1, 0.9, 7], ["ctx-stft", "0", 0.5, 0.1, 0.9, 7]]
+    columns = ["experiment", "seed", "mean", "lower", "upper", "n"]
+    drawn = {}
+    monkeypatch.setattr(
+        figures.Gallery,
+        "_write",
+        lambda self, figure, name, note="": drawn.update({name: (figure, note)}),
+    )
+    gallery = figures.Gallery(tmp_path, "caption")
+    for reported in (load_reported(), []):
+        gallery.differences(pd.DataFrame(rows, columns=columns), "pit", reported)
+        figure, note = drawn["differences"]
+        dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
+        assert [line.get_xdata()[0] for line in dashed] == [r.gain_db for r in reported]
+        assert ("+1.4 dB, published" in note) == bool(reported)

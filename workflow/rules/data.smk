@@ -9,17 +9,19 @@ if own_clips and sounds.kind == "fuss":
 MIXTURES = f"{DATA}/mixtures"
 
 
-rule fetch:
-    output:
-        directory(MIXTURES if sounds.kind == "fuss" else f"{DATA}/clips"),
-    log:
-        f"logs/{SCALE}/fetch.log",
-    params:
-        scale=SCALE,
-        # Of what is fetched: the length of a training or a new loss never fetches again.
-        sounds=sounds.model_dump_json(),
-    shell:
-        "apit fetch --scale {params.scale} --output {output} 2> {log}"
+if sounds.kind != "procedural":
+
+    rule fetch:
+        output:
+            directory(MIXTURES if sounds.kind == "fuss" else f"{DATA}/clips"),
+        log:
+            f"logs/{SCALE}/fetch.log",
+        params:
+            scale=SCALE,
+            # What is fetched, wherever it is fetched from.
+            sounds=sounds.model_dump_json(exclude={"name", "address"}),
+        shell:
+            "apit fetch --scale {params.scale} --output {output} 2> {log}"
 
 
 if sounds.kind != "fuss":

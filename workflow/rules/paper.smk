@@ -41,6 +41,7 @@ rule figures:
         runs=expand(f"{RESULTS}/runs/{{run}}", run=RUNS),
         estimates=expand(f"{RESULTS}/estimates/{{run}}", run=RUNS),
         data=MIXTURES,
+        reported="configs/reported.yaml",
     output:
         expand(
             f"{RESULTS}/figures/{{name}}.{{suffix}}",

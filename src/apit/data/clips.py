@@ -105,9 +105,10 @@ def read_clip(path: Path, rate: int) -> NDArray[np.float64]:
 def split_clips(clips: Sequence[Clip], recipe: Recipe) -> dict[Split, list[Clip]]:
     """Deal out clips to the splits by `clip_shares`, each clip or whole family to one split only.
 
-    Every split gets a clip that is long enough for a background. Split by clip, backgrounds and
-    the rest are dealt separately, and each family by family, so that the shares hold for all of
-    them; split by family, whole families are dealt, the largest first.
+    Every split gets a clip that is long enough for a background. Clips are dealt family by family,
+    backgrounds and the rest apart, so that the shares hold for all of them. Whole families are
+    dealt by size: first those with backgrounds, by how many they have, then the rest, as near to
+    the shares as that goes.
     """
     generator = array_generator("split", recipe.seed)
     shuffled = [clips[position] for position in generator.permutation(len(clips))]
@@ -161,7 +162,9 @@ def _too_few(
     seconds, splits = recipe.background_min_seconds, len(recipe.clip_shares)
     long = sorted({c.family for c in clips if backgrounds([c])})
     if recipe.split_by == "clip":
-        found = f"{len(clips)} clips, of which {backgrounds(clips)} last {seconds} s or more"
+        names = sorted(clip.name for clip in clips if backgrounds([clip]))
+        found = f"{len(clips)} clips, of which {len(names)} last {seconds} s or more"
+        found += f" ({_some(names)})"
         needed = "such clip"
     else:
         found = (

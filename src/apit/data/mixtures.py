@@ -19,7 +19,14 @@ from tqdm import tqdm
 from apit.config import Audio, Recipe, Scale, Split
 from apit.data import fuss
 from apit.data.clips import PACKAGE, Clip, procedural_clips, recorded_clips, split_clips
-from apit.data.rooms import Room, draw_room, impulse_responses, metres, reverberate
+from apit.data.rooms import (
+    Room,
+    check_surfaces,
+    draw_room,
+    impulse_responses,
+    metres,
+    reverberate,
+)
 from apit.errors import UserError
 from apit.files import whole_folder
 from apit.provenance import array_generator
@@ -40,6 +47,7 @@ class Placement:
     onset: int  # samples
     length: int  # samples
     level_db: float  # RMS of its active samples before room and gain, relative to full scale
+    room_db: float = 0.0  # what the room adds to the level of the source
     gain_db: float = 0.0  # of the whole mixture, below zero where it would have clipped
     position: str = ""  # x y z in the room, in metres
 
@@ -103,6 +111,8 @@ def mix(scale: Scale, output: Path, clips_folder: Path | None = None, jobs: int 
             "the scale's own package)"
         )
     dealt = split_clips(clips, recipe)
+    if recipe.rooms:
+        check_surfaces(recipe.rooms)
     with whole_folder(output) as folder:
         (folder / fuss.SOUNDS).write_text(f"{origin}\n")
         _clip_table(dealt, left_out).to_csv(folder / "clips.csv", index=False)
@@ -238,10 +248,12 @@ def make_example(
     if recipe.rooms:
         room = draw_room(recipe.rooms, len(signals), generator)
         responses = impulse_responses(room, audio.sample_rate, recipe.rooms.reflections)
-        signals = [reverberate(s, r) for s, r in zip(signals, responses, strict=True)]
+        dry, signals = signals, [reverberate(s, r) for s, r in zip(signals, responses, strict=True)]
         placements = [
-            replace(placement, position=metres(position))
-            for placement, position in zip(placements, room.positions, strict=True)
+            replace(placement, position=metres(position), room_db=_ratio_db(wet, before))
+            for placement, position, wet, before in zip(
+                placements, room.positions, signals, dry, strict=True
+            )
         ]
     sources = np.stack(signals) * PEAK  # [source, time]
     # Rounding moves each sample by half a step at the most, and so their sum by half a step each.
@@ -250,6 +262,12 @@ def make_example(
     gain_db = round(20 * math.log10(gain), 3)
     placements = [replace(placement, gain_db=gain_db) for placement in placements]
     return Example(np.round(gain * sources).astype(np.int16), placements, room)
+
+
+def _ratio_db(after: NDArray[np.float64], before: NDArray[np.float64]) -> float:
+    """How much stronger a signal became, in dB; 0 where it is silent on either side."""
+    energies = float(np.sum(after**2)), float(np.sum(before**2))
+    return round(10 * math.log10(energies[0] / energies[1]), 3) if all(energies) else 0.0
 
 
 @functools.lru_cache(maxsize=2048)

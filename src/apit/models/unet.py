@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from apit.config import UNetSizes
 
@@ -83,8 +82,13 @@ class UNet(nn.Module):
         consistency = self.consistency(x.mean((-2, -1)))
         for decoder in reversed(self.decoders):
             skip = skips.pop()
-            x = decoder(torch.cat([skip, interpolate(x, skip.shape[-2:])], 1))
+            x = decoder(torch.cat([skip, _doubled(x, skip.shape[-2], skip.shape[-1])], 1))
         return self.exit(x), consistency
+
+
+def _doubled(x: Tensor, bins: int, frames: int) -> Tensor:
+    """Every bin and frame twice, cut to a size; interpolation's gradient is random on CUDA."""
+    return x.repeat_interleave(2, -2)[..., :bins, :].repeat_interleave(2, -1)[..., :frames]
 
 
 def _norm(channels: int) -> nn.GroupNorm:

@@ -156,19 +156,18 @@ class Gallery:
         axes.axvline(0, color="0.6", lw=0.8, zorder=0)
         for line in reported:
             axes.axvline(line.gain_db, color="0.3", lw=1, ls="--", zorder=0)
-            axes.set_title(
-                f"dashed: {line.gain_db:+.1f} dB, published ({line.read_in}; {line.data}, metric "
-                f"{line.metric})",
-                fontsize=7,
-                loc="left",
-            )
         axes.margins(y=0.1)
         axes.set(xlabel=f"MSi(all) less that of {baseline} (dB)")
         self._write(
             figure,
             "differences",
             "Bars: 95 % bootstrap intervals over mixtures; dots: seeds. Same mixtures on both "
-            "sides.",
+            "sides."
+            + "".join(
+                f" Dashed: {line.gain_db:+.1f} dB, published as {line.system} ({line.read_in}; "
+                f"data: {line.data}; metric: {line.metric})."
+                for line in reported
+            ),
         )
 
     def spectrograms(self, shown: Showcase) -> None:

@@ -48,7 +48,7 @@ INTERVALS = (
     "In brackets 95 % bootstrap intervals over mixtures, which say nothing about other seeds; "
     "n is the number of values."
 )
-# One to six discriminators, each row's among the next one's (but for the instance-based last).
+# From none to six: each has the context-based discriminators of the one before, and one or more.
 LADDER = ("pit", "ctx-stft-i1", "pair-ctx-i1", "multi-ctx-i1", "multi-all-i1")
 REPLACEMENT_MEASURE = "si_snri_all/2-4"
 
@@ -150,20 +150,18 @@ def discriminators(
 ) -> Table:
     """From none to six discriminators, as far as those of `LADDER` were run."""
     counts = {r["run"]["experiment"]: len(r["run"]["discriminators"]) for r in records}
+    rungs = [name for name in LADDER if name in counts]
     found = _by_experiment(summary)
-    data = summary[summary["experiment"].isin([n for n in LADDER if n in counts])]
-    data = data.assign(discriminators=data["experiment"].map(counts))
     rows = [
         (
             str(counts[name]),
-            [
-                (name,),
-                *(_cell(found[name][aggregate], column) for aggregate, column in COLUMNS.items()),
-            ],
+            [(name,), *(_cell(found[name][key], column) for key, column in COLUMNS.items())],
         )
-        for name in LADDER
-        if name in counts
+        for name in rungs
     ]
+    data = pd.concat(
+        [summary[:0], *(summary[summary["experiment"] == name] for name in rungs)]
+    ).assign(discriminators=lambda table: table["experiment"].map(counts))
     titles = ["discriminators", "experiment", *_titles(COLUMNS)]
     columns = ["discriminators", *summary.columns]
     return Table("discriminators", titles, rows, _with_legend(caption), data[columns])
@@ -175,6 +173,16 @@ def replacement(summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], cap
     Columns of the data: domain, replace, experiment, mean, lower, upper, n.
     """
     runs = [Run.model_validate_json(json.dumps(record["run"])) for record in records]
+    separators = [run.separator for run in runs]
+    usual = max(separators, key=separators.count)
+    by_name = {
+        run.discriminators[0].name: run.experiment
+        for run in reversed(runs)  # of two alike, the first that is listed
+        if len(run.discriminators) == 1
+        and run.discriminators[0].weight is None
+        and (run.reconstruction, run.train_as_long_as) == ("log_mse", None)
+        and run.separator == usual
+    }
     column = COLUMNS[REPLACEMENT_MEASURE]
     found = _by_experiment(summary)
     places = range(runs[0].audio.sources)
@@ -182,21 +190,16 @@ def replacement(summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], cap
     for domain in get_args(Domain):
         cells: list[Cell] = []
         for replace in places:
-            wanted = (Discriminator(kind="context", domain=domain, replace=replace),)
-            names = {
-                run.experiment
-                for run in runs
-                if run.discriminators == wanted
-                and (run.reconstruction, run.separator) == ("log_mse", runs[0].separator)
-            }
-            cells.append(("–",))
-            for name in names:
-                own = found[name][REPLACEMENT_MEASURE]
-                cells[-1] = _cell(own, column)
-                data.append(
-                    {"domain": domain, "replace": replace, "experiment": name}
-                    | {key: own[key] for key in ("mean", "lower", "upper", "n")}
-                )
+            wanted = Discriminator(kind="context", domain=domain, replace=replace).name
+            if (name := by_name.get(wanted)) is None:
+                cells.append(("–",))
+                continue
+            own = found[name][REPLACEMENT_MEASURE]
+            cells.append(_cell(own, column))
+            data.append(
+                {"domain": domain, "replace": replace, "experiment": name}
+                | {key: own[key] for key in ("mean", "lower", "upper", "n")}
+            )
         rows.append((domain, cells))
     return Table(
         "replacement",

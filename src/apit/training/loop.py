@@ -1,6 +1,7 @@
 """The training loop: batches, models and losses in; weights, history and record out."""
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -258,10 +259,12 @@ def _train(run: Run, data: Path, folder: Path, settings: Sequence[str], match: P
     torch.set_num_threads(run.training.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":  # on a CPU everything used here is, for one number of threads
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     seconds = read_record(match)["training_seconds"] if match else None
     training_entries = fuss.read_list(data, "train", run.audio.sources)
     validation_entries = fuss.read_list(data, "validation", run.audio.sources)
+    networks = {name: counts._asdict() for name, counts in complexities(run).items()}
     training = Training(run, device)
     batches = random_crops(
         training_entries,
@@ -315,7 +318,7 @@ def _train(run: Run, data: Path, folder: Path, settings: Sequence[str], match: P
         "steps": step,
         "best_step": best_step,
         "validation": {"si_snri_all": best_value},
-        "networks": {name: counts._asdict() for name, counts in complexities(run).items()},
+        "networks": networks,
         "training_seconds": round(spent, 3),
         "device": str(device),
         **circumstances(),
