@@ -16,7 +16,7 @@ def run(*arguments, cwd=None):
 def test_help_tells_of_every_command():
     printed = run("--help")
     assert printed.returncode == 0
-    for command in ("clips", "mix", "train", "evaluate", "tables", "figures"):
+    for command in ("fetch", "mix", "train", "evaluate", "tables", "figures"):
         assert f"\n  {command}" in printed.stdout
         assert run(command, "--help").returncode == 0
 
