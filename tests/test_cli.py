@@ -68,7 +68,7 @@ def test_evaluating_what_is_no_run_is_refused(configs, mixtures, tmp_path, capsy
 
 def test_there_is_nothing_to_fetch_for_procedural_sounds(configs, tmp_path, capsys):
     code = main(
-        ["clips", "--scale", "tiny", "--configs", str(configs), "--output", str(tmp_path / "clips")]
+        ["fetch", "--scale", "tiny", "--configs", str(configs), "--output", str(tmp_path / "clips")]
     )
     assert code == 2
     assert "nothing to fetch" in capsys.readouterr().err
