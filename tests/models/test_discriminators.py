@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -69,3 +72,19 @@ def test_discriminators_have_about_0_9_million_parameters_at_paper_scale(experim
         with torch.device("meta"):
             made = make_discriminator(config, run.adversary, run.audio.sources)
         assert sum(w.numel() for w in made.parameters()) == pytest.approx(0.9e6, rel=0.2)
+
+
+def test_a_set_is_freed_with_its_last_name(generator):
+    """A reference cycle would keep a step's spectrograms until the garbage collector comes by."""
+    views = MixtureViews(torch.randn(3, 800, generator=generator), STFT(64, 32))
+    made = views.sources(torch.randn(3, 4, 800, generator=generator))
+    mixed = made.replaced(made, torch.ones(3, 4, dtype=torch.bool))
+    gc.disable()
+    try:
+        for name in DOMAINS:
+            mixed.view(name)
+        kept = [weakref.ref(x) for x in (made, mixed, views, mixed.view("mask"))]
+        del made, mixed, views
+        assert [ref() for ref in kept] == [None] * 4
+    finally:
+        gc.enable()

@@ -30,12 +30,8 @@ class SourceSet:
     ):
         self.mixture = mixture
         self.given_masks = masks  # where they are not the ratio masks of the set itself
-        self._make: dict[Domain, Callable[[], Tensor]] = {
-            "wave": lambda: wave,
-            "stft": magnitude,
-            "mask": self._masks,
-        }
-        self._made: dict[Domain, Tensor] = {}
+        self._magnitude = magnitude
+        self._made: dict[Domain, Tensor] = {"wave": wave}
 
     def _masks(self) -> Tensor:
         if self.given_masks is None:
@@ -45,7 +41,7 @@ class SourceSet:
     def view(self, domain: Domain) -> Tensor:
         """The set in one domain."""
         if domain not in self._made:
-            self._made[domain] = self._make[domain]()
+            self._made[domain] = self._magnitude() if domain == "stft" else self._masks()
         return self._made[domain]
 
     def replaced(self, references: "SourceSet", positions: Tensor) -> "SourceSet":
