@@ -163,7 +163,8 @@ def test_recordings_from_a_package_go_the_whole_way(tmp_path):
     config = folder / "configs" / "tiny.yaml"
     text = config.read_text()
     text = text.replace(
-        "{kind: procedural, clips_per_family: 4}", "{kind: package, package: sonic-pi-samples}"
+        "{kind: procedural, clips_per_family: 4}",
+        "{kind: package, package: sonic-pi-samples, folder: usr/share/sonic-pi/samples}",
     )
     config.write_text(text)
     code, printed = snakemake(folder)
