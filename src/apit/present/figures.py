@@ -156,7 +156,7 @@ class Gallery:
         axes.axvline(0, color="0.6", lw=0.8, zorder=0)
         for line in reported:
             axes.axvline(line.gain_db, color="0.3", lw=1, ls="--", zorder=0)
-        axes.margins(y=0.1)
+        axes.set_ylim(-0.7, len(pooled) - 0.3)
         axes.set(xlabel=f"MSi(all) less that of {baseline} (dB)")
         self._write(
             figure,
