@@ -44,3 +44,19 @@ rule all:
     input:
         rules.tables.output,
         rules.figures.output,
+
+
+# The job in parts, as dvc.yaml calls it: `snakemake data`, `snakemake runs`, `snakemake scores`.
+rule data:
+    input:
+        MIXTURES,
+
+
+rule runs:
+    input:
+        expand(f"{RESULTS}/runs/{{run}}", run=RUNS),
+
+
+rule scores:
+    input:
+        SCORES,
