@@ -112,7 +112,9 @@ def split_clips(clips: Sequence[Clip], recipe: Recipe) -> dict[Split, list[Clip]
     """
     generator = array_generator("split", recipe.seed)
     shuffled = [clips[position] for position in generator.permutation(len(clips))]
-    families = {c.family: [d for d in shuffled if d.family == c.family] for c in shuffled}
+    families: dict[str, list[Clip]] = {}
+    for clip in shuffled:
+        families.setdefault(clip.family, []).append(clip)
 
     def backgrounds(hand: Sequence[Clip]) -> int:
         return sum(clip.seconds >= recipe.background_min_seconds for clip in hand)

@@ -44,15 +44,15 @@ def metres(point: Sequence[float]) -> str:
 
 def draw_room(rooms: Rooms, sources: int, generator: np.random.Generator) -> Room:
     """Draw size, surfaces, the microphone and a position for each source, all uniformly."""
-    size = tuple(_millimetres(generator.uniform(*side)) for side in (rooms.length, rooms.width))
-    size += (_millimetres(generator.uniform(*rooms.height)),)
+    size = tuple(_to_millimetres(generator.uniform(*side)) for side in (rooms.length, rooms.width))
+    size += (_to_millimetres(generator.uniform(*rooms.height)),)
     surfaces = {wall: _choice(rooms.walls, generator) for wall in WALLS}
     surfaces["floor"] = _choice(rooms.floors, generator)
     surfaces["ceiling"] = _choice(rooms.ceilings, generator)
 
     def position() -> tuple[float, ...]:
         margin = rooms.margin
-        return tuple(_millimetres(generator.uniform(margin, side - margin)) for side in size)
+        return tuple(_to_millimetres(generator.uniform(margin, side - margin)) for side in size)
 
     microphone = position()
     return Room(size, surfaces, microphone, tuple(position() for _ in range(sources)))
@@ -68,7 +68,7 @@ def _choice(names: Sequence[str], generator: np.random.Generator) -> str:
     return names[int(generator.integers(len(names)))]
 
 
-def _millimetres(value: float) -> float:
+def _to_millimetres(value: float) -> float:
     return round(float(value), 3)
 
 
