@@ -6,9 +6,11 @@ from apit.config import mixing_digest
 from apit.errors import UserError
 from apit.layers import (
     experiment_names,
+    load_claims,
     load_reported,
     load_run,
     load_scale,
+    load_scoring,
     reported_for,
     scale_names,
 )
@@ -127,7 +129,7 @@ def test_digests_hold_what_matters_and_nothing_else():
 
 def test_published_numbers_say_where_they_were_read(configs, tmp_path):
     (gain,) = [r for r in load_reported() if r.data == load_scale("paper").data.sounds.name]
-    assert gain.gain_db == 1.4
+    assert gain.values == {"gain": 1.4}
     assert "abstract" in gain.read_in
     copy = shutil.copytree(configs, tmp_path / "configs")
     path = copy / "reported.yaml"
@@ -137,6 +139,22 @@ def test_published_numbers_say_where_they_were_read(configs, tmp_path):
     assert reported_for(load_scale("paper", ["data.sounds.name=dry FUSS"])) == []
     with pytest.raises(UserError, match=r"reported.yaml: entry 1: read_in: is missing"):
         load_reported(copy)
+
+
+def test_a_claim_about_an_unknown_experiment_is_refused(configs, tmp_path):
+    copy = shutil.copytree(configs, tmp_path / "configs")
+    path = copy / "claims.yaml"
+    path.write_text(path.read_text().replace("baseline: ctx-stft\n", "baseline: ctx-stfft\n"))
+    with pytest.raises(UserError, match=r"claims.yaml: .*ctx-stfft.*did you mean ctx-stft"):
+        load_claims(copy)
+
+
+def test_estimates_that_belong_to_no_scale_are_scored_as_the_method_says(configs):
+    scoring = load_scoring(["evaluation.resamples=7"], configs)
+    assert (scoring.audio.sources, scoring.stft.hop) == (4, 0.008)
+    assert scoring.evaluation.resamples == 7
+    with pytest.raises(UserError, match=r"--set: evaluation.resample: unknown key; did you mean"):
+        load_scoring(["evaluation.resample=7"], configs)
 
 
 def test_the_sizes_of_the_other_architecture_do_not_matter_to_a_run():

@@ -13,6 +13,7 @@ import pytest
 from archives import archive_of, served
 from ruamel.yaml import YAML
 
+from apit.config import IDEAL, TRIVIAL
 from apit.data.mixtures import mix
 from apit.layers import experiment_names, load_scale
 from apit.provenance import file_digest
@@ -65,11 +66,16 @@ def test_the_main_job_makes_the_tables_and_the_figures(finished):
     results = finished / "results" / "tiny"
     table = pd.read_csv(results / "tables" / "ablations.csv")
     assert list(table["experiment"].unique()) == [
-        "mixture",
+        *TRIVIAL,
         "pit",
         "ctx-stft-i1",
-        "ideal-ratio-mask",
+        *IDEAL,
     ]
+    bss_eval = pd.read_csv(results / "tables" / "bss_eval.csv")
+    assert list(bss_eval["experiment"].unique()) == list(table["experiment"].unique())
+    assert bss_eval.set_index(["experiment", "aggregate"])["n"]["pit", "sdr/2-4"] > 0
+    decisions = pd.read_csv(results / "tables" / "verdicts.csv", keep_default_na=False)
+    assert set(decisions["verdict"]) == {"undecided", ""}  # one seed
     markdown = (results / "tables" / "ablations.md").read_text()
     assert "Scale tiny" in markdown
     assert "over mixtures" in markdown
@@ -95,9 +101,21 @@ def test_a_new_ablation_is_one_entry_and_trains_itself_alone(finished, tmp_path)
         with entries.open("a") as file:
             file.write("mine: {reconstruction: si_snr}\n")
         config.write_text(kept[0].replace("[pit, ctx-stft-i1]", "[pit, ctx-stft-i1, mine]"))
-        assert jobs(finished) == {"train": 1, "evaluate": 1, "tables": 1, "figures": 1}
+        assert jobs(finished) == {
+            "train": 1,
+            "evaluate": 1,
+            "bss_eval": 1,
+            "tables": 1,
+            "figures": 1,
+        }
         config.write_text(kept[0].replace("weight: 0.5", "weight: 0.7"))
-        assert jobs(finished) == {"train": 1, "evaluate": 1, "tables": 1, "figures": 1}
+        assert jobs(finished) == {
+            "train": 1,
+            "evaluate": 1,
+            "bss_eval": 1,
+            "tables": 1,
+            "figures": 1,
+        }
         config.write_text(kept[0].replace("seeds: [0]", "seeds: [0, 1]"))
         assert jobs(finished)["train"] == 2
         config.write_text(kept[0].replace("seed: 0", "seed: 7"))
@@ -120,7 +138,8 @@ def test_the_paper_scale_plans_everything_from_the_download_to_the_figures(finis
         "fetch": 1,
         "train": runs,
         "evaluate": runs,
-        "oracle": 2,
+        "oracle": 5,
+        "bss_eval": runs + 5,
         "tables": 1,
         "figures": 1,
     }

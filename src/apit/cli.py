@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from apit import layers
-from apit.config import Scale
+from apit.config import ORACLES, Run, Scale, Scoring, Slots
 from apit.errors import UserError
 
 BASELINE = "pit"  # what ablations are compared with
@@ -20,6 +20,7 @@ The commands, in the order of the data; the workflow (`snakemake --cores all`) c
   mix       clips → mixtures in the FUSS layout
   train     mixtures + an experiment → weights, history, record
   evaluate  a run, or an oracle, over the evaluation split → one long table of scores
+  score     any program's estimates → the same table
   tables    scores → tables with intervals
   figures   scores, histories and kept estimates → figures
 
@@ -29,6 +30,14 @@ TRAIN_EXAMPLE = """\
 example:
   apit train --scale smoke --experiment ctx-stft-i1 --seed 0 \\
       --data data/smoke/mixtures --output /tmp/run --set training.steps=40"""
+
+SCORE_EXAMPLE = """\
+example:
+  apit score --references data/mini/mixtures/eval_example_list.txt --estimates DIR \\
+      --output scores.csv --spectral-holes
+
+scores.summary.json, beside the scores, has every aggregate with its interval over mixtures. Without
+--scale, configs/method.yaml says what is measured, and how many sources an example has at most."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +85,21 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(call=call)
         return added
 
+    def measures(added: argparse.ArgumentParser, jobs: int) -> None:
+        added.add_argument(
+            "--bss-eval", action="store_true",
+            help="also BSS Eval v4 (SDR, ISR, SIR, SAR), a hundred times slower than SI-SNR; "
+            "evaluate does it for the first evaluation.bss_eval.examples, and scores only those",
+        )  # fmt: skip
+        added.add_argument(
+            "--spectral-holes", action="store_true",
+            help="also rates of spectral holes and leakage, and log-spectral distance",
+        )  # fmt: skip
+        added.add_argument(
+            "--jobs", type=int, default=jobs,
+            help="processes that score (%(default)s; 0: as many as there are cores)",
+        )  # fmt: skip
+
     fetch = command(
         "fetch", _fetch,
         "Fetch the recordings that a scale mixes (without root), or FUSS, which is mixed already.",
@@ -109,9 +133,7 @@ def _parser() -> argparse.ArgumentParser:
     system = evaluate.add_mutually_exclusive_group(required=True)
     system.add_argument("--run", type=Path, help="folder of a finished run")
     system.add_argument(
-        "--oracle",
-        choices=("mixture", "ideal-ratio-mask"),
-        help="no separation at all, or what ratio masks of the ground truth would do",
+        "--oracle", choices=ORACLES, help="a system without training, which bounds the tables"
     )
     evaluate.add_argument("--data", type=Path, required=True, help="folder of mixtures")
     evaluate.add_argument("--output", type=Path, required=True, help="scores, .csv or .csv.gz")
@@ -119,9 +141,27 @@ def _parser() -> argparse.ArgumentParser:
         "--estimates", type=Path, metavar="DIR",
         help="also keep the first estimates as sound, one folder per example",
     )  # fmt: skip
+    measures(evaluate, 1)
+
+    score = command("score", _score, "Score any program's estimates.", SCORE_EXAMPLE)
+    score.add_argument(
+        "--references", type=Path, required=True, metavar="LIST",
+        help="example list in the FUSS layout: mixture and sources, tab-separated, on each line",
+    )  # fmt: skip
+    score.add_argument(
+        "--estimates", type=Path, required=True, metavar="DIR",
+        help="a folder for each example, named by the mixture's stem, with source0.wav …, PCM or "
+        "float; what is not there is silence",
+    )  # fmt: skip
+    score.add_argument("--output", type=Path, required=True, help="scores, .csv or .csv.gz")
+    measures(score, 0)
 
     tables = command("tables", _tables, "Make the tables of a scale from scores.")
     tables.add_argument("--scores", type=Path, nargs="+", required=True, help="files of scores")
+    tables.add_argument(
+        "--bss-eval", type=Path, nargs="+", default=[], metavar="SCORES",
+        help="files of scores with BSS Eval, for the table of it",
+    )  # fmt: skip
     tables.add_argument("--runs", type=Path, nargs="+", required=True, help="the runs behind them")
     tables.add_argument("--output", type=Path, required=True, help="folder for the tables")
 
@@ -186,16 +226,17 @@ def _train(parsed: argparse.Namespace) -> None:
 def _evaluate(parsed: argparse.Namespace) -> None:
     import torch
 
-    from apit.measure.score import System, evaluate, mixture_system, ratio_mask_system
-    from apit.models.separators import make_stft
+    from apit.measure.score import Measures, System, evaluate
+    from apit.measure.systems import oracle
+    from apit.models.stft import make_stft
     from apit.training.loop import load_separator
 
     scale = _scale(parsed) if parsed.scale or parsed.oracle else None
     if parsed.run:
         run, separator = load_separator(parsed.run)
-        evaluation = scale.evaluation if scale else run.evaluation
+        config = _scoring(scale or run)
         torch.set_num_threads(run.training.threads)
-        audio, stft = run.audio, make_stft(run.stft, run.audio)
+        audio = run.audio
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         separator.to(device)
         system = System(
@@ -207,28 +248,71 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     else:
         assert scale is not None
         torch.set_num_threads(scale.training.threads)
-        evaluation, audio, stft = scale.evaluation, scale.audio, make_stft(scale.stft, scale.audio)
-        separate = mixture_system if parsed.oracle == "mixture" else ratio_mask_system(stft)
+        config, audio = _scoring(scale), scale.audio
+        separate = oracle(parsed.oracle, make_stft(scale.stft, audio.sample_rate))
         system = System(parsed.scale, parsed.oracle, 0, separate)
-    evaluate(system, parsed.data, audio, stft, evaluation, parsed.output, parsed.estimates)
+    measures = Measures.of(config, spectral_holes=parsed.spectral_holes, bss_eval=parsed.bss_eval)
+    evaluate(
+        system, parsed.data, audio, measures, config, parsed.output, parsed.estimates, parsed.jobs
+    )
     print(f"{parsed.output}: scores of {system.experiment}")
 
 
+def _scoring(scale: Scale | Run) -> Scoring:
+    return Scoring(
+        audio=Slots(sources=scale.audio.sources), stft=scale.stft, evaluation=scale.evaluation
+    )
+
+
+def _score(parsed: argparse.Namespace) -> None:
+    from apit.measure.score import Measures, score_estimates, summary_path
+
+    if parsed.scale:
+        config = _scoring(_scale(parsed))
+    else:
+        config = layers.load_scoring(parsed.settings, parsed.configs)
+    measures = Measures.of(config, spectral_holes=parsed.spectral_holes, bss_eval=parsed.bss_eval)
+    summary = score_estimates(
+        parsed.references, parsed.estimates, measures, config, parsed.output, parsed.jobs
+    )
+    for name, found in summary.items():
+        if isinstance(found, dict) and found["n"]:
+            print(
+                f"{name:28} {found['mean']:8.3f}  [{found['lower']:.3f}, {found['upper']:.3f}]  "
+                f"n = {found['n']}"
+            )
+    print(
+        f"{parsed.output}: {summary['examples_scored']} examples scored, "
+        f"{summary['examples_skipped']} skipped (all sources silent), "
+        f"{summary['missing_slots']} slots had no file and count as silence; in brackets 95 % "
+        f"intervals over mixtures; all of this is in {summary_path(parsed.output)}"
+    )
+
+
 def _tables(parsed: argparse.Namespace) -> None:
-    from apit.measure.statistics import read_scores, summarise
+    from apit.measure.statistics import summarise
+    from apit.measure.table import read_scores
+    from apit.measure.verdicts import decide
     from apit.present import tables
     from apit.training.loop import read_record
 
     scale = _scale(parsed)
-    summary = summarise(read_scores(parsed.scores), scale.evaluation.resamples)
+    claims, reported = layers.load_claims(parsed.configs), layers.load_reported(parsed.configs)
+    scores, resamples = read_scores(parsed.scores), scale.evaluation.resamples
+    summary = summarise(scores, resamples)
     records = [read_record(folder) for folder in parsed.runs]
     caption = tables.caption(records, scale.caption)
-    made = (
+    made = [
         tables.ablations(summary, caption),
         tables.discriminators(summary, records, caption),
         tables.replacement(summary, records, caption),
+        tables.holes(summary, caption),
+        tables.verdicts(decide(claims, scores), caption),
+        tables.published(summary, records, reported, caption),
         tables.models(records, caption),
-    )
+    ]
+    if parsed.bss_eval:
+        made.append(tables.bss_eval(summarise(read_scores(parsed.bss_eval), resamples), caption))
     for table in made:
         table.write(parsed.output)
     print(f"{parsed.output}: {', '.join(t.name for t in made)}, as CSV, Markdown and LaTeX")
@@ -236,8 +320,9 @@ def _tables(parsed: argparse.Namespace) -> None:
 
 def _figures(parsed: argparse.Namespace) -> None:
     from apit.measure.showcase import showcase
-    from apit.measure.statistics import differences, hole_curve, read_scores, summarise
-    from apit.models.separators import make_stft
+    from apit.measure.statistics import differences, hole_curve, summarise
+    from apit.measure.table import read_scores
+    from apit.models.stft import make_stft
     from apit.present import figures, tables
     from apit.training.loop import read_history, read_record
 
@@ -261,7 +346,11 @@ def _figures(parsed: argparse.Namespace) -> None:
     drawn.replacement(tables.replacement(summary, records, caption).data)
     drawn.hole_curves(hole_curve(scores, resamples))
     chosen = showcase(
-        runs, parsed.data, parsed.estimates, scale.audio, make_stft(scale.stft, scale.audio)
+        runs,
+        parsed.data,
+        parsed.estimates,
+        scale.audio,
+        make_stft(scale.stft, scale.audio.sample_rate),
     )
     drawn.spectrograms(chosen)
     print(f"{parsed.output}: {', '.join(drawn.names)}, as PNG and PDF")

@@ -14,11 +14,16 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from apit.config import Experiment, Frozen, Reported, Run, Scale
+from apit.config import Claim, Experiment, Frozen, Reported, Run, Scale, Scoring
 from apit.errors import UserError
 
 CONFIGS = Path("configs")
-NOT_SCALES = ("method", "experiments", "reported")  # files in configs/ with another purpose
+NOT_SCALES = (
+    "method",
+    "experiments",
+    "reported",
+    "claims",
+)  # files in configs/ with another purpose
 
 Part = TypeVar("Part", bound=Frozen)
 
@@ -133,16 +138,34 @@ def load_reported(configs: Path = CONFIGS) -> list[Reported]:
 
     Raises UserError naming file, position and key.
     """
-    path = configs / "reported.yaml"
+    return _load_list(configs / "reported.yaml", Reported)
+
+
+def load_claims(configs: Path = CONFIGS) -> list[Claim]:
+    """Read the claims that verdicts are given on.
+
+    Raises UserError naming file, position and key, or the nearest experiment.
+    """
+    path = configs / "claims.yaml"
+    claims = _load_list(path, Claim)
+    known = experiment_names(configs)
+    for claim in claims:
+        for experiment in (claim.experiment, claim.baseline):
+            if experiment not in known:
+                raise _unknown("experiment", experiment, known, path)
+    return claims
+
+
+def _load_list(path: Path, model: type[Part]) -> list[Part]:
     entries = _parsed(path)
     if not isinstance(entries, list):
         raise UserError(f"{path}: must hold a list")
-    reported = []
+    loaded = []
     for number, entry in enumerate(entries, 1):
         layers = Layers()
         layers.add(f"{path}: entry {number}", _mapping(entry, f"{path}: entry {number}"))
-        reported.append(layers.validate(Reported))
-    return reported
+        loaded.append(layers.validate(model))
+    return loaded
 
 
 def reported_for(scale: Scale, configs: Path = CONFIGS) -> list[Reported]:
@@ -224,6 +247,20 @@ def load_scale(name: str, settings: Sequence[str] = (), configs: Path = CONFIGS)
         if experiment not in known:
             raise _unknown("experiment", experiment, known, configs / "experiments.yaml")
     return scale
+
+
+def load_scoring(settings: Sequence[str] = (), configs: Path = CONFIGS) -> Scoring:
+    """What `method.yaml` says of measuring, for estimates that belong to no scale.
+
+    Raises UserError naming file, key and the nearest valid key.
+    """
+    path = configs / "method.yaml"
+    layers = Layers()
+    values = read_yaml(path)
+    layers.add(str(path), {key: values[key] for key in Scoring.model_fields if key in values})
+    if settings:
+        layers.add("--set", _overrides(settings))
+    return layers.validate(Scoring)
 
 
 def load_run(

@@ -43,8 +43,8 @@ def test_an_archive_is_fetched_verified_and_unpacked_once(mixtures, audio, remot
         fetch_fuss(described(path, address), audio, output)
     assert len(asked) == 1
     for split in ("train", "validation", "eval"):
-        listed = fuss.read_list(output, split, audio.sources)
-        expected = fuss.read_list(mixtures, split, audio.sources)
+        listed = fuss.read_list(fuss.list_path(output, split), audio.sources)
+        expected = fuss.read_list(fuss.list_path(mixtures, split), audio.sources)
         assert [e.name for e in listed] == [e.name for e in expected]
         for one, other in zip(listed[0].sources, expected[0].sources, strict=True):
             assert one.read_bytes() == other.read_bytes()
@@ -97,7 +97,11 @@ def packed(path, **members):
         ({"a/readme.txt": "hello"}, "holds no train_example_list.txt"),
         (
             {"a/train_example_list.txt": "m.wav\ts.wav\n"},
-            r"FUSS.tar.gz: is not FUSS: train_example_list.txt:1: names m.wav, which is not in it",
+            r"FUSS.tar.gz: is not FUSS: train_example_list.txt:1: names s.wav, which is not in it",
+        ),
+        (
+            {"a/train_example_list.txt": "m.wav\ts.wav\n", "a/s.wav": "x"},
+            r"FUSS.tar.gz: is not FUSS: m.wav: is listed, and not there",
         ),
         ({"../outside.txt": "hello"}, "cannot be unpacked: .*outside the destination"),
     ],

@@ -51,7 +51,7 @@ def test_the_layout_is_that_of_fuss(mixtures, configs):
 
 def test_a_mixture_is_the_sum_of_its_sources(mixtures, configs):
     scale = load_scale("tiny", configs=configs)
-    entries = fuss.read_list(mixtures, "train", scale.audio.sources)
+    entries = fuss.read_list(fuss.list_path(mixtures, "train"), scale.audio.sources)
     counts = set()
     for entry in entries:
         sources = fuss.read_sources(entry, scale.audio)
@@ -278,7 +278,7 @@ def copied(mixtures, tmp_path):
 def test_a_list_that_names_a_missing_file_is_refused(copied):
     (copied / "train/example00003_sources/background0_sound.wav").unlink()
     with pytest.raises(UserError, match=r"train_example_list.txt:4: names .*background0_sound.wav"):
-        fuss.read_list(copied, "train", 4)
+        fuss.read_list(fuss.list_path(copied, "train"), 4)
 
 
 @pytest.mark.parametrize(
@@ -293,12 +293,12 @@ def test_lists_of_another_form_are_refused(copied, line, said):
     with (copied / "train_example_list.txt").open("a") as file:
         file.write(line)
     with pytest.raises(UserError, match=said):
-        fuss.read_list(copied, "train", 4)
+        fuss.read_list(fuss.list_path(copied, "train"), 4)
 
 
 def test_wavs_that_are_not_as_configured_are_refused(copied, configs):
     audio = load_scale("tiny", configs=configs).audio
-    entry = fuss.read_list(copied, "train", 4)[0]
+    entry = fuss.read_list(fuss.list_path(copied, "train"), 4)[0]
     path = entry.sources[0]
     for samples, rate, said in (
         (np.zeros(audio.samples), 16000, "16000 Hz"),
@@ -315,7 +315,7 @@ def test_wavs_that_are_not_as_configured_are_refused(copied, configs):
 
 def test_a_crop_is_a_part_of_the_whole(mixtures, configs):
     audio = load_scale("tiny", configs=configs).audio
-    entry = fuss.read_list(mixtures, "eval", 4)[0]
+    entry = fuss.read_list(fuss.list_path(mixtures, "eval"), 4)[0]
     whole = fuss.read_sources(entry, audio)
     assert whole.shape == (4, audio.samples)
     np.testing.assert_array_equal(

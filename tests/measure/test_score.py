@@ -1,35 +1,59 @@
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
+from numpy.testing import assert_array_equal
 
+from apit.config import ORACLES, Slots, Windows
+from apit.config import Scoring as ScoringConfig
+from apit.data import fuss
 from apit.data.batches import Batch
 from apit.errors import UserError
-from apit.layers import load_scale
+from apit.layers import load_scale, load_scoring
+from apit.measure.estimates import read_estimates
 from apit.measure.score import (
+    Example,
+    Measures,
     System,
     evaluate,
-    mixture_system,
-    ratio_mask_system,
-    read_estimates,
-    score_batches,
+    score_estimates,
+    score_example,
+    summary_path,
 )
-from apit.measure.statistics import AGGREGATES, differences, interval, read_scores, summarise
-from apit.models.separators import make_stft
+from apit.measure.statistics import summarise
+from apit.measure.systems import oracle
+from apit.measure.table import read_scores
+from apit.models.stft import make_stft
 
 
 @pytest.fixture(scope="module")
-def scored(configs, mixtures, tmp_path_factory):
-    """Scores of both oracles on the tiny evaluation split, and the folder that they lie in."""
-    scale, folder = load_scale("tiny", configs=configs), tmp_path_factory.mktemp("scores")
-    stft = make_stft(scale.stft, scale.audio)
-    for name, separate in (("mixture", mixture_system), ("irm", ratio_mask_system(stft))):
+def scale(configs):
+    return load_scale("tiny", configs=configs)
+
+
+@pytest.fixture(scope="module")
+def config(scale):
+    return ScoringConfig(
+        audio=Slots(sources=scale.audio.sources), stft=scale.stft, evaluation=scale.evaluation
+    )
+
+
+@pytest.fixture(scope="module")
+def scored(scale, config, mixtures, tmp_path_factory):
+    """Scores of all oracles on the tiny evaluation split, and their estimates, in one folder."""
+    folder = tmp_path_factory.mktemp("scores")
+    stft = make_stft(scale.stft, scale.audio.sample_rate)
+    for name in ORACLES:
         evaluate(
-            System("tiny", name, 0, separate),
+            System("tiny", name, 0, oracle(name, stft)),
             mixtures,
             scale.audio,
-            stft,
-            scale.evaluation,
+            Measures.of(config, spectral_holes=True, bss_eval=False),
+            config,
             folder / f"{name}.csv.gz",
             folder / name,
         )
@@ -40,141 +64,217 @@ def test_oracles_bound_the_table(scored):
     summary = summarise(read_scores(sorted(scored.glob("*.gz"))), 50)
     means = summary.set_index(["experiment", "aggregate"])["mean"]
     assert means["mixture", "si_snri_all/2-4"] == pytest.approx(0, abs=1e-6)
-    assert means["irm", "si_snri_all/2-4"] > 3
-    assert means["irm", "si_snr/1"] > 60
+    assert means["mixture-over-k", "si_snri_all/2-4"] == pytest.approx(0, abs=1e-6)
+    assert means["mixture", "over_separation"] > means["mixture", "equal_separation"]
+    # Silence is never counted: what gives up on separating looks like no loss at all ...
+    assert means["mixture-in-one-slot", "si_snri/2-4"] == pytest.approx(0, abs=1e-6)
+    assert means["mixture-in-one-slot", "under_separation"] > 0.5
+    # ... and is what MSi(all) exposes.
+    assert means["mixture-in-one-slot", "si_snri_all/2-4"] < -30
+    for ideal in ("ideal-ratio-mask", "ideal-binary-mask"):
+        assert means[ideal, "si_snri_all/2-4"] > 3
+        assert means[ideal, "si_snr/1"] > 60
+    assert means["ideal-binary-mask", "hole_rate"] > 3 * means["ideal-ratio-mask", "hole_rate"]
+    assert means["mixture", "excess_rate"] > means["ideal-ratio-mask", "excess_rate"]
 
 
-def test_the_same_scores_give_the_same_bytes(scored, configs, mixtures, tmp_path):
-    scale = load_scale("tiny", configs=configs)
-    stft = make_stft(scale.stft, scale.audio)
-    again = tmp_path / "mixture.csv.gz"
-    system = System("tiny", "mixture", 0, mixture_system)
-    evaluate(system, mixtures, scale.audio, stft, scale.evaluation, again)
-    assert again.read_bytes() == (scored / "mixture.csv.gz").read_bytes()
+def test_the_same_scores_give_the_same_bytes_in_any_number_of_processes(
+    scored, scale, config, mixtures, tmp_path
+):
+    name = "ideal-ratio-mask"
+    again = tmp_path / f"{name}.csv.gz"
+    system = System("tiny", name, 0, oracle(name, make_stft(scale.stft, scale.audio.sample_rate)))
+    measures = Measures.of(config, spectral_holes=True, bss_eval=False)
+    evaluate(system, mixtures, scale.audio, measures, config, again, jobs=2)
+    assert again.read_bytes() == (scored / again.name).read_bytes()
+    assert summary_path(again).read_bytes() == summary_path(scored / again.name).read_bytes()
 
 
-def test_kept_estimates_are_those_that_were_scored(scored):
+def test_kept_estimates_are_those_that_were_scored(scored, scale):
     folders = sorted((scored / "mixture").glob("example*"))
     assert [f.name for f in folders] == [f"example{i:05d}" for i in range(8)]
-    estimates = read_estimates(folders[0])
+    estimates = read_estimates(folders[0], scale.audio)
     assert estimates.shape == (4, 4000)
     assert torch.equal(estimates[0], estimates[3])
 
 
-def test_every_mixture_is_scored_or_skipped():
-    references = torch.zeros(2, 2, 512)
-    references[0, 0] = torch.randn(512)
-    batch = Batch(references, references.sum(1), ("sounding", "silent"))
-    scale = load_scale("smoke")
-    stft = make_stft(scale.stft, scale.audio)
-    ((_, _, table),) = score_batches([batch], mixture_system, stft, (20,))
-    assert set(table["example"]) == {"sounding", "silent"}
-    (silent,) = table[table["example"] == "silent"].itertuples()
-    assert (silent.metric, silent.note) == ("skipped", "all sources are silent")
-    rows = table[(table["example"] == "sounding") & (table["metric"] == "si_snr")]
-    assert rows["source"].tolist() == [0]
+PLAIN = Measures.of(load_scoring(), spectral_holes=False, bss_eval=False)
 
 
-def test_means_pool_pairs_and_intervals_hold_mixtures_together():
-    values = pd.DataFrame(
-        {"example": ["a", "a", "b", "c"], "targets": [2, 2, 2, 3], "value": [1.0, 2.0, 6.0, 9.0]}
+def rows_of(references, estimates, measures=PLAIN, listed=None, rate=8000):
+    example = Example("e", rate, listed or len(references), references, estimates)
+    rows = score_example(measures, example).rows
+    return pd.DataFrame(rows, columns=["example", "source", "metric", "value", "note"])
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_silent_examples_are_skipped_and_silent_targets_named():
+    references = np.zeros((2, 512), np.float32)
+    (skipped,) = rows_of(references, noise(2, 512)).itertuples()
+    assert (skipped.source, skipped.metric, skipped.note) == (
+        -1,
+        "skipped",
+        "all sources are silent",
     )
-    found = interval(values, median=False, resamples=4000)
-    assert found["mean"] == pytest.approx(4.5)
-    assert found["n"] == 4
-    # Stratum 3 always gives 9. Stratum 2 draws aa, ab, ba or bb: means (1+2+1+2+9)/5 = 3,
-    # (1+2+6+9)/4 = 4.5, and (6+6+9)/3 = 7.
-    assert found["lower"] == pytest.approx(3)
-    assert found["upper"] == pytest.approx(7)
+    references[1] = noise(512)
+    table = rows_of(references, references)
+    assert table[table["metric"] == "si_snr"]["source"].tolist() == [1]
+    (silent,) = table[table["source"] == 0].itertuples()
+    assert (silent.metric, silent.value, silent.note) == ("counted", 0, "the target is silent")
+    padded = rows_of(references[::-1].copy(), references, listed=1)
+    assert set(padded["source"]) == {-1, 0}  # a slot without a file is no target
 
 
-def test_the_headline_takes_all_active_targets_and_the_counted_mean_does_not():
-    rows = []
-    for source, (value, counted) in enumerate([(10.0, 1.0), (-80.0, 0.0), (4.0, 1.0)]):
-        rows += [("e", source, "si_snri", value), ("e", source, "counted", counted)]
-        for metric in ("si_snr", "hole_rate_20", "excess_rate"):
-            rows.append(("e", source, metric, 0.0))
-    rows.append(("e", -1, "active_targets", 3.0))
-    for metric in ("under_separation", "equal_separation", "over_separation"):
-        rows.append(("e", -1, metric, 0.0))
-    table = pd.DataFrame(rows, columns=["example", "source", "metric", "value"])
-    summary = summarise(table.assign(experiment="x", seed=0), 10).set_index("aggregate")
-    assert summary.loc["si_snri/2-4", "mean"] == pytest.approx(7)
-    assert summary.loc["si_snri/3", "n"] == 2
-    assert summary.loc["si_snri_all/2-4", "mean"] == pytest.approx(-22)
-    assert summary.loc["si_snri_all/2-4", "n"] == 3
-    assert summary.loc["si_snri_all/2-4/median", "mean"] == pytest.approx(4)
-    assert summary.loc["si_snri/2", "n"] == 0
+def test_a_silent_estimate_scores_minus_eighty_and_is_said_not_to_count():
+    references = noise(2, 4000)
+    windows = Windows(window=0.1, hop=0.1, examples=1)
+    measures = Measures(PLAIN.stft, (20.0,), windows)
+    table = rows_of(references, np.stack([references[0], 0 * references[0]]), measures)
+    table = table.set_index(["source", "metric"])
+    assert table.loc[(1, "si_snr"), "value"] == pytest.approx(-80)
+    assert table.loc[(1, "counted"), "value"] == 0
+    assert "20 dB below" in table.loc[(1, "counted"), "note"]
+    assert table.loc[(1, "hole_rate_20"), "value"] == 1
+    assert np.isnan(table.loc[(0, "sdr"), "value"])
+    assert "silent" in table.loc[(0, "sdr"), "note"]
 
 
-def test_the_same_scores_twice_and_broken_ones_are_refused(scored, tmp_path):
-    file = scored / "mixture.csv.gz"
-    with pytest.raises(UserError, match=r"mixture, seed 0, is in them twice"):
-        read_scores([file, file])
-    broken = tmp_path / "broken.csv.gz"
-    broken.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match="cannot be read as a table"):
-        read_scores([broken])
+def test_every_undefined_value_has_a_reason(scored):
+    scores = read_scores([scored / "mixture-in-one-slot.csv.gz"])
+    undefined = scores[scores["value"].isna()]
+    assert len(undefined)
+    assert (undefined["note"] != "").all()
 
 
-def test_medians_are_numpys(generator):
-    for count in (5, 6):
-        values = pd.DataFrame(
-            {"example": range(count), "targets": 2, "value": np.arange(count) ** 2}
-        )
-        found = interval(values.astype({"value": float}), median=True, resamples=10)
-        assert found["mean"] == np.median(values["value"])
+@pytest.fixture
+def estimates(scored, tmp_path):
+    """Estimates of the tiny evaluation split that a test may damage."""
+    return shutil.copytree(scored / "ideal-ratio-mask", tmp_path / "estimates")
 
 
-def test_an_interval_covers_the_truth_as_often_as_it_says():
-    generator = np.random.default_rng(0)
-    hits = 0
-    for _ in range(200):
-        values = pd.DataFrame(
-            {"example": range(60), "targets": 2, "value": generator.normal(1.0, 2.0, 60)}
-        )
-        found = interval(values, median=False, resamples=400)
-        hits += found["lower"] <= 1.0 <= found["upper"]
-    assert 0.89 <= hits / 200 <= 0.99
+def score_all(mixtures, estimates, tmp_path, jobs=1):
+    return score_estimates(
+        fuss.list_path(mixtures, "eval"), estimates, PLAIN, load_scoring(),
+        tmp_path / "scores.csv", jobs,
+    )  # fmt: skip
 
 
-def test_nothing_to_average_is_said(scored):
-    scores = read_scores([scored / "mixture.csv.gz"])
-    one = scores[scores["example"] == scores["example"].iloc[0]]
-    summary = summarise(one, 10).set_index("aggregate")
-    absent = [name for name in AGGREGATES if summary.loc[name, "n"] == 0]
-    assert absent
-    assert summary.loc[absent, ["mean", "lower", "upper"]].isna().all(axis=None)
+def test_estimates_of_any_program_get_the_scores_of_evaluate(scored, mixtures, estimates, tmp_path):
+    summary = score_all(mixtures, estimates, tmp_path, jobs=2)
+    ours = read_scores([scored / "ideal-ratio-mask.csv.gz"])
+    found = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False)
+    assert list(found.columns) == ["example", "source", "metric", "value", "note"]
+    keys = ["example", "source", "metric"]
+    merged = found.merge(ours, on=keys, validate="one_to_one")
+    assert len(merged) == len(found)
+    np.testing.assert_allclose(merged["value_x"].astype(float), merged["value_y"], atol=1e-5)
+    assert summary == json.loads((tmp_path / "scores.summary.json").read_text())
+    assert (summary["examples_scored"], summary["examples_skipped"]) == (8, 0)
+    assert summary["missing_slots"] == 0
+    assert set(summary["si_snri/2-4"]) == {"mean", "lower", "upper", "n"}
+    assert set(summary["si_snri_all/2-4"]) == {"mean", "lower", "upper", "n", "median"}
+    assert summary["under_separation"]["n"] == 8
 
 
-def long_table(experiment, seed, improvements):
-    """A long table of scores: {example: improvements of its active targets}."""
-    rows = []
-    for example, values in improvements.items():
-        rows.append((example, -1, "active_targets", float(len(values))))
-        for source, value in enumerate(values):
-            rows += [(example, source, "si_snri", value), (example, source, "counted", 1.0)]
-    table = pd.DataFrame(rows, columns=["example", "source", "metric", "value"])
-    return table.assign(experiment=experiment, seed=seed)
+def test_a_missing_slot_is_silence_and_counted(mixtures, estimates, tmp_path):
+    for path in estimates.glob("example*/source3.wav"):
+        path.unlink()
+    for path in (estimates / "example00000").iterdir():
+        path.unlink()
+    assert score_all(mixtures, estimates, tmp_path)["missing_slots"] == 8 + 3
 
 
-def test_differences_are_taken_pair_by_pair_on_seeds_that_both_have():
-    scores = pd.concat(
-        [
-            long_table("mixture", 0, {"a": [0.0, 0.0], "b": [0.0, 0.0]}),
-            long_table("base", 0, {"a": [1.0, 2.0], "b": [3.0, 4.0], "one": [30.0]}),
-            long_table("base", 1, {"a": [1.0, 1.0], "b": [1.0, 1.0], "one": [30.0]}),
-            long_table("new", 1, {"a": [2.0, 4.0], "b": [1.0, 1.0], "one": [50.0]}),
-            long_table("new", 2, {"a": [9.0, 9.0], "b": [9.0, 9.0], "one": [50.0]}),
-            long_table("elsewhere", 5, {"a": [9.0, 9.0], "b": [9.0, 9.0]}),
-        ]
+def test_float_estimates_are_neither_clipped_nor_rescaled(mixtures, estimates, tmp_path):
+    before = score_all(mixtures, estimates, tmp_path)["si_snri_all/2-4"]["mean"]
+    for path in estimates.glob("example*/*.wav"):
+        samples, rate = soundfile.read(path, dtype="float32")
+        soundfile.write(path, 100 * samples, rate, subtype="FLOAT")
+    after = score_all(mixtures, estimates, tmp_path)["si_snri_all/2-4"]["mean"]
+    assert after == pytest.approx(before, abs=1e-3)
+
+
+def test_integer_estimates_are_read_at_full_scale_one(tmp_path):
+    path = tmp_path / "x.wav"
+    for subtype, bits in (("PCM_16", 16), ("PCM_24", 24)):
+        soundfile.write(path, np.array([0.5, -1.0]), 8000, subtype=subtype)
+        into = np.zeros(2, np.float32)
+        fuss.read_wav(path, fuss.Format(8000, 1, 2), "", into)
+        assert_array_equal(into, np.float32([0.5, -1.0]), err_msg=str(bits))
+
+
+def rewrite(change):
+    def damage(folder):
+        path = folder / "example00002" / "source1.wav"
+        samples, rate = soundfile.read(path, dtype="float32")
+        samples, rate = change(samples, rate)
+        soundfile.write(path, samples, rate, subtype="FLOAT")
+
+    return damage
+
+
+def not_a_number(samples, rate):
+    samples[7] = np.nan
+    return samples, rate
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (rewrite(lambda x, r: (x[:-1], r)), r"example00002/source1.wav: .*3999 samples.*asks for"),
+        (rewrite(lambda x, r: (x, 16000)), r"example00002/source1.wav: 16000 Hz"),
+        (rewrite(lambda x, r: (np.stack([x, x], 1), r)), r"source1.wav: .*2 channel"),
+        (rewrite(not_a_number), r"example00002/source1.wav: holds samples that are not finite"),
+        (lambda f: (f / "example00002" / "source1.wav").write_bytes(b"x"), "cannot be read"),
+        (lambda f: (f / "example00099").mkdir(), r"example00099 is not in .*eval_example_list"),
+        (lambda f: (f / "example00001").rename(f.parent / "x"), r"example00001: no such folder"),
+        (lambda f: (f / "example00001/source3.wav").rename(f / "example00001/source4.wav"),
+         r"source4.wav: is none of source0.wav to source3.wav"),
+        (lambda f: [p.rename(p.with_name(p.name.replace("source", "est")))
+                    for p in f.glob("example00001/*.wav")],
+         r"est0.wav: is none of source0.wav"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_bad_estimates_are_refused_by_name(mixtures, estimates, tmp_path, damage, said, jobs):
+    damage(estimates)
+    with pytest.raises(UserError, match=said):
+        score_all(mixtures, estimates, tmp_path, jobs)
+    assert not (tmp_path / "scores.csv").exists()
+
+
+def test_bss_eval_takes_the_first_examples_alone(scale, config, mixtures, tmp_path):
+    output = tmp_path / "bss.csv.gz"
+    windows = config.evaluation.bss_eval.model_copy(update={"examples": 3, "window": 0.1})
+    config = config.model_copy(
+        update={"evaluation": config.evaluation.model_copy(update={"bss_eval": windows})}
     )
-    found = differences(scores, "base", 500)
-    assert found[["experiment", "seed", "n"]].to_numpy().tolist() == [
-        ["new", "all", 4],
-        ["new", "1", 4],
-    ]
-    assert found["mean"].tolist() == [1.0, 1.0]  # (1 + 3 + 0 + 0) / 4
-    assert found["lower"].tolist() == [0.0, 0.0]  # mixture b twice
-    assert found["upper"].tolist() == [2.0, 2.0]  # mixture a twice
-    assert differences(scores, "nothing", 10).empty
+    stft = make_stft(scale.stft, scale.audio.sample_rate)
+    system = System("tiny", "irm", 0, oracle("ideal-ratio-mask", stft))
+    measures = Measures.of(config, spectral_holes=False, bss_eval=True)
+    evaluate(system, mixtures, scale.audio, measures, config, output)
+    scores = read_scores([output])
+    assert scores["example"].unique().tolist() == [f"example{i:05d}" for i in range(3)]
+    alone = scores[scores["note"].str.contains("single source")]
+    assert set(alone["metric"]) <= {"sir", "sir_whole"}
+    assert set(scores["metric"]) >= {"sdr", "isr", "sir", "sar", "sdr_whole"}
+
+
+def test_ideal_masks_by_hand():
+    stft = make_stft(load_scale("smoke").stft, 8000)
+    low, high = (np.sin(2 * np.pi * f * np.arange(4000) / 8000) for f in (300, 2500))
+    references = torch.tensor(np.stack([low, high]), dtype=torch.float32)[None]
+    batch = Batch(references, references.sum(1), ("e",))
+    for name in ("ideal-ratio-mask", "ideal-binary-mask"):
+        estimates = oracle(name, stft)(batch)
+        torch.testing.assert_close(estimates[..., 200:-200], references[..., 200:-200], atol=0.02,
+                                   rtol=0)  # fmt: skip
+    binary = oracle("ideal-binary-mask", stft)(batch)
+    torch.testing.assert_close(binary.sum(1), batch.mixture, atol=1e-5, rtol=0)
+    over = oracle("mixture-over-k", stft)(batch)
+    torch.testing.assert_close(over.sum(1), batch.mixture)
+    alone = oracle("mixture-in-one-slot", stft)(batch)
+    assert torch.equal(alone[:, 0], batch.mixture)
+    assert not alone[:, 1:].any()

@@ -2,10 +2,12 @@ import math
 from fractions import Fraction
 from itertools import permutations
 
+import numpy as np
 import pytest
 import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
+from apit.losses.permutation import reorder
 from apit.measure.si_snr import score, si_snr
 
 
@@ -77,7 +79,7 @@ def test_alignment_maximises_the_mean_over_all_slots(generator):
             for p in permutations(range(4))
         )
         assert scores.si_snr[example].sum().item() == pytest.approx(best)
-    again = si_snr(reference=references, estimate=scores.aligned)
+    again = si_snr(reference=references, estimate=reorder(estimates, scores.permutation))
     torch.testing.assert_close(scores.si_snr, again)
 
 
@@ -106,3 +108,86 @@ def test_improvement_is_over_the_mixture(generator):
         mixture=mixture,
     )
     torch.testing.assert_close(scores.si_snri, torch.zeros(2, 4, dtype=torch.float64))
+
+
+def evaluator(references, estimates, mixture):
+    """The public evaluator's numbers from its definitions, one pair at a time, in float64.
+
+    → SI-SNR of aligned pairs and of the mixture, active targets, active estimates.
+    """
+
+    def ratio(estimate, target):
+        estimate, target = (
+            x / math.sqrt(max(float(np.dot(x, x)), 1e-16)) for x in (estimate, target)
+        )
+        cosine = float(np.dot(estimate, target))
+        rest = 1 - cosine**2
+        if rest < 0.01:
+            residual = estimate - cosine * target
+            rest = float(np.dot(residual, residual))
+        return 10 * math.log10((cosine**2 + 1e-8) / (rest + 1e-8))
+
+    slots = range(len(references))
+    best = max(
+        permutations(slots),
+        key=lambda order: sum(ratio(estimates[order[k]], references[k]) for k in slots),
+    )
+    aligned = [estimates[slot] for slot in best]
+    active = [math.sqrt(np.mean(r**2)) > 1e-8 for r in references]
+    quietest = min(np.mean(r**2) for r, a in zip(references, active, strict=True) if a)
+    sounding = [np.mean(e**2) > 0.01 * quietest for e in aligned]
+    return (
+        [ratio(e, r) for e, r in zip(aligned, references, strict=True)],
+        [ratio(mixture, r) for r in references],
+        active,
+        sounding,
+    )
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_equals_the_public_evaluator(seed):
+    generator = np.random.default_rng(seed)
+    slots = 4
+    targets = int(generator.integers(1, slots + 1))
+    references = np.zeros((slots, 3000), np.float32)
+    levels = 10 ** generator.uniform(-2, 0, targets)
+    references[:targets] = levels[:, None] * generator.normal(size=(targets, 3000))
+    error = 10 ** generator.uniform(-4, 0.5)  # from near perfect to worse than nothing
+    mixing = np.eye(slots) + error * generator.normal(size=(slots, slots))
+    estimates = mixing[generator.permutation(slots)] @ references
+    estimates += error * 0.1 * levels.min() * generator.normal(size=estimates.shape)
+    estimates *= 10 ** generator.uniform(-3, 0, (slots, 1))  # some fall under the threshold
+    if seed % 3 == 0:
+        estimates[generator.integers(slots)] = 0
+    estimates = estimates.astype(np.float32)
+    mixture = references.sum(0, dtype=np.float32)
+    value, of_mixture, active, sounding = evaluator(
+        *(x.astype(np.float64) for x in (references, estimates, mixture))
+    )
+    found = score(
+        references=torch.from_numpy(references)[None],
+        estimates=torch.from_numpy(estimates)[None],
+        mixture=torch.from_numpy(mixture)[None],
+    )
+    assert found.active[0].tolist() == active
+    np.testing.assert_allclose(found.si_snr[0, :targets], value[:targets], atol=1e-3)
+    np.testing.assert_allclose(found.si_snr_mixture[0, :targets], of_mixture[:targets], atol=1e-3)
+    assert found.sounding[0, :targets].tolist() == sounding[:targets]
+    assert int(found.sounding.sum()) == sum(sounding)
+
+
+def test_float64_without_the_residual_is_exact_up_to_eighty_decibels():
+    generator = np.random.default_rng(0)
+    reference = generator.normal(size=160_000)
+    reference /= np.linalg.norm(reference)
+    noise = generator.normal(size=160_000)
+    noise -= np.dot(noise, reference) * reference
+    noise /= np.linalg.norm(noise)
+    for decibels in range(10, 90, 5):
+        # cos² = 1 / (1 + r): SI-SNR without the stabiliser is −10 log10 r.
+        r = 10 ** (-decibels / 10)
+        cosine2 = 1 / (1 + r)
+        expected = 10 * math.log10((cosine2 + 1e-8) / (r * cosine2 + 1e-8))
+        estimate = torch.from_numpy(reference + math.sqrt(r) * noise)
+        value = si_snr(reference=torch.from_numpy(reference), estimate=estimate).item()
+        assert value == pytest.approx(expected, abs=1e-5)

@@ -5,6 +5,7 @@ import pytest
 
 from apit.layers import load_reported
 from apit.measure.statistics import AGGREGATES
+from apit.measure.verdicts import COLUMNS
 from apit.models.complexity import complexities
 from apit.present import figures, tables
 
@@ -54,7 +55,7 @@ def test_the_number_of_discriminators_orders_what_was_run(made):
     place = list(tables.COLUMNS).index("si_snri_all/2-4") + 1
     assert table.rows[0][1][place] == ("12.00", "[11.00, 13.00]", "n = 7")
     assert set(table.data["discriminators"]) == {0, 1, 3, 6}
-    assert len(table.data) == 4 * len(AGGREGATES)
+    assert len(table.data) == 4 * len(tables.COLUMNS)
 
 
 def test_replacement_is_domain_by_replaced_estimates(made):
@@ -112,7 +113,7 @@ def test_every_network_is_listed_once_for_all_experiments_and_seeds(made, tiny):
 def test_one_table_in_three_forms(made, tmp_path):
     summary, records = made("pit", "ctx-stft-i1")
     tables.ablations(summary, "100 % of a_b").write(tmp_path)
-    assert len(pd.read_csv(tmp_path / "ablations.csv")) == 2 * len(AGGREGATES)
+    assert len(pd.read_csv(tmp_path / "ablations.csv")) == 2 * len(tables.COLUMNS)
     markdown = (tmp_path / "ablations.md").read_text().splitlines()
     widths = {line.count("|") for line in markdown if line.startswith("|")}
     assert widths == {len(tables.COLUMNS) + 2}
@@ -148,5 +149,54 @@ def test_the_forest_plot_says_what_its_published_line_is(tmp_path, monkeypatch):
         gallery.differences(pd.DataFrame(rows, columns=columns), "pit", reported)
         figure, note = drawn["differences"]
         dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
-        assert [line.get_xdata()[0] for line in dashed] == [r.gain_db for r in reported]
+        assert [line.get_xdata()[0] for line in dashed] == [
+            r.values["gain"] for r in reported if "gain" in r.values
+        ]
         assert ("+1.4 dB, published" in note) == bool(reported)
+
+
+def test_verdicts_say_what_they_rest_on(tmp_path):
+    decisions = pd.DataFrame(
+        [
+            ["holes shrink", "multi-ctx-i1", "pit", "hole_rate", "lower", 3, "0: -0.02", -0.02,
+             -0.03, -0.01, 0.004, 0.016, "reproduced", ""],
+            ["more", "multi-ctx-i1", "pit", "si_snri_all/2-4", "higher", 0, "", *[float("nan")] * 5,
+             "undecided", "multi-ctx-i1 not run"],
+            ["noise", "pit", "pit", "si_snri_all/2-4", "", 2, "1 − 0: 0.3", 0.3,
+             *[float("nan")] * 4, "", "mean size"],
+        ],
+        columns=COLUMNS,
+    )  # fmt: skip
+    table = tables.verdicts(decisions, "caption")
+    (_, holes), (_, more), (_, noise) = table.rows
+    assert holes[3] == ("−2.0 points", "[−3.0, −1.0]")
+    assert holes[4:] == [("0.016",), ("reproduced",)]
+    assert more[3:] == [("–",), ("–",), ("undecided", "multi-ctx-i1 not run")]
+    assert noise[0] == ("pit",)
+    assert noise[5] == ("–", "mean size")
+    table.write(tmp_path)
+    assert "reproduced" in (tmp_path / "verdicts.tex").read_text()
+
+
+def test_published_numbers_stand_above_ours_with_data_and_metric(made):
+    summary, records = made("pit")
+    table = tables.published(summary, records, load_reported(), "caption")
+    *published, (name, ours) = table.rows
+    assert len(published) == 7
+    for _, cells in published:
+        data, metric, read_in = (cell[0] for cell in cells[-3:])
+        assert data
+        assert metric
+        assert "README of etzinis" in read_in or "abstract" in read_in
+    assert name == "pit"
+    assert [cell[0] for cell in ours[-4:]] == ["–", "beeps", "FUSS", "ours"]
+    assert ours[0] == ("10.0", "[9.0, 11.0]", "n = 7")
+    assert table.data[table.data["read_in"] != "ours"]["lower"].isna().all()
+
+
+def test_what_was_not_measured_is_a_dash(made):
+    summary, _ = made("pit")
+    without = summary[~summary["aggregate"].str.contains("sdr|isr|sir|sar")]
+    ((_, cells),) = tables.bss_eval(without, "caption").rows
+    assert [cell[0] for cell in cells] == ["–"] * 6 + ["10.00"]
+    assert len(tables.holes(summary, "caption").titles) == 9

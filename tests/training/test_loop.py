@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 def batches_of(run, mixtures, count=2):
-    entries = fuss.read_list(mixtures, "train", run.audio.sources)
+    entries = fuss.read_list(fuss.list_path(mixtures, "train"), run.audio.sources)
     generator = array_generator(run.seed, "data")
     training = run.training
     stream = random_crops(entries, run.audio, training.crop_seconds, training.batch_size, generator)
@@ -156,7 +156,7 @@ def test_fakes_are_sorted_to_the_ground_truth_and_then_partly_replaced(tiny, gen
 
 def test_validation_takes_all_active_targets_of_mixtures_of_two_or_more(tiny, mixtures):
     run = tiny("pit")
-    entries = fuss.read_list(mixtures, "eval", 4)
+    entries = fuss.read_list(fuss.list_path(mixtures, "eval"), 4)
 
     class FirstSourceIsLost(torch.nn.Module):
         """Gives every target but the first, which it silences: −80 dB, and not counted."""

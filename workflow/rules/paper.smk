@@ -1,10 +1,15 @@
 # scores → tables and figures
 
-SCORES = [
-    f"{RESULTS}/scores/{system}.csv.gz"
-    for system in ("mixture", *RUNS, "ideal-ratio-mask")
+TABLES = [
+    "ablations",
+    "discriminators",
+    "replacement",
+    "holes",
+    "bss_eval",
+    "verdicts",
+    "published",
+    "models",
 ]
-TABLES = ["ablations", "discriminators", "replacement", "models"]
 FIGURES = [
     "training",
     "improvement",
@@ -18,7 +23,10 @@ FIGURES = [
 rule tables:
     input:
         scores=SCORES,
+        bss_eval=BSS_EVAL,
         runs=expand(f"{RESULTS}/runs/{{run}}", run=RUNS),
+        claims="configs/claims.yaml",
+        reported="configs/reported.yaml",
     output:
         expand(
             f"{RESULTS}/tables/{{name}}.{{suffix}}",
@@ -32,7 +40,8 @@ rule tables:
         caption=scale.caption,
         folder=subpath(output[0], parent=True),
     shell:
-        "apit tables --scale {params.scale} --scores {input.scores} --runs {input.runs} --output {params.folder} 2> {log}"
+        "apit tables --scale {params.scale} --scores {input.scores} --bss-eval {input.bss_eval}"
+        " --runs {input.runs} --output {params.folder} 2> {log}"
 
 
 rule figures:

@@ -1,9 +1,13 @@
 # mixtures → runs → scores
 
+SYSTEMS = [*TRIVIAL, *RUNS, *IDEAL]  # the rows of a table
+SCORES = expand(f"{RESULTS}/scores/{{system}}.csv.gz", system=SYSTEMS)
+BSS_EVAL = expand(f"{RESULTS}/bss_eval/{{system}}.csv.gz", system=SYSTEMS)
+
 
 wildcard_constraints:
     run="|".join(map(re.escape, RUNS)),
-    oracle="mixture|ideal-ratio-mask",
+    oracle="|".join(map(re.escape, ORACLES)),
 
 
 rule train:
@@ -42,6 +46,7 @@ rule evaluate:
         data=MIXTURES,
     output:
         scores=f"{RESULTS}/scores/{{run}}.csv.gz",
+        summary=f"{RESULTS}/scores/{{run}}.summary.json",
         estimates=directory(f"{RESULTS}/estimates/{{run}}"),
     log:
         f"logs/{SCALE}/evaluate/{{run}}.log",
@@ -50,9 +55,9 @@ rule evaluate:
     threads: scale.training.threads
     params:
         scale=SCALE,
-        evaluation=scale.evaluation.model_dump_json(),
+        evaluation=scale.evaluation.model_dump_json(exclude={"bss_eval"}),
     shell:
-        "apit evaluate --scale {params.scale} --run {input.run} --data {input.data}"
+        "apit evaluate --scale {params.scale} --run {input.run} --data {input.data} --spectral-holes"
         " --output {output.scores} --estimates {output.estimates} 2> {log}"
 
 
@@ -60,13 +65,40 @@ rule oracle:
     input:
         data=MIXTURES,
     output:
-        f"{RESULTS}/scores/{{oracle}}.csv.gz",
+        scores=f"{RESULTS}/scores/{{oracle}}.csv.gz",
+        summary=f"{RESULTS}/scores/{{oracle}}.summary.json",
     log:
         f"logs/{SCALE}/evaluate/{{oracle}}.log",
     threads: scale.training.threads
     params:
         scale=SCALE,
-        evaluation=scale.evaluation.model_dump_json(),
+        evaluation=scale.evaluation.model_dump_json(exclude={"bss_eval"}),
     shell:
         "apit evaluate --scale {params.scale} --oracle {wildcards.oracle} --data {input.data}"
-        " --output {output} 2> {log}"
+        " --spectral-holes --output {output.scores} 2> {log}"
+
+
+# Slow, and over the first examples alone: apart from the scores that everything else waits for.
+rule bss_eval:
+    input:
+        run=lambda wildcards: (
+            [f"{RESULTS}/runs/{wildcards.system}"] if wildcards.system in RUNS else []
+        ),
+        data=MIXTURES,
+    output:
+        scores=f"{RESULTS}/bss_eval/{{system}}.csv.gz",
+        summary=f"{RESULTS}/bss_eval/{{system}}.summary.json",
+    log:
+        f"logs/{SCALE}/bss_eval/{{system}}.log",
+    benchmark:
+        f"logs/{SCALE}/bss_eval/{{system}}.benchmark.tsv"
+    threads: scale.training.threads
+    params:
+        scale=SCALE,
+        system=lambda wildcards, input: (
+            f"--run {input.run}" if input.run else f"--oracle {wildcards.system}"
+        ),
+        evaluation=scale.evaluation.model_dump_json(),
+    shell:
+        "apit evaluate --scale {params.scale} {params.system} --data {input.data} --bss-eval"
+        " --spectral-holes --jobs {threads} --output {output.scores} 2> {log}"

@@ -86,7 +86,9 @@ def fetch_fuss(sounds: Fuss, audio: Audio, output: Path) -> None:
         (folder / fuss.SOUNDS).write_text(f"{sounds.name} (sha256 {sounds.sha256})\n")
         for split in get_args(Split):
             try:
-                fuss.read_list(folder, split, audio.sources)
+                for entry in fuss.read_list(fuss.list_path(folder, split), audio.sources):
+                    if not entry.mixture.is_file():
+                        raise UserError(f"{entry.mixture}: is listed, and not there")
             except UserError as error:
                 said = str(error).replace(f"{folder}/", "").replace(str(folder), "it")
                 raise UserError(f"{archive}: is not FUSS: {said}") from None

@@ -1,7 +1,10 @@
 """The FUSS layout: example lists, and the wavs that they name."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -15,9 +18,10 @@ SOUNDS = "sounds.txt"  # says of what the mixtures beside it were made
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of an example list: the mixture's stem, and its sources' files."""
+    """A line of an example list: the mixture's stem and file, and its sources' files."""
 
     name: str
+    mixture: Path
     sources: tuple[Path, ...]
 
 
@@ -32,12 +36,14 @@ def sounds(root: Path) -> str:
     return path.read_text().strip() if path.exists() else f"mixtures in {root}"
 
 
-def read_list(root: Path, split: Split, slots: int) -> list[Entry]:
-    """Read a split's example list: tab-separated mixture and 1 to `slots` sources a line.
+def read_list(path: Path, slots: int) -> list[Entry]:
+    """Read an example list: tab-separated mixture and 1 to `slots` sources a line.
 
-    Raises UserError, with the line, for missing files, duplicates and lines of another form.
+    Paths are relative to the list's folder; the mixture's file need not be there, since mixtures
+    are summed anew. Raises UserError, with the line, for missing sources, duplicates and lines of
+    another form.
     """
-    path = list_path(root, split)
+    root = path.parent
     try:
         lines = path.read_text().splitlines()
     except FileNotFoundError:
@@ -46,7 +52,8 @@ def read_list(root: Path, split: Split, slots: int) -> list[Entry]:
         raise UserError(f"{path}: is not text in UTF-8") from None
     if not lines:
         raise UserError(f"{path}: is empty")
-    entries, seen = [], set()
+    entries: list[Entry] = []
+    seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         mixture, *sources = line.split("\t")
         where = f"{path}:{number}"
@@ -55,14 +62,32 @@ def read_list(root: Path, split: Split, slots: int) -> list[Entry]:
                 f"{where}: has {len(sources)} sources after the mixture, tab-separated; "
                 f"audio.sources allows 1 to {slots}"
             )
-        if mixture in seen:
-            raise UserError(f"{where}: {mixture} is listed twice")
-        seen.add(mixture)
-        for file in (mixture, *sources):
+        name = Path(mixture).stem
+        if name in seen:
+            raise UserError(f"{where}: {name} is listed twice, first in line {seen[name]}")
+        seen[name] = number
+        for file in sources:
             if not (root / file).is_file():
                 raise UserError(f"{where}: names {file}, which is not in {root}")
-        entries.append(Entry(Path(mixture).stem, tuple(root / source for source in sources)))
+        entries.append(Entry(name, root / mixture, tuple(root / file for file in sources)))
     return entries
+
+
+class Format(NamedTuple):
+    """What a wav is."""
+
+    rate: int  # Hz
+    channels: int
+    samples: int  # of each channel
+
+    @classmethod
+    def of(cls, path: Path) -> "Format":
+        """Read a wav's header; raises UserError where it cannot be read."""
+        with _opened(path) as file:
+            return cls(file.samplerate, file.channels, file.frames)
+
+    def __str__(self) -> str:
+        return f"{self.rate} Hz, {self.channels} channel(s), {self.samples} samples"
 
 
 def read_sources(
@@ -72,31 +97,40 @@ def read_sources(
 
     Raises UserError for files that are unreadable or not as `audio` says.
     """
+    wanted = Format(audio.sample_rate, 1, audio.samples)
     length = audio.samples - start if length is None else length
     sources = np.zeros((audio.sources, length), np.float32)
-    for slot, path in enumerate(entry.sources):
-        try:
-            with soundfile.SoundFile(path) as file:
-                _check(path, file, audio)
-                file.seek(start)
-                read = file.read(length, dtype="float32", out=sources[slot])
-        except soundfile.LibsndfileError as error:
-            raise UserError(f"{path}: cannot be read as a wav: {error}; make it again") from None
-        if len(read) != length:
-            raise UserError(f"{path}: ends after {start + len(read)} samples; make it again")
-        if not np.isfinite(read).all():
-            raise UserError(f"{path}: holds samples that are not finite; make it again")
+    for path, signal in zip(entry.sources, sources, strict=False):
+        read_wav(path, wanted, "the configuration's audio says", signal, start)
     return sources
 
 
-def _check(path: Path, file: soundfile.SoundFile, audio: Audio) -> None:
-    found = (file.samplerate, file.channels, file.frames)
-    wanted = (audio.sample_rate, 1, audio.samples)
-    if found != wanted:
-        raise UserError(
-            "{}: {} Hz, {} channel(s), {} samples; ".format(path, *found)
-            + "the configuration's audio says {} Hz, {} channel, {} samples".format(*wanted)
-        )
+def read_wav(
+    path: Path, wanted: Format, said_by: str, into: NDArray[np.float32], start: int = 0
+) -> None:
+    """Read as many samples as `into` [time] holds; PCM is divided by 2^(bits − 1), float as it is.
+
+    Raises UserError for files that are unreadable, of another format, or not finite.
+    """
+    with _opened(path) as file:
+        found = Format(file.samplerate, file.channels, file.frames)
+        if found != wanted:
+            raise UserError(f"{path}: {found}; {said_by} {wanted}")
+        file.seek(start)
+        read = file.read(len(into), dtype="float32", out=into)
+    if len(read) != len(into):
+        raise UserError(f"{path}: ends after {start + len(read)} samples; make it again")
+    if not np.isfinite(read).all():
+        raise UserError(f"{path}: holds samples that are not finite; make it again")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{path}: cannot be read as a wav: {error}; make it again") from None
 
 
 def mixture_of(sources: NDArray[np.float32]) -> NDArray[np.float32]:

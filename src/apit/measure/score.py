@@ -1,25 +1,34 @@
-"""A system over a split → one long table of scores: example, source, metric, value, note."""
+"""References and estimates → one long table of scores, and its summary."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import soundfile
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from apit.config import Audio, Evaluation
+from apit.config import Audio, Scoring, Transform, Windows
 from apit.data import fuss
-from apit.data.batches import Batch, whole_examples
+from apit.data.batches import whole_examples
 from apit.errors import UserError
 from apit.files import whole_file, whole_folder
-from apit.measure import si_snr, spectral_holes
-from apit.models.stft import STFT
+from apit.measure import bss_eval, si_snr, spectral_holes
+from apit.measure.estimates import check_folders, read_slots, write_estimates
+from apit.measure.statistics import summary
+from apit.measure.systems import Separate
+from apit.measure.table import RUN_COLUMNS, SCORE_COLUMNS, WHOLE_MIXTURE, write_scores
+from apit.models.stft import make_stft
+from apit.parallel import in_order
 
-Separate = Callable[[Batch], Tensor]  # → estimates [batch, source, time]
+Row = tuple[str, int, str, float, str]  # SCORE_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -32,125 +41,240 @@ class System:
     separate: Separate
 
 
-SCORE_COLUMNS = ["example", "source", "metric", "value", "note"]
-RUN_COLUMNS = ["scale", "experiment", "seed"]
-ORACLES = ("mixture", "ideal-ratio-mask")
-WHOLE_MIXTURE = -1  # the source of metrics that belong to the mixture
+@dataclass(frozen=True)
+class Measures:
+    """What is measured beside SI-SNR; None: it is not."""
+
+    stft: Transform
+    hole_depths_db: tuple[float, ...] | None
+    bss_eval: Windows | None
+
+    @classmethod
+    def of(cls, config: Scoring, *, spectral_holes: bool, bss_eval: bool) -> "Measures":
+        """What a command was asked for, as the configuration defines it."""
+        return cls(
+            config.stft,
+            config.evaluation.hole_depths_db if spectral_holes else None,
+            config.evaluation.bss_eval if bss_eval else None,
+        )
 
 
-def mixture_system(batch: Batch) -> Tensor:
-    """The mixture in every slot: what no separation at all scores."""
-    return batch.mixture[:, None].expand_as(batch.references)
+@dataclass(frozen=True)
+class Example:
+    """References and estimates [source, time] of one example, of which `listed` have files."""
+
+    name: str
+    rate: int
+    listed: int
+    references: NDArray[np.float32]
+    estimates: NDArray[np.float32]
+    missing: int = 0  # slots without a file
+    keep: Path | None = None  # where to write the aligned estimates
 
 
-def ratio_mask_system(stft: STFT) -> Separate:
-    """Ideal ratio masks |S_k| / Σ_j |S_j| on the mixture: what masking could reach."""
+@dataclass(frozen=True)
+class Scored:
+    """An example's rows of the table, and how many slots had no file."""
 
-    def separate(batch: Batch) -> Tensor:
-        magnitude = stft.analyse(batch.references).abs()
-        masks = magnitude / magnitude.sum(1, keepdim=True).clamp_min(1e-8)
-        spectrum = stft.analyse(batch.mixture)[:, None]
-        return stft.synthesise(masks * spectrum, batch.mixture.shape[-1])
-
-    return separate
+    rows: list[Row]
+    missing: int
 
 
-def score_batches(
-    batches: Iterable[Batch], separate: Separate, stft: STFT, depths_db: Iterable[float]
-) -> Iterator[tuple[Batch, Tensor, pd.DataFrame]]:
-    """Score a system batch by batch → the batch, its aligned estimates, its rows of the table."""
-    depths = tuple(depths_db)
-    for batch in batches:
-        with torch.inference_mode():
-            estimates = separate(batch)
-            if not torch.isfinite(estimates).all():
-                raise UserError(f"estimates of {', '.join(batch.names)} hold values not finite")
-            scores = si_snr.score(
-                references=batch.references, estimates=estimates, mixture=batch.mixture
-            )
-            passage = spectral_holes.passage(
-                reference=batch.references, estimate=scores.aligned, stft=stft
-            )
-            by_source = {
-                "si_snr": scores.si_snr,
-                "si_snr_mixture": scores.si_snr_mixture,
-                "si_snri": scores.si_snri,
-                "counted": scores.counted,
-                **{f"hole_rate_{depth:g}": passage.hole_rate(depth) for depth in depths},
-                "excess_rate": passage.excess_rate,
-            }
-        rows: list[tuple[Any, ...]] = []
-        for index, name in enumerate(batch.names):
-            active = scores.active[index]
-            targets, sounding = int(active.sum()), int(scores.sounding[index].sum())
-            if targets == 0:
-                rows.append((name, WHOLE_MIXTURE, "skipped", 1.0, "all sources are silent"))
-                continue
-            for metric, value in {
-                "active_targets": targets,
-                "under_separation": sounding < targets,
-                "equal_separation": sounding == targets,
-                "over_separation": sounding > targets,
-            }.items():
-                rows.append((name, WHOLE_MIXTURE, metric, float(value), ""))
-            for source in active.nonzero().flatten().tolist():
-                rows += [
-                    (name, source, metric, float(values[index, source]), "")
-                    for metric, values in by_source.items()
-                ]
-        table = pd.DataFrame(rows, columns=SCORE_COLUMNS)
-        undefined = table["value"].isna() & (table["metric"] == "excess_rate")
-        table.loc[undefined, "note"] = "no bin outside the support"
-        yield batch, scores.aligned, table
+def score_example(measures: Measures, example: Example) -> Scored:
+    """Score one example; its rows are complete, or say why they are not."""
+    name = example.name
+    references, estimates = (torch.from_numpy(x) for x in (example.references, example.estimates))
+    if not torch.isfinite(estimates).all():
+        raise UserError(f"estimates of {name} hold values that are not finite")
+    scores = si_snr.score(
+        references=references[None],
+        estimates=estimates[None],
+        mixture=torch.from_numpy(fuss.mixture_of(example.references))[None],
+    )
+    aligned, active = estimates[scores.permutation[0]], scores.active[0]
+    if example.keep:
+        write_estimates(example.keep, aligned, example.rate)
+    targets, sounding = int(active.sum()), int(scores.sounding.sum())
+    if targets == 0:
+        skipped: Row = (name, WHOLE_MIXTURE, "skipped", 1.0, "all sources are silent")
+        return Scored([skipped], example.missing)
+    of_mixture = {
+        "active_targets": targets,
+        "under_separation": sounding < targets,
+        "equal_separation": sounding == targets,
+        "over_separation": sounding > targets,
+    }
+    rows: list[Row] = [(name, WHOLE_MIXTURE, k, float(v), "") for k, v in of_mixture.items()]
+    for source in range(example.listed):
+        if not active[source]:
+            rows.append((name, source, "counted", 0.0, "the target is silent"))
+            continue
+        counted = bool(scores.counted[0, source])
+        why = "" if counted else "the estimate is 20 dB below the quietest target, or more"
+        rows += [
+            (name, source, "si_snr", float(scores.si_snr[0, source]), ""),
+            (name, source, "si_snr_mixture", float(scores.si_snr_mixture[0, source]), ""),
+            (name, source, "si_snri", float(scores.si_snri[0, source]), ""),
+            (name, source, "counted", float(counted), why),
+        ]
+    if measures.hole_depths_db:
+        rows += _spectral(measures, example, aligned, active)
+    if measures.bss_eval:
+        rows += _bss_eval(measures.bss_eval, example, aligned, active)
+    return Scored(rows, example.missing)
+
+
+NO_BINS = {
+    "excess_rate": "no bin outside the support",
+    "hole_rate_dominant": "the target dominates in no bin",
+    "hole_rate_buried": "the target is buried in no bin",
+}
+
+
+def _spectral(measures: Measures, example: Example, aligned: Tensor, active: Tensor) -> list[Row]:
+    assert measures.hole_depths_db is not None
+    found = spectral_holes.rates(
+        references=torch.from_numpy(example.references)[active],
+        estimates=aligned[active],
+        stft=make_stft(measures.stft, example.rate),
+        depths_db=measures.hole_depths_db,
+    )
+    return [
+        (example.name, source, metric, value, "" if isfinite(value) else NO_BINS[metric])
+        for number, source in enumerate(active.nonzero().flatten().tolist())
+        for metric, values in found.items()
+        for value in [float(values[number])]
+    ]
+
+
+def _bss_eval(windows: Windows, example: Example, aligned: Tensor, active: Tensor) -> list[Row]:
+    sources = active.nonzero().flatten().tolist()
+    found = bss_eval.bss_eval(
+        references=example.references[sources],
+        estimates=aligned[sources].numpy(),
+        window=round(windows.window * example.rate),
+        hop=round(windows.hop * example.rate),
+    )
+    alone = "a single source: nothing interferes" if len(sources) == 1 else ""
+    rows: list[Row] = []
+    for number, source in enumerate(sources):
+        for suffix, ratios, note in (
+            ("", found.windows, found.windows_note),
+            ("_whole", found.whole, found.whole_note),
+        ):
+            for metric, values in ratios.items():
+                value = float(values[number])
+                why = "" if isfinite(value) else note or (alone if metric == "sir" else "infinite")
+                rows.append((example.name, source, metric + suffix, value, why))
+    return rows
 
 
 def evaluate(
     system: System,
     data: Path,
     audio: Audio,
-    stft: STFT,
-    config: Evaluation,
+    measures: Measures,
+    config: Scoring,
     output: Path,
     estimates: Path | None = None,
+    jobs: int = 1,
 ) -> None:
-    """Score a system over the evaluation split into `output`.
+    """Score a system over the evaluation split into `output`, and its summary beside it.
 
     The first `keep_examples` estimates, aligned with their targets, are kept in `estimates` as
-    `EXAMPLE/source0.wav …` (float, so nothing is clipped).
+    `EXAMPLE/source0.wav …`. BSS Eval takes the configuration's number of first examples, and then
+    nothing else is scored.
     """
-    entries = fuss.read_list(data, "eval", audio.sources)
-    tables = []
-    with ExitStack() as stack:
-        kept = stack.enter_context(whole_folder(estimates)) if estimates else None
-        batches = whole_examples(entries, audio, config.batch_size)
-        for batch, aligned, table in score_batches(
-            batches, system.separate, stft, config.hole_depths_db
-        ):
-            tables.append(table)
-            if kept:
-                keep = max(0, config.keep_examples - config.batch_size * (len(tables) - 1))
-                for name, signals in list(zip(batch.names, aligned, strict=True))[:keep]:
-                    write_estimates(kept / name, signals, audio.sample_rate)
-        scores = pd.concat(tables, ignore_index=True)
-        for position, column in enumerate(RUN_COLUMNS):
-            scores.insert(position, column, getattr(system, column))
-        partial = stack.enter_context(whole_file(output))
-        scores.to_csv(partial, index=False, float_format="%.6g", compression=_compression(output))
+    entries = fuss.read_list(fuss.list_path(data, "eval"), audio.sources)
+    if measures.bss_eval:
+        entries = entries[: measures.bss_eval.examples]
+    keep = config.evaluation.keep_examples if estimates else 0
+
+    with whole_folder(estimates) if estimates else nullcontext() as kept:
+
+        def examples() -> Iterator[Example]:
+            number = 0
+            for batch in whole_examples(entries, audio, config.evaluation.batch_size):
+                with torch.inference_mode():
+                    separated = system.separate(batch)
+                for name, references, signals in zip(
+                    batch.names, batch.references.numpy(), separated.numpy(), strict=True
+                ):
+                    yield Example(
+                        name, audio.sample_rate, len(entries[number].sources), references, signals,
+                        keep=kept / name if kept and number < keep else None,
+                    )  # fmt: skip
+                    number += 1
+
+        work = partial(score_example, measures)
+        scored = in_order(work, examples(), len(entries), f"score {system.experiment}", jobs)
+        labels = {column: getattr(system, column) for column in RUN_COLUMNS}
+        _write(scored, entries, labels, config.evaluation.resamples, output)
 
 
-def _compression(path: Path) -> Any:
-    # Without a time in its header, the same scores give the same bytes.
-    return {"method": "gzip", "mtime": 0} if path.suffix == ".gz" else None
+def score_estimates(
+    references: Path,
+    estimates: Path,
+    measures: Measures,
+    config: Scoring,
+    output: Path,
+    jobs: int = 0,
+) -> dict[str, Any]:
+    """Score any program's estimates of the examples in the list `references` → the summary.
+
+    `estimates` holds one folder for each example, named by the mixture's stem, with
+    `source0.wav …`; a slot without a file is silence. Raises UserError, with the file's name, for
+    what is missing, unknown, unreadable, not finite, or of another rate, length or channel count.
+    """
+    slots = config.audio.sources
+    entries = fuss.read_list(references, slots)
+    check_folders(estimates, entries, references)
+    work = partial(_read_and_score, measures, slots, estimates)
+    scored = in_order(work, entries, len(entries), "score", jobs)
+    return _write(scored, entries, {}, config.evaluation.resamples, output)
 
 
-def write_estimates(folder: Path, signals: Tensor, rate: int) -> None:
-    """Write estimates [source, time] as `source0.wav …`."""
-    folder.mkdir()
-    for slot, signal in enumerate(signals.numpy()):
-        soundfile.write(folder / f"source{slot}.wav", signal, rate, subtype="FLOAT")
+def _read_and_score(measures: Measures, slots: int, folder: Path, entry: fuss.Entry) -> Scored:
+    first = fuss.Format.of(entry.sources[0])
+    wanted = fuss.Format(first.rate, 1, first.samples)
+    said_by = f"{entry.sources[0]}, the example's first reference, asks for"
+    if first.samples == 0:
+        raise UserError(f"{entry.sources[0]}: holds no sample")
+    references = np.zeros((slots, wanted.samples), np.float32)
+    for path, signal in zip(entry.sources, references, strict=False):
+        fuss.read_wav(path, wanted, said_by, signal)
+    signals, missing = read_slots(folder / entry.name, slots, wanted, said_by)
+    example = Example(
+        entry.name, wanted.rate, len(entry.sources), references, signals, missing=missing
+    )
+    return score_example(measures, example)
 
 
-def read_estimates(folder: Path) -> Tensor:
-    """Read what `write_estimates` wrote → [source, time]."""
-    files = sorted(folder.glob("source*.wav"))
-    return torch.stack([torch.from_numpy(soundfile.read(f, dtype="float32")[0]) for f in files])
+def _write(
+    scored: Iterable[Scored],
+    entries: list[fuss.Entry],
+    labels: Mapping[str, Any],
+    resamples: int,
+    output: Path,
+) -> dict[str, Any]:
+    rows: list[Row] = []
+    missing = 0
+    for one in scored:
+        rows += one.rows
+        missing += one.missing
+    scores = pd.DataFrame(rows, columns=SCORE_COLUMNS)
+    aggregates = summary(scores, resamples)
+    if aggregates["examples_scored"] + aggregates["examples_skipped"] != len(entries):
+        raise UserError(f"{output}: not all of {len(entries)} examples were scored or skipped")
+    aggregates["missing_slots"] = missing
+    for position, (column, value) in enumerate(labels.items()):
+        scores.insert(position, column, value)
+    write_scores(scores, output)
+    with whole_file(summary_path(output)) as partial_path:
+        partial_path.write_text(json.dumps(aggregates, indent=2, allow_nan=False) + "\n")
+    return aggregates
+
+
+def summary_path(scores: Path) -> Path:
+    """`scores.csv` or `scores.csv.gz` → `scores.summary.json`, beside it."""
+    return scores.with_name(scores.name.removesuffix(".gz").removesuffix(".csv") + ".summary.json")

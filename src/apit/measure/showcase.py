@@ -13,7 +13,7 @@ from apit.data import fuss
 from apit.errors import UserError
 from apit.losses.reconstruction import is_silent
 from apit.measure import spectral_holes
-from apit.measure.score import read_estimates
+from apit.measure.estimates import read_estimates
 from apit.models.stft import STFT
 
 
@@ -51,14 +51,15 @@ def showcase(
         chosen.append(best)
     chosen = chosen or list(runs)[:1]
     kept = {p.name for p in (estimates / chosen[0].name).iterdir()}
-    entries = [e for e in fuss.read_list(data, "eval", audio.sources) if e.name in kept]
+    listed = fuss.read_list(fuss.list_path(data, "eval"), audio.sources)
+    entries = [entry for entry in listed if entry.name in kept]
     if not entries:
         raise UserError(f"{estimates / chosen[0].name}: holds no estimate of {data}'s eval split")
     sources = {e.name: torch.from_numpy(fuss.read_sources(e, audio)) for e in entries}
     name = max(sources, key=lambda n: int((~is_silent(sources[n])).sum()))
     references = sources[name]
     mixture = references.sum(0)
-    separated = {f.name: read_estimates(estimates / f.name / name) for f in chosen}
+    separated = {f.name: read_estimates(estimates / f.name / name, audio) for f in chosen}
     rows = []
     for slot in (~is_silent(references)).nonzero().flatten().tolist():
         row = [

@@ -19,33 +19,34 @@ def si_snr(*, reference: Tensor, estimate: Tensor) -> Tensor:
     10 log10((c² + 1e-8) / (1 − c² + 1e-8)) with the cosine c; silence on either side gives −80 dB.
     Leading axes broadcast.
     """
-    reference, estimate = _unit(reference), _unit(estimate)
-    cosine = (reference * estimate).sum(-1)
-    rest = 1 - cosine**2
-    # 1 − c² loses its digits near c² = 1: there the residual is formed and summed.
-    near = rest < 0.01
-    if near.any():
-        shape = (*rest.shape, reference.shape[-1])
-        reference, estimate = reference.expand(shape), estimate.expand(shape)
-        exact = (estimate[near] - cosine[near][:, None] * reference[near]).square().sum(-1)
-        rest = rest.masked_scatter(near, exact)
-    return 10 * torch.log10((cosine**2 + STABILISER) / (rest + STABILISER))
+    reference, estimate = reference.double(), estimate.double()
+    return _decibels((reference * estimate).sum(-1), _energy(reference), _energy(estimate))
 
 
-def _unit(signals: Tensor) -> Tensor:
-    signals = signals.double()
-    energy = signals.square().sum(-1, keepdim=True)
-    return signals / energy.clamp_min(ENERGY_FLOOR).sqrt()
+def _energy(signals: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(signals, dim=-1)
+    return norm.square()
+
+
+def _decibels(inner: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """SI-SNR of float64 inner products and the energies of both sides.
+
+    In float64, 1 − c² is exact to about 1e-15, next to a stabiliser of 1e-8: the residual, which
+    the float32 reference forms near c² = 1, is not needed.
+    """
+    cosine2 = inner.square() / first.clamp_min(ENERGY_FLOOR) / second.clamp_min(ENERGY_FLOOR)
+    rest = (1 - cosine2).clamp_min(0)
+    return 10 * torch.log10((cosine2 + STABILISER) / (rest + STABILISER))
 
 
 @dataclass(frozen=True)
 class Scores:
     """Scores of a batch of mixtures, estimates aligned with targets; values in dB.
 
-    aligned [batch, source, time]; the rest [batch, source], where `active` targets have meaning.
+    All [batch, source], where `active` targets have meaning.
     """
 
-    aligned: Tensor
+    permutation: Tensor  # of estimates: `reorder(estimates, permutation)` is aligned
     si_snr: Tensor
     si_snr_mixture: Tensor
     active: Tensor  # bool: the target sounds
@@ -65,19 +66,24 @@ class Scores:
 def score(*, references: Tensor, estimates: Tensor, mixture: Tensor) -> Scores:
     """Align estimates by best mean SI-SNR over all K slots, silent ones included, and score them.
 
-    References and estimates [batch, source, time], mixture [batch, time].
+    References and estimates [batch, source, time], mixture [batch, time]. All inner products come
+    from one matrix product in float64; in float32 it would be off by up to 0.13 dB.
     """
-    pairs = si_snr(reference=references[:, None], estimate=estimates[:, :, None])
-    permutation = assign(-pairs)  # of [batch, estimate, reference]
-    rows = torch.arange(len(estimates))[:, None]
-    aligned = estimates[rows, permutation]
-    power = references.double().square().mean(-1)
+    targets = references.double()
+    others = torch.cat((estimates, mixture[:, None]), 1).double()  # estimates, then the mixture
+    inner = others @ targets.mT  # [batch, estimate or mixture, reference]
+    target, other = _energy(targets), _energy(others)
+    values = _decibels(inner, other[..., None], target[..., None, :])
+
+    pairs = values[:, :-1]  # [batch, estimate, reference]
+    permutation = assign(-pairs)
+    power = target / references.shape[-1]
     active = power.sqrt() > SILENT_RMS
-    quietest = torch.where(active, power, torch.inf).amin(-1, keepdim=True)
+    quietest = torch.where(active, target, torch.inf).amin(-1, keepdim=True)
     return Scores(
-        aligned=aligned,
-        si_snr=pairs[rows, permutation, torch.arange(references.shape[1])],
-        si_snr_mixture=si_snr(reference=references, estimate=mixture[:, None]),
+        permutation=permutation,
+        si_snr=pairs.gather(1, permutation[:, None]).squeeze(1),
+        si_snr_mixture=values[:, -1],
         active=active,
-        sounding=aligned.double().square().mean(-1) > ACTIVE_ESTIMATE * quietest,
+        sounding=other[:, :-1].gather(1, permutation) > ACTIVE_ESTIMATE * quietest,
     )

@@ -1,20 +1,20 @@
 """Scores → aggregates: means with intervals over mixtures."""
 
-import zlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from apit.config import HEADLINE_DB
-from apit.errors import UserError
-from apit.measure.score import ORACLES, RUN_COLUMNS, SCORE_COLUMNS, WHOLE_MIXTURE
+from apit.config import HEADLINE_DB, ORACLES
+from apit.measure.table import WHOLE_MIXTURE
 from apit.provenance import array_generator
 
 CONFIDENCE = 0.95
+DEPTH = re.compile(r"hole_rate_[\d.]+")  # the points of the curve
 Floats = NDArray[np.float64]
 
 
@@ -28,6 +28,8 @@ class Aggregate:
     median: bool = False
 
 
+ANY, SEVERAL = (1, 2, 3, 4, 5, 6), (2, 3, 4, 5, 6)
+EVERY = ("si_snr", "si_snri", "under_separation", "equal_separation", "over_separation")
 HOLES = f"hole_rate_{HEADLINE_DB}"
 AGGREGATES = {
     "si_snr/1": Aggregate("si_snr", (1,), True),
@@ -37,53 +39,70 @@ AGGREGATES = {
     "si_snri/2-4": Aggregate("si_snri", (2, 3, 4), True),
     "si_snri_all/2-4": Aggregate("si_snri", (2, 3, 4), False),
     "si_snri_all/2-4/median": Aggregate("si_snri", (2, 3, 4), False, median=True),
-    "under_separation": Aggregate("under_separation", (1, 2, 3, 4), False),
-    "equal_separation": Aggregate("equal_separation", (1, 2, 3, 4), False),
-    "over_separation": Aggregate("over_separation", (1, 2, 3, 4), False),
-    "hole_rate": Aggregate(HOLES, (1, 2, 3, 4), True),
-    "excess_rate": Aggregate("excess_rate", (1, 2, 3, 4), True),
+    "under_separation": Aggregate("under_separation", ANY, False),
+    "equal_separation": Aggregate("equal_separation", ANY, False),
+    "over_separation": Aggregate("over_separation", ANY, False),
+    "hole_rate": Aggregate(HOLES, ANY, True),
+    "excess_rate": Aggregate("excess_rate", ANY, True),
+    "hole_rate_energy": Aggregate("hole_rate_energy", ANY, True),
+    "hole_rate_dominant": Aggregate("hole_rate_dominant", ANY, True),
+    "hole_rate_buried": Aggregate("hole_rate_buried", ANY, True),
+    "hole_rate_unscaled": Aggregate("hole_rate_unscaled", ANY, True),
+    "hole_rate_all": Aggregate(HOLES, ANY, False),
+    "excess_rate_all": Aggregate("excess_rate", ANY, False),
+    "sdr/2-4": Aggregate("sdr", (2, 3, 4), False),
+    "isr/2-4": Aggregate("isr", (2, 3, 4), False),
+    "sir/2-4": Aggregate("sir", (2, 3, 4), False),
+    "sar/2-4": Aggregate("sar", (2, 3, 4), False),
+    "sdr_whole/2-4": Aggregate("sdr_whole", (2, 3, 4), False),
+    "sir_whole/2-4": Aggregate("sir_whole", (2, 3, 4), False),
+    "log_spectral_distance/2-4": Aggregate("log_spectral_distance", (2, 3, 4), False),
 }
 ALL_PAIRS = AGGREGATES["si_snri_all/2-4"]
-
-
-def read_scores(files: Sequence[Path]) -> pd.DataFrame:
-    """Read long tables of scores, as `apit evaluate` writes them, into one."""
-    tables = []
-    for file in files:
-        try:
-            table = pd.read_csv(file)
-        except (ValueError, EOFError, zlib.error) as error:
-            raise UserError(f"{file}: cannot be read as a table: {error}; make it again") from None
-        missing = [c for c in (*RUN_COLUMNS, *SCORE_COLUMNS) if c not in table.columns]
-        if missing:
-            raise UserError(f"{file}: has no column {', '.join(missing)}; is it of apit evaluate?")
-        tables.append(table)
-    scores = pd.concat(tables, ignore_index=True)
-    keys = ["experiment", "seed", "example", "source", "metric"]
-    if (twice := scores.duplicated(keys)).any():
-        experiment, seed = scores.loc[twice, ["experiment", "seed"]].iloc[0]
-        raise UserError(
-            f"{', '.join(map(str, files))}: {experiment}, seed {seed}, is in them twice"
-        )
-    return scores
 
 
 def summarise(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
     """Aggregate every experiment's scores: columns experiment, aggregate, mean, lower, upper, n.
 
-    Means are pooled over pairs and seeds. Intervals are 95 % bootstrap intervals over mixtures,
-    resampled within each number of active targets; they say nothing about other seeds.
+    Aggregates are those whose metric the scores hold. Means are pooled over pairs and seeds.
+    Intervals are 95 % bootstrap intervals over mixtures, resampled within each number of active
+    targets; they say nothing about other seeds.
     """
-    tables = []
-    for experiment, rows in scores.groupby("experiment", sort=False):
-        table = _by_pair(rows)
-        for name, aggregate in AGGREGATES.items():
-            values = _select(table, aggregate)
-            tables.append(
-                {"experiment": experiment, "aggregate": name}
-                | interval(values, aggregate.median, resamples)
-            )
-    return pd.DataFrame(tables)
+    return pd.DataFrame(
+        [
+            {"experiment": experiment, "aggregate": name} | found
+            for experiment, rows in scores.groupby("experiment", sort=False)
+            for name, found in _aggregated(rows, resamples).items()
+        ]
+    )
+
+
+def _aggregated(rows: pd.DataFrame, resamples: int) -> dict[str, dict[str, float]]:
+    """Aggregates of one experiment: name → mean, lower, upper, n."""
+    table = _by_pair(rows)
+    return {
+        name: interval(_select(table, aggregate), aggregate.median, resamples)
+        for name, aggregate in AGGREGATES.items()
+        if aggregate.metric in table
+    }
+
+
+def summary(scores: pd.DataFrame, resamples: int) -> dict[str, Any]:
+    """One system's aggregates: name → {mean, lower, upper, n}, as in `summarise`.
+
+    The median of MSi(all) stands beside its mean; `examples_scored` and `examples_skipped` count.
+    What no pair has a value for is None, with n = 0.
+    """
+    skipped = scores.loc[scores["metric"] == "skipped", "example"].nunique()
+    scored = scores["example"].nunique() - skipped
+    found = _aggregated(scores.assign(seed=0), resamples)
+    clean: dict[str, Any] = {
+        name: {key: None if np.isnan(value) else value for key, value in values.items()}
+        for name, values in found.items()
+    }
+    for name in [name for name in clean if AGGREGATES[name].median]:
+        clean[name.removesuffix("/median")]["median"] = clean.pop(name)["mean"]
+    return clean | {"examples_scored": scored, "examples_skipped": skipped}
 
 
 def differences(scores: pd.DataFrame, baseline: str, resamples: int) -> pd.DataFrame:
@@ -115,14 +134,21 @@ def differences(scores: pd.DataFrame, baseline: str, resamples: int) -> pd.DataF
     return pd.DataFrame(rows, columns=columns)
 
 
+def seed_mean(scores: pd.DataFrame, experiment: str, seed: int, aggregate: str) -> float:
+    """An aggregate of one experiment and seed, without interval; NaN where nothing has a value."""
+    own = scores[(scores["experiment"] == experiment) & (scores["seed"] == seed)]
+    values = _select(_by_pair(own), AGGREGATES[aggregate])["value"]
+    return float(values.median() if AGGREGATES[aggregate].median else values.mean())
+
+
 def hole_curve(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
     """Hole rate against depth over counted pairs: experiment, depth_db, mean, lower, upper, n."""
-    metrics = [m for m in scores["metric"].unique() if m.startswith("hole_rate_")]
+    metrics = [m for m in scores["metric"].unique() if DEPTH.fullmatch(m)]
     rows = []
     for experiment, own in scores.groupby("experiment", sort=False):
         table = _by_pair(own)
         for metric in metrics:
-            values = _select(table, Aggregate(metric, (1, 2, 3, 4), True))
+            values = _select(table, Aggregate(metric, ANY, True))
             depth = float(metric.removeprefix("hole_rate_"))
             rows.append(
                 {"experiment": experiment, "depth_db": depth} | interval(values, False, resamples)
@@ -134,6 +160,9 @@ def _by_pair(rows: pd.DataFrame) -> pd.DataFrame:
     """One row for each seed, example and source; one column for each metric."""
     keys = ["seed", "example", "source"]
     wide = rows.pivot(index=keys, columns="metric", values="value").reset_index()
+    for metric in (*EVERY, "counted", "active_targets"):
+        if metric not in wide:  # no target sounds in any mixture
+            wide[metric] = np.nan
     counts = wide[wide["source"] == WHOLE_MIXTURE].set_index(["seed", "example"])["active_targets"]
     wide["targets"] = counts.reindex(pd.MultiIndex.from_frame(wide[["seed", "example"]])).to_numpy()
     return wide

@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from apit.config import Run
 from apit.models.discriminators import MixtureViews, make_discriminator
-from apit.models.separators import make_separator, make_stft
+from apit.models.separators import make_separator
+from apit.models.stft import make_stft
 
 
 class Complexity(NamedTuple):
@@ -26,7 +27,7 @@ def complexities(run: Run) -> dict[str, Complexity]:
     and matrix products count, recurrent steps included; Fourier transforms and activations do not.
     """
     with torch.device("meta"):
-        stft = make_stft(run.stft, run.audio)
+        stft = make_stft(run.stft, run.audio.sample_rate)
         mixture = torch.empty(1, run.audio.samples)
         views = MixtureViews(mixture, stft)
         sources = views.sources(torch.empty(1, run.audio.sources, run.audio.samples))

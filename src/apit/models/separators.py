@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from apit.config import Audio, Separator, Transform
-from apit.models.stft import STFT
+from apit.models.stft import STFT, make_stft
 from apit.models.tdcnpp import TDCNpp
 from apit.models.unet import UNet
 
@@ -48,16 +48,9 @@ class MaskingSeparator(nn.Module):
         return Separation(mixture_consistent(estimates, mixture, consistency.softmax(-1)), masks)
 
 
-def make_stft(transform: Transform, audio: Audio) -> STFT:
-    """The STFT of a configuration."""
-    return STFT(
-        round(transform.window * audio.sample_rate), round(transform.hop * audio.sample_rate)
-    )
-
-
 def make_separator(config: Separator, transform: Transform, audio: Audio) -> MaskingSeparator:
     """The separator of a configuration, initialised from torch's global generator."""
-    stft = make_stft(transform, audio)
+    stft = make_stft(transform, audio.sample_rate)
     network: nn.Module
     if config.architecture == "tdcnpp":
         assert config.tdcnpp is not None

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from apit.config import Transform
+
 
 class STFT(nn.Module):
     """Short-time Fourier transform with a Hann window, centred frames and zero padding.
@@ -50,3 +52,8 @@ class STFT(nn.Module):
             length=samples,
         )
         return signals.reshape(*spectra.shape[:-2], samples)
+
+
+def make_stft(transform: Transform, rate: int) -> STFT:
+    """The STFT of a configuration, at a sampling rate in Hz."""
+    return STFT(round(transform.window * rate), round(transform.hop * rate))

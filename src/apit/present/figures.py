@@ -15,9 +15,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from apit.config import HEADLINE_DB, Domain, Reported
+from apit.config import HEADLINE_DB, ORACLES, Domain, Reported
 from apit.files import whole_file
-from apit.measure.score import ORACLES
 from apit.measure.showcase import Showcase
 
 SHOWN_DB = 60  # range of the spectrograms' colour scale
@@ -154,8 +153,9 @@ class Gallery:
             axes.plot(own["mean"], [y] * len(own), ".", color="0.35", ms=4)
         axes.set_yticks(range(len(pooled)), pooled["experiment"])
         axes.axvline(0, color="0.6", lw=0.8, zorder=0)
-        for line in reported:
-            axes.axvline(line.gain_db, color="0.3", lw=1, ls="--", zorder=0)
+        gains = [(line, line.values["gain"]) for line in reported if "gain" in line.values]
+        for _, gain in gains:
+            axes.axvline(gain, color="0.3", lw=1, ls="--", zorder=0)
         axes.set_ylim(-0.7, len(pooled) - 0.3)
         axes.set(xlabel=f"MSi(all) less that of {baseline} (dB)")
         self._write(
@@ -164,9 +164,9 @@ class Gallery:
             "Bars: 95 % bootstrap intervals over mixtures; dots: seeds. Same mixtures on both "
             "sides."
             + "".join(
-                f" Dashed: {line.gain_db:+.1f} dB, published as {line.system} ({line.read_in}; "
+                f" Dashed: {gain:+.1f} dB, published as {line.system} ({line.read_in}; "
                 f"data: {line.data}; metric: {line.metric})."
-                for line in reported
+                for line, gain in gains
             ),
         )
 

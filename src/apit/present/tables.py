@@ -2,25 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast, get_args
 
 import pandas as pd
 
-from apit.config import Discriminator, Domain, Run
-from apit.files import whole_file
-
-
-@dataclass(frozen=True)
-class Column:
-    """How an aggregate is headed and printed."""
-
-    title: str
-    unit: str
-    digits: int
-    factor: float = 1.0
-
+from apit.config import Discriminator, Domain, Reported, Run
+from apit.present.table import Cell, Column, Table, cell, number
 
 COLUMNS = {
     "si_snr/1": Column("1S", "dB", 1),
@@ -36,6 +23,32 @@ COLUMNS = {
     "hole_rate": Column("holes", "%", 1, 100),
     "excess_rate": Column("excess", "%", 1, 100),
 }
+HOLE_COLUMNS = {
+    "hole_rate": Column("holes", "%", 1, 100),
+    "hole_rate_energy": Column("by energy", "%", 1, 100),
+    "hole_rate_dominant": Column("dominant", "%", 1, 100),
+    "hole_rate_buried": Column("buried", "%", 1, 100),
+    "hole_rate_unscaled": Column("unscaled", "%", 1, 100),
+    "excess_rate": Column("excess", "%", 1, 100),
+    "hole_rate_all": Column("holes(all)", "%", 1, 100),
+    "excess_rate_all": Column("excess(all)", "%", 1, 100),
+}
+BSS_EVAL_COLUMNS = {
+    "sdr/2-4": Column("SDR", "dB", 2),
+    "isr/2-4": Column("ISR", "dB", 2),
+    "sir/2-4": Column("SIR", "dB", 2),
+    "sar/2-4": Column("SAR", "dB", 2),
+    "sdr_whole/2-4": Column("SDR, whole", "dB", 2),
+    "sir_whole/2-4": Column("SIR, whole", "dB", 2),
+    "log_spectral_distance/2-4": Column("LSD", "dB", 2),
+}
+PUBLISHED_COLUMNS = {  # name of a published value: the aggregate that is measured here
+    "1": "si_snr/1",
+    "2": "si_snri/2",
+    "3": "si_snri/3",
+    "4": "si_snri/4",
+    "2-4": "si_snri/2-4",
+}
 
 LEGEND = (
     "1S: SI-SNR of mixtures of one source; 2, 3, 4 and MSi (2 to 4): SI-SNR improvement over the "
@@ -43,6 +56,24 @@ LEGEND = (
     "under, equal, over: mixtures with fewer, as many, or more active estimates than targets; "
     "holes: bins of a source's support that lie more than 20 dB too low; excess: bins outside it "
     "that leak."
+)
+HOLE_LEGEND = (
+    "Holes: bins of a source's support (within 60 dB of its maximum) where the estimate, its gain "
+    "taken out, lies more than 20 dB too low; by energy: each bin counts its energy; dominant: "
+    "where the target is as loud as all others together, or louder; buried: where it is 20 dB "
+    "below them, or more; unscaled: the gain left in; excess: bins outside the support that leak; "
+    "over the pairs that the FUSS evaluator counts, and (all) over all active targets."
+)
+BSS_EVAL_LEGEND = (
+    "BSS Eval v4 by museval, 512 taps, of mixtures of two to four active sources, all targets: "
+    "medians over windows in which all sound, and of the whole signal; an estimate of silence has "
+    "no value. LSD: log-spectral distance, lower is better."
+)
+VERDICT_LEGEND = (
+    "Differences of means over the same mixtures, one for each seed, with their 95 % t-interval "
+    "over seeds, and p by Holm over all claims. Reproduced: the interval lies wholly on the better "
+    "side of 0, also after Holm; not reproduced: wholly short of a worthwhile improvement "
+    "(configs/claims.yaml); undecided: else, and always with fewer than three seeds."
 )
 INTERVALS = (
     "In brackets 95 % bootstrap intervals over mixtures, which say nothing about other seeds; "
@@ -52,71 +83,6 @@ INTERVALS = (
 LADDER = ("pit", "ctx-stft-i1", "pair-ctx-i1", "multi-ctx-i1", "multi-all-i1")
 REPLACEMENT_MEASURE = "si_snri_all/2-4"
 
-Cell = tuple[str, ...]  # lines, the first of which is the number itself
-
-
-@dataclass(frozen=True)
-class Table:
-    """What is printed (columns' titles, labelled rows of cells, a caption), and the data of it."""
-
-    name: str
-    titles: list[str]
-    rows: list[tuple[str, list[Cell]]]
-    caption: str
-    data: pd.DataFrame
-
-    def write(self, folder: Path) -> None:
-        """Write `NAME.csv` (nothing rounded), `NAME.md` and `NAME.tex`."""
-        for suffix, text in (
-            (".csv", self.data.to_csv(index=False, float_format="%.6g")),
-            (".md", self.markdown()),
-            (".tex", self.latex()),
-        ):
-            with whole_file(folder / f"{self.name}{suffix}") as partial:
-                partial.write_text(text)
-
-    def markdown(self) -> str:
-        """The table in GitHub's Markdown, its caption under it."""
-        lines = [
-            "| " + " | ".join(self.titles) + " |",
-            "|---|" + "---:|" * (len(self.titles) - 1),
-        ]
-        for label, cells in self.rows:
-            shown = (
-                f"**{cell[0]}** {'<br>'.join(cell[1:])}" if len(cell) > 1 else cell[0]
-                for cell in cells
-            )
-            lines.append(f"| {label} | " + " | ".join(shown) + " |")
-        return "\n".join([*lines, "", self.caption, ""])
-
-    def latex(self) -> str:
-        r"""The table for LaTeX (`\usepackage{booktabs,graphicx}`), at most as wide as the text."""
-        body = []
-        for label, cells in self.rows:
-            lines = max(map(len, cells))
-            for line in range(lines):
-                font = r"\scriptsize " if line else ""
-                shown = (f"{font}{_escaped(c[line])}" if line < len(c) else "" for c in cells)
-                body.append(rf"{'' if line else _escaped(label)} & {' & '.join(shown)} \\")
-            if lines > 1:
-                body[-1] += r"[3pt]"
-        return "\n".join(
-            [
-                r"\begin{table*}",
-                rf"\caption{{{_escaped(self.caption)}}}",
-                r"\centering\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
-                rf"\begin{{tabular}}{{l{'r' * (len(self.titles) - 1)}}}",
-                r"\toprule",
-                " & ".join(map(_escaped, self.titles)) + r" \\",
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}}",
-                r"\end{table*}",
-                "",
-            ]
-        )
-
 
 def caption(records: Sequence[Mapping[str, Any]], note: str) -> str:
     """What a scale's runs were, from their records, and the configuration's note on them."""
@@ -124,7 +90,7 @@ def caption(records: Sequence[Mapping[str, Any]], note: str) -> str:
     sizes = sorted({record["networks"]["separator"]["parameters"] for record in records})
     size = " to ".join(dict.fromkeys(f"{n / 1e6:.1f}" for n in (sizes[0], sizes[-1])))
     seeds = len({record["run"]["seed"] for record in records})
-    sounds = sorted({record["sounds"].partition(" (sha256")[0] for record in records})
+    sounds = sorted({_sounds(record) for record in records})
     commits = ", ".join(sorted({str(record["commit"])[:7] for record in records}))
     return (
         f"Scale {run['scale']}: {' and '.join(sounds)}, "
@@ -135,14 +101,101 @@ def caption(records: Sequence[Mapping[str, Any]], note: str) -> str:
 
 
 def ablations(summary: pd.DataFrame, caption: str) -> Table:
-    """Every experiment and oracle, in the order they come in, with all aggregates."""
+    """Every experiment and oracle, in the order they come in, with the main aggregates."""
+    return _of_aggregates("ablations", summary, COLUMNS, caption, LEGEND)
+
+
+def holes(summary: pd.DataFrame, caption: str) -> Table:
+    """Rates of spectral holes and of leakage, in all their variants."""
+    return _of_aggregates("holes", summary, HOLE_COLUMNS, caption, HOLE_LEGEND)
+
+
+def bss_eval(summary: pd.DataFrame, caption: str) -> Table:
+    """BSS Eval and log-spectral distance."""
+    return _of_aggregates("bss_eval", summary, BSS_EVAL_COLUMNS, caption, BSS_EVAL_LEGEND)
+
+
+def _of_aggregates(
+    name: str, summary: pd.DataFrame, columns: Mapping[str, Column], caption: str, legend: str
+) -> Table:
     rows = [
-        (name, [_cell(own[aggregate], column) for aggregate, column in COLUMNS.items()])
-        for name, own in _by_experiment(summary).items()
+        (experiment, [cell(own.get(aggregate), c) for aggregate, c in columns.items()])
+        for experiment, own in _by_experiment(summary).items()
     ]
+    data = summary[summary["aggregate"].isin(columns)]
     return Table(
-        "ablations", ["experiment", *_titles(COLUMNS)], rows, _with_legend(caption), summary
+        name, ["experiment", *_titles(columns)], rows, f"{caption} {legend} {INTERVALS}", data
     )
+
+
+def verdicts(decisions: pd.DataFrame, caption: str) -> Table:
+    """Claims, their differences over seeds, and verdicts, of `apit.measure.verdicts.decide`."""
+    rows = []
+    for row in cast(list[dict[str, Any]], decisions.to_dict("records")):
+        column = COLUMNS[row["measure"]] if row["measure"] in COLUMNS else Column("", "", 3)
+        noise = row["experiment"] == row["baseline"]
+        contrast = row["baseline"] if noise else f"{row['experiment']} − {row['baseline']}"
+        unit = {"%": "points"}.get(column.unit, column.unit)
+        mean, lower, upper = (number(row[key], column) for key in ("mean", "lower", "upper"))
+        difference: Cell = ("–",) if mean == "–" else (f"{mean} {unit}".strip(),)
+        if lower != "–":
+            difference += (f"[{lower}, {upper}]",)
+        p = number(row["p_holm"], Column("p", "", 3))
+        verdict: Cell = (row["verdict"] or "–", *([row["note"]] if row["note"] else []))
+        rows.append(
+            (row["claim"], [(contrast,), (column.title or row["measure"],), (str(row["seeds"]),),
+                            difference, (p,), verdict])
+        )  # fmt: skip
+    titles = ["claim", "contrast", "measure", "seeds", "difference", "p (Holm)", "verdict"]
+    return Table("verdicts", titles, rows, f"{caption} {VERDICT_LEGEND}", decisions)
+
+
+def published(
+    summary: pd.DataFrame,
+    records: Sequence[Mapping[str, Any]],
+    reported: Sequence[Reported],
+    caption: str,
+) -> Table:
+    """Published numbers, each with data, measure and where it was read, and ours below them.
+
+    Columns of the data: system, value, mean, lower, upper, n, data, metric, read_in.
+    """
+    titles = [COLUMNS[aggregate].title for aggregate in PUBLISHED_COLUMNS.values()]
+    rows: list[tuple[str, list[Cell]]] = []
+    data = []
+    for line in reported:
+        shown: list[Cell] = [
+            (f"{line.values[key]:.1f}",) if key in line.values else ("–",)
+            for key in (*PUBLISHED_COLUMNS, "gain")
+        ]
+        rows.append((line.system, [*shown, (line.data,), (line.metric,), (line.read_in,)]))
+        data += [
+            {"system": line.system, "value": key, "mean": value}
+            | {"data": line.data, "metric": line.metric, "read_in": line.read_in}
+            for key, value in line.values.items()
+        ]
+    found = _by_experiment(summary)
+    for name in dict.fromkeys(record["run"]["experiment"] for record in records):
+        sounds = next(_sounds(r) for r in records if r["run"]["experiment"] == name)
+        origin = {"data": sounds, "metric": "FUSS", "read_in": "ours"}
+        own = {key: found[name][aggregate] for key, aggregate in PUBLISHED_COLUMNS.items()}
+        shown = [cell(own[key], COLUMNS[PUBLISHED_COLUMNS[key]]) for key in own]
+        rows.append((name, [*shown, ("–",), *((text,) for text in origin.values())]))
+        data += [
+            {"system": name, "value": key}
+            | {statistic: row[statistic] for statistic in ("mean", "lower", "upper", "n")}
+            | origin
+            for key, row in own.items()
+        ]
+    return Table(
+        "published",
+        ["system", *(f"{title} (dB)" for title in titles), "gain over PIT (dB)", "data", "metric",
+         "read in"],
+        rows,
+        f"{caption} Numbers compare only where data and metric are the same. {INTERVALS}",
+        pd.DataFrame(data, columns=["system", "value", "mean", "lower", "upper", "n", "data",
+                                    "metric", "read_in"]),
+    )  # fmt: skip
 
 
 def discriminators(
@@ -155,13 +208,14 @@ def discriminators(
     rows = [
         (
             str(counts[name]),
-            [(name,), *(_cell(found[name][key], column) for key, column in COLUMNS.items())],
+            [(name,), *(cell(found[name].get(key), c) for key, c in COLUMNS.items())],
         )
         for name in rungs
     ]
     data = pd.concat(
         [summary[:0], *(summary[summary["experiment"] == name] for name in rungs)]
     ).assign(discriminators=lambda table: table["experiment"].map(counts))
+    data = data[data["aggregate"].isin(COLUMNS)]
     titles = ["discriminators", "experiment", *_titles(COLUMNS)]
     columns = ["discriminators", *summary.columns]
     return Table("discriminators", titles, rows, _with_legend(caption), data[columns])
@@ -195,7 +249,7 @@ def replacement(summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], cap
                 cells.append(("–",))
                 continue
             own = found[name][REPLACEMENT_MEASURE]
-            cells.append(_cell(own, column))
+            cells.append(cell(own, column))
             data.append(
                 {"domain": domain, "replace": replace, "experiment": name}
                 | {key: own[key] for key in ("mean", "lower", "upper", "n")}
@@ -263,17 +317,5 @@ def _by_experiment(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]
     return found
 
 
-def _cell(row: Mapping[str, Any], column: Column) -> Cell:
-    if row["n"] == 0:
-        return ("–", "", "n = 0")
-    mean, lower, upper = (
-        f"{column.factor * row[key]:.{column.digits}f}".replace("-", "−")
-        for key in ("mean", "lower", "upper")
-    )
-    return (mean, f"[{lower}, {upper}]", f"n = {row['n']:.0f}")
-
-
-def _escaped(text: str) -> str:
-    for plain, safe in (("%", r"\%"), ("_", r"\_"), ("&", r"\&"), ("−", "$-$"), ("–", "--")):
-        text = text.replace(plain, safe)
-    return text
+def _sounds(record: Mapping[str, Any]) -> str:
+    return str(record["sounds"]).partition(" (sha256")[0]

@@ -262,8 +262,8 @@ def _train(run: Run, data: Path, folder: Path, settings: Sequence[str], match: P
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
     seconds = read_record(match)["training_seconds"] if match else None
-    training_entries = fuss.read_list(data, "train", run.audio.sources)
-    validation_entries = fuss.read_list(data, "validation", run.audio.sources)
+    training_entries = fuss.read_list(fuss.list_path(data, "train"), run.audio.sources)
+    validation_entries = fuss.read_list(fuss.list_path(data, "validation"), run.audio.sources)
     networks = {name: counts._asdict() for name, counts in complexities(run).items()}
     training = Training(run, device)
     batches = random_crops(

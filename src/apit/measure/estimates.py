@@ -1,0 +1,77 @@
+"""Folders of estimates as sound: `EXAMPLE/source0.wav …`, written by any program."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from apit.config import Audio
+from apit.data import fuss
+from apit.errors import UserError
+
+
+def write_estimates(folder: Path, signals: Tensor, rate: int) -> None:
+    """Write estimates [source, time] as `source0.wav …`, float, so that nothing is clipped."""
+    folder.mkdir()
+    for slot, signal in enumerate(signals.numpy()):
+        soundfile.write(folder / f"source{slot}.wav", signal, rate, subtype="FLOAT")
+
+
+def read_estimates(folder: Path, audio: Audio) -> Tensor:
+    """Read what `write_estimates` wrote → [source, time]."""
+    wanted = fuss.Format(audio.sample_rate, 1, audio.samples)
+    estimates, _ = read_slots(folder, audio.sources, wanted, "the configuration's audio says")
+    return torch.from_numpy(estimates)
+
+
+def read_slots(
+    folder: Path, slots: int, wanted: fuss.Format, said_by: str
+) -> tuple[NDArray[np.float32], int]:
+    """Read `source0.wav …` → [source, time], and how many slots had no file: they are silence.
+
+    Raises UserError for a file that is unreadable, of another format, not finite, or of a slot
+    that there is not, and for a folder whose wavs have other names altogether.
+    """
+    estimates = np.zeros((slots, wanted.samples), np.float32)
+    files = {path.name: path for path in folder.iterdir() if path.suffix == ".wav"}
+    names = [f"source{slot}.wav" for slot in range(slots)]
+    for name in sorted(files.keys() - set(names)):
+        if re.fullmatch(r"source\d+\.wav", name) or not files.keys() & set(names):
+            raise UserError(
+                f"{files[name]}: is none of source0.wav to source{slots - 1}.wav, the {slots} "
+                "estimates of an example"
+            )
+    missing = 0
+    for name, signal in zip(names, estimates, strict=True):
+        if name in files:
+            fuss.read_wav(files[name], wanted, said_by, signal)
+        else:
+            missing += 1
+    return estimates, missing
+
+
+def check_folders(estimates: Path, entries: Sequence[fuss.Entry], listed_in: Path) -> None:
+    """Raise UserError unless every example of the list has its folder, and no other is there."""
+    if not estimates.is_dir():
+        raise UserError(f"{estimates}: no such folder of estimates")
+    found = {path.name for path in estimates.iterdir() if path.is_dir()}
+    names = [entry.name for entry in entries]
+    if unlisted := sorted(found - set(names)):
+        raise UserError(
+            f"{estimates / unlisted[0]}: {unlisted[0]} is not in {listed_in}"
+            f"{_and_others(unlisted)}; remove it, or give the list that it belongs to"
+        )
+    if absent := [name for name in names if name not in found]:
+        raise UserError(
+            f"{estimates / absent[0]}: no such folder, and {listed_in} lists {absent[0]}"
+            f"{_and_others(absent)}; an empty folder stands for silent estimates"
+        )
+
+
+def _and_others(names: Sequence[str]) -> str:
+    return f" (nor {len(names) - 1} others)" if len(names) > 1 else ""

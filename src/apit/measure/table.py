@@ -1,0 +1,45 @@
+"""The long table of scores: example, source, metric, value, note; of runs with three more."""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from apit.errors import UserError
+from apit.files import whole_file
+
+SCORE_COLUMNS = ["example", "source", "metric", "value", "note"]
+RUN_COLUMNS = ["scale", "experiment", "seed"]
+WHOLE_MIXTURE = -1  # the source of metrics that belong to the mixture
+
+
+def write_scores(scores: pd.DataFrame, output: Path) -> None:
+    """Write a table as CSV, gzipped where the name ends so; the same scores give the same bytes."""
+    # gzip's header holds a time, unless it is told another.
+    compression: Any = {"method": "gzip", "mtime": 0} if output.suffix == ".gz" else None
+    with whole_file(output) as partial:
+        scores.to_csv(partial, index=False, float_format="%.6g", compression=compression)
+
+
+def read_scores(files: Sequence[Path]) -> pd.DataFrame:
+    """Read tables, as `apit evaluate` writes them, into one."""
+    tables = []
+    for file in files:
+        try:
+            table = pd.read_csv(file, keep_default_na=False, na_values={"value": [""]})
+        except (ValueError, EOFError, zlib.error) as error:
+            raise UserError(f"{file}: cannot be read as a table: {error}; make it again") from None
+        missing = [c for c in (*RUN_COLUMNS, *SCORE_COLUMNS) if c not in table.columns]
+        if missing:
+            raise UserError(f"{file}: has no column {', '.join(missing)}; is it of apit evaluate?")
+        tables.append(table)
+    scores = pd.concat(tables, ignore_index=True)
+    keys = ["experiment", "seed", "example", "source", "metric"]
+    if (twice := scores.duplicated(keys)).any():
+        experiment, seed = scores.loc[twice, ["experiment", "seed"]].iloc[0]
+        raise UserError(
+            f"{', '.join(map(str, files))}: {experiment}, seed {seed}, is in them twice"
+        )
+    return scores

@@ -1,0 +1,58 @@
+"""Work on many things with several processes, in order, with a progress bar."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
+
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+AHEAD = 2  # items for each process that are under way or wait to be taken
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], total: int, label: str, jobs: int
+) -> Iterator[Result]:
+    """Map `work` over `items` in `jobs` processes (0: one for each core), results in order.
+
+    Items are taken as they are needed, so that a generator may make large ones. `work`, items and
+    results must be picklable; each process computes with one thread. One job works right here.
+    """
+    jobs = min(jobs or os.cpu_count() or 1, max(total, 1))
+    with tqdm(total=total, desc=label, disable=None, file=sys.stderr) as bar:
+        results = map(work, items) if jobs == 1 else _in_processes(work, items, jobs)
+        for result in results:
+            yield result
+            bar.update()
+
+
+def _in_processes(
+    work: Callable[[Item], Result], items: Iterable[Item], jobs: int
+) -> Iterator[Result]:
+    # Workers are forked from a clean process that has imported what `work` needs: forking a
+    # process that has computed with several threads can hang, and starting anew costs seconds.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([getattr(work, "func", work).__module__])
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
+        under_way: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                under_way.append(pool.submit(work, item))
+                if len(under_way) > AHEAD * jobs:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+
+def _one_thread() -> None:
+    threadpool_limits(1)

@@ -1,0 +1,132 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from apit.errors import UserError
+from apit.measure.statistics import AGGREGATES, differences, interval, summarise, summary
+from apit.measure.table import read_scores, write_scores
+
+
+def test_means_pool_pairs_and_intervals_hold_mixtures_together():
+    values = pd.DataFrame(
+        {"example": ["a", "a", "b", "c"], "targets": [2, 2, 2, 3], "value": [1.0, 2.0, 6.0, 9.0]}
+    )
+    found = interval(values, median=False, resamples=4000)
+    assert found["mean"] == pytest.approx(4.5)
+    assert found["n"] == 4
+    # Stratum 3 always gives 9. Stratum 2 draws aa, ab, ba or bb: means (1+2+1+2+9)/5 = 3,
+    # (1+2+6+9)/4 = 4.5, and (6+6+9)/3 = 7.
+    assert found["lower"] == pytest.approx(3)
+    assert found["upper"] == pytest.approx(7)
+
+
+def test_the_headline_takes_all_active_targets_and_the_counted_mean_does_not():
+    rows = []
+    for source, (value, counted) in enumerate([(10.0, 1.0), (-80.0, 0.0), (4.0, 1.0)]):
+        rows += [("e", source, "si_snri", value), ("e", source, "counted", counted)]
+        for metric in ("si_snr", "hole_rate_20", "excess_rate"):
+            rows.append(("e", source, metric, 0.0))
+    rows.append(("e", -1, "active_targets", 3.0))
+    for metric in ("under_separation", "equal_separation", "over_separation"):
+        rows.append(("e", -1, metric, 0.0))
+    table = pd.DataFrame(rows, columns=["example", "source", "metric", "value"])
+    summary = summarise(table.assign(experiment="x", seed=0), 10).set_index("aggregate")
+    assert summary.loc["si_snri/2-4", "mean"] == pytest.approx(7)
+    assert summary.loc["si_snri/3", "n"] == 2
+    assert summary.loc["si_snri_all/2-4", "mean"] == pytest.approx(-22)
+    assert summary.loc["si_snri_all/2-4", "n"] == 3
+    assert summary.loc["si_snri_all/2-4/median", "mean"] == pytest.approx(4)
+    assert summary.loc["si_snri/2", "n"] == 0
+
+
+def table_of(*rows):
+    return pd.DataFrame(rows, columns=["example", "source", "metric", "value", "note"])
+
+
+def test_the_same_scores_twice_and_broken_ones_are_refused(tmp_path):
+    file = tmp_path / "mixture.csv.gz"
+    rows = table_of(("a", 0, "si_snr", 1.0, ""), ("a", 0, "sir", np.nan, "alone"))
+    write_scores(rows.assign(scale="tiny", experiment="mixture", seed=0), file)
+    again = read_scores([file])
+    assert again["note"].tolist() == ["", "alone"]
+    assert again["value"].isna().tolist() == [False, True]
+    with pytest.raises(UserError, match=r"mixture, seed 0, is in them twice"):
+        read_scores([file, file])
+    broken = tmp_path / "broken.csv.gz"
+    broken.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match="cannot be read as a table"):
+        read_scores([broken])
+
+
+def test_medians_are_numpys(generator):
+    for count in (5, 6):
+        values = pd.DataFrame(
+            {"example": range(count), "targets": 2, "value": np.arange(count) ** 2}
+        )
+        found = interval(values.astype({"value": float}), median=True, resamples=10)
+        assert found["mean"] == np.median(values["value"])
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    hits = 0
+    for _ in range(200):
+        values = pd.DataFrame(
+            {"example": range(60), "targets": 2, "value": generator.normal(1.0, 2.0, 60)}
+        )
+        found = interval(values, median=False, resamples=400)
+        hits += found["lower"] <= 1.0 <= found["upper"]
+    assert 0.89 <= hits / 200 <= 0.99
+
+
+def test_nothing_to_average_is_said():
+    one = long_table("x", 0, {"a": [1.0, 2.0]})
+    found = summarise(one, 10).set_index("aggregate")
+    assert found.loc["si_snri/2-4", "n"] == 2
+    absent = [name for name in found.index if found.loc[name, "n"] == 0]
+    assert "si_snri/3" in absent
+    assert found.loc[absent, ["mean", "lower", "upper"]].isna().all(axis=None)
+    assert "hole_rate" not in found.index  # nobody measured it
+    alone = summary(one.drop(columns=["experiment", "seed"]), 10)
+    assert alone["si_snri/3"] == {"mean": None, "lower": None, "upper": None, "n": 0}
+    assert alone["si_snri_all/2-4"]["median"] == 1.5
+    assert set(alone) <= {*AGGREGATES, "examples_scored", "examples_skipped"}
+
+
+def test_a_list_of_silence_has_a_summary():
+    found = summary(table_of(("a", -1, "skipped", 1.0, "all sources are silent")), 10)
+    assert (found["examples_scored"], found["examples_skipped"]) == (0, 1)
+    assert found["si_snr/1"]["n"] == 0
+
+
+def long_table(experiment, seed, improvements):
+    """A long table of scores: {example: improvements of its active targets}."""
+    rows = []
+    for example, values in improvements.items():
+        rows.append((example, -1, "active_targets", float(len(values))))
+        for source, value in enumerate(values):
+            rows += [(example, source, "si_snri", value), (example, source, "counted", 1.0)]
+    table = pd.DataFrame(rows, columns=["example", "source", "metric", "value"])
+    return table.assign(experiment=experiment, seed=seed)
+
+
+def test_differences_are_taken_pair_by_pair_on_seeds_that_both_have():
+    scores = pd.concat(
+        [
+            long_table("mixture", 0, {"a": [0.0, 0.0], "b": [0.0, 0.0]}),
+            long_table("base", 0, {"a": [1.0, 2.0], "b": [3.0, 4.0], "one": [30.0]}),
+            long_table("base", 1, {"a": [1.0, 1.0], "b": [1.0, 1.0], "one": [30.0]}),
+            long_table("new", 1, {"a": [2.0, 4.0], "b": [1.0, 1.0], "one": [50.0]}),
+            long_table("new", 2, {"a": [9.0, 9.0], "b": [9.0, 9.0], "one": [50.0]}),
+            long_table("elsewhere", 5, {"a": [9.0, 9.0], "b": [9.0, 9.0]}),
+        ]
+    )
+    found = differences(scores, "base", 500)
+    assert found[["experiment", "seed", "n"]].to_numpy().tolist() == [
+        ["new", "all", 4],
+        ["new", "1", 4],
+    ]
+    assert found["mean"].tolist() == [1.0, 1.0]  # (1 + 3 + 0 + 0) / 4
+    assert found["lower"].tolist() == [0.0, 0.0]  # mixture b twice
+    assert found["upper"].tolist() == [2.0, 2.0]  # mixture a twice
+    assert differences(scores, "nothing", 10).empty
