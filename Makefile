@@ -1,6 +1,7 @@
 # make reproduce           the environment, then the main job (SCALE=smoke unless params.yaml says otherwise)
 # make test                the tests, in minutes       make test-all   those marked slow, too
 # make check               linters and types           make lock       pin the environment anew
+# make bench               speed against peers, as ratios
 SCALE ?=
 CLIPS ?=
 PYTHON ?= python3
@@ -10,7 +11,7 @@ CONFIG := $(strip $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips='$(CLIPS)'))
 RESULTS = results/$(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' params.yaml))
 READY := .venv/ready
 
-.PHONY: reproduce test test-all check lock environment
+.PHONY: reproduce test bench test-all check lock environment
 
 reproduce: $(READY)
 	snakemake --cores all $(if $(CONFIG),--config $(CONFIG))
@@ -21,6 +22,9 @@ test: $(READY)
 
 test-all: $(READY)
 	pytest -n auto -m "slow or not slow"
+
+bench: $(READY)
+	python benchmarks/scoring.py
 
 check: $(READY)
 	ruff check .

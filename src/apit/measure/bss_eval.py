@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 from threadpoolctl import threadpool_limits
 
 METRICS = ("sdr", "isr", "sir", "sar")
@@ -76,19 +77,14 @@ def bss_eval(
 def _bss_eval(references: Floats, estimates: Floats, window: int, hop: int) -> BSSEval:
     museval = museval_metrics()
     sources, samples = references.shape[:2]
-    correlations, spectra = museval._compute_reference_correlations(references, TAPS)
+    correlations, _ = museval._compute_reference_correlations(references, TAPS)
+    cross = _cross_correlations(references[..., 0], estimates[..., 0])
     try:
-        joint, own = [], []
-        for source, estimate in enumerate(estimates):
-            filters = museval._compute_projection_filters(correlations, spectra, estimate)
-            joint.append(filters.reshape(sources, 1, TAPS, 1))  # a single source has lost its axis
-            own.append(
-                museval._compute_projection_filters(
-                    correlations[source, source], spectra[source], estimate
-                )
-            )
-    except (np.linalg.LinAlgError, AttributeError):
-        # museval's own fall-back names an exception that numpy 2 no longer has.
+        joint = _filters(museval._reshape_G(correlations), cross.reshape(-1, sources))
+        own = [
+            _filters(correlations[s, s, 0, 0], cross[s, :, s : s + 1]) for s in range(sources)
+        ]  # each estimate on its own reference
+    except np.linalg.LinAlgError:
         return _undefined(sources, "the references are linearly dependent: BSS Eval has no value")
 
     def ratios(part: slice) -> Floats:
@@ -98,7 +94,7 @@ def _bss_eval(references: Floats, estimates: Floats, window: int, hop: int) -> B
             return np.full((len(METRICS), sources), np.nan)
         values = [
             museval._bss_crit(
-                *museval._bss_decomp_mtifilt(here, there[s], s, joint[s], own[s]), False
+                *museval._bss_decomp_mtifilt(here, there[s], s, joint[s], own[s][0, 0]), False
             )
             for s in range(sources)
         ]
@@ -116,6 +112,25 @@ def _bss_eval(references: Floats, estimates: Floats, window: int, hop: int) -> B
     else:
         median, note = np.median(sounding, axis=0), ""
     return BSSEval(_named(median), _named(whole), note)
+
+
+def _cross_correlations(references: Floats, estimates: Floats) -> Floats:
+    """Inner products of delayed references with estimates → [source, tap, estimate].
+
+    museval's own, one estimate at a time, factorises the same large matrix for each of them.
+    """
+    length = fft.next_fast_len(references.shape[1] + TAPS - 1, real=True)
+    spectra = fft.rfft(references, length), fft.rfft(estimates, length)
+    products = spectra[0].conj()[:, None] * spectra[1][None]
+    found = fft.irfft(products, length)[..., :TAPS]  # [source, estimate, tap]
+    return np.asarray(np.moveaxis(found, 1, 2))
+
+
+def _filters(correlations: Floats, cross: Floats) -> Floats:
+    """Least-squares filters [estimate, source, 1, tap, 1], as museval's projections take them."""
+    regular = correlations + np.finfo(float).eps * np.eye(len(correlations))
+    solved = np.linalg.solve(regular, cross)  # [source × tap, estimate]
+    return np.asarray(solved.T.reshape(cross.shape[1], -1, 1, TAPS, 1))
 
 
 def _named(values: Floats) -> dict[str, Floats]:
