@@ -2,12 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from apit import layers
 from apit.config import ORACLES, Run, Scale, Scoring, Slots
-from apit.errors import UserError
+from apit.errors import Interrupted, UserError
+
+Command = Callable[..., argparse.ArgumentParser]  # name, function, summary, epilogue → parser
 
 BASELINE = "pit"  # what ablations are compared with
 
@@ -41,7 +43,10 @@ scores.summary.json, beside the scores, has every aggregate with its interval ov
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 if it did what was asked, 2 and one message if its input was bad."""
+    """Run a command; 0 if it did what was asked, 2 and one message if its input was bad.
+
+    After a signal it is 128 and the signal's number, as in shells.
+    """
     parsed = _parser().parse_args(arguments)
     try:
         parsed.call(parsed)
@@ -52,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"apit {parsed.command}: {where}{error.strerror or error}", file=sys.stderr)
         return 2
+    except Interrupted as interrupted:
+        print(f"apit {parsed.command}: {interrupted}", file=sys.stderr)
+        return 128 + interrupted.number
     except KeyboardInterrupt:
         print(f"apit {parsed.command}: interrupted", file=sys.stderr)
         return 130
@@ -85,21 +93,14 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(call=call)
         return added
 
-    def measures(added: argparse.ArgumentParser, jobs: int) -> None:
-        added.add_argument(
-            "--bss-eval", action="store_true",
-            help="also BSS Eval v4 (SDR, ISR, SIR, SAR), a hundred times slower than SI-SNR; "
-            "evaluate does it for the first evaluation.bss_eval.examples, and scores only those",
-        )  # fmt: skip
-        added.add_argument(
-            "--spectral-holes", action="store_true",
-            help="also rates of spectral holes and leakage, and log-spectral distance",
-        )  # fmt: skip
-        added.add_argument(
-            "--jobs", type=int, default=jobs,
-            help="processes that score (%(default)s; 0: as many as there are cores)",
-        )  # fmt: skip
+    _add_data(command)
+    _add_training(command)
+    _add_measuring(command)
+    _add_presentation(command)
+    return parser
 
+
+def _add_data(command: Command) -> None:
     fetch = command(
         "fetch", _fetch,
         "Fetch the recordings that a scale mixes (without root), or FUSS, which is mixed already.",
@@ -119,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     mix.add_argument("--jobs", type=int, default=0, help="processes (as many as there are cores)")
 
+
+def _add_training(command: Command) -> None:
     train = command("train", _train, "Train one experiment with one seed.", TRAIN_EXAMPLE)
     train.add_argument("--experiment", required=True, help="an entry of configs/experiments.yaml")
     train.add_argument("--seed", type=int, default=0, help="seed of all generators (0)")
@@ -128,6 +131,38 @@ def _parser() -> argparse.ArgumentParser:
         "--match", type=Path, metavar="RUN",
         help="finished run whose training time this one gets (for train_as_long_as)",
     )  # fmt: skip
+    train.add_argument(
+        "--work", type=Path, metavar="DIR",
+        help="folder of checkpoints (OUTPUT.work); the same command goes on from the newest",
+    )  # fmt: skip
+    train.add_argument(
+        "--restart", action="store_true", help="start over, whatever checkpoint there is"
+    )
+    train.add_argument(
+        "--any-threads", action="store_true",
+        help="go on from a checkpoint made with another training.threads, to other bits",
+    )  # fmt: skip
+    train.add_argument(
+        "--checkpoint-every", type=float, default=60.0, metavar="SECONDS",
+        help="between checkpoints (%(default)g)",
+    )  # fmt: skip
+
+
+def _add_measuring(command: Command) -> None:
+    def measures(added: argparse.ArgumentParser, jobs: int) -> None:
+        added.add_argument(
+            "--bss-eval", action="store_true",
+            help="also BSS Eval v4 (SDR, ISR, SIR, SAR), a hundred times slower than SI-SNR; "
+            "evaluate does it for the first evaluation.bss_eval.examples, and scores only those",
+        )  # fmt: skip
+        added.add_argument(
+            "--spectral-holes", action="store_true",
+            help="also rates of spectral holes and leakage, and log-spectral distance",
+        )  # fmt: skip
+        added.add_argument(
+            "--jobs", type=int, default=jobs,
+            help="processes that score (%(default)s; 0: as many as there are cores)",
+        )  # fmt: skip
 
     evaluate = command("evaluate", _evaluate, "Score a run, or an oracle, on the evaluation split.")
     system = evaluate.add_mutually_exclusive_group(required=True)
@@ -156,6 +191,8 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--output", type=Path, required=True, help="scores, .csv or .csv.gz")
     measures(score, 0)
 
+
+def _add_presentation(command: Command) -> None:
     tables = command("tables", _tables, "Make the tables of a scale from scores.")
     tables.add_argument("--scores", type=Path, nargs="+", required=True, help="files of scores")
     tables.add_argument(
@@ -173,7 +210,6 @@ def _parser() -> argparse.ArgumentParser:
         "--estimates", type=Path, required=True, help="folder of kept estimates, a folder per run"
     )
     figures.add_argument("--output", type=Path, required=True, help="folder for the figures")
-    return parser
 
 
 def _scale(parsed: argparse.Namespace) -> Scale:
@@ -219,7 +255,17 @@ def _train(parsed: argparse.Namespace) -> None:
         raise UserError(f"{parsed.experiment} has no train_as_long_as, so --match has no meaning")
     from apit.training.loop import train
 
-    train(run, parsed.data, parsed.output, parsed.settings, parsed.match)
+    train(
+        run,
+        parsed.data,
+        parsed.output,
+        parsed.settings,
+        parsed.match,
+        work=parsed.work,
+        restart=parsed.restart,
+        any_threads=parsed.any_threads,
+        checkpoint_seconds=parsed.checkpoint_every,
+    )
     print(f"{parsed.output}: {run.name} of scale {run.scale}, trained")
 
 
@@ -229,7 +275,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     from apit.measure.score import Measures, System, evaluate
     from apit.measure.systems import oracle
     from apit.models.stft import make_stft
-    from apit.training.loop import load_separator
+    from apit.training.record import load_separator
 
     scale = _scale(parsed) if parsed.scale or parsed.oracle else None
     if parsed.run:
@@ -294,7 +340,7 @@ def _tables(parsed: argparse.Namespace) -> None:
     from apit.measure.table import read_scores
     from apit.measure.verdicts import decide
     from apit.present import tables
-    from apit.training.loop import read_record
+    from apit.training.record import read_record
 
     scale = _scale(parsed)
     claims, reported = layers.load_claims(parsed.configs), layers.load_reported(parsed.configs)
@@ -324,7 +370,7 @@ def _figures(parsed: argparse.Namespace) -> None:
     from apit.measure.table import read_scores
     from apit.models.stft import make_stft
     from apit.present import figures, tables
-    from apit.training.loop import read_history, read_record
+    from apit.training.record import read_history, read_record
 
     scale = _scale(parsed)
     scores = read_scores(parsed.scores)

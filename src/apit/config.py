@@ -251,6 +251,7 @@ class Training(Frozen):
     learning_rate: PositiveFloat
     halve_every: PositiveInt  # steps after which the learning rate is halved
     gradient_clip: PositiveFloat  # norm
+    skip_at_most: NonNegativeInt  # steps in a row whose loss or gradient is not finite
     log_every: PositiveInt
     validate_every: PositiveInt
     threads: PositiveInt
@@ -427,6 +428,18 @@ class Run(Frozen):
     def training_digest(self) -> str:
         """Hash of what the trained weights depend on."""
         return digest(self.model_dump(mode="json", exclude={"evaluation"}))
+
+    @property
+    def resume_digest(self) -> str:
+        """The same but for the number of steps, which may grow in a run that is taken up again."""
+        return digest(self.resume_identity)
+
+    @property
+    def resume_identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree in with the run that goes on from it."""
+        identity = self.model_dump(mode="json", exclude={"evaluation"})
+        del identity["training"]["steps"]
+        return identity
 
 
 class Reported(Frozen):

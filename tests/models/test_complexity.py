@@ -34,7 +34,7 @@ def test_a_recurrent_network_counts_every_step():
 
 
 def test_counts_are_those_of_the_networks_that_are_trained(tiny):
-    from apit.training.loop import Training
+    from apit.training.step import Training
 
     run = tiny("multi-all-i1")
     training = Training(run, torch.device("cpu"))

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from apit.data import fuss
-from apit.data.batches import Batch, random_crops, whole_examples
+from apit.data.batches import Batch, RandomCrops, whole_examples
 from apit.errors import UserError
 from apit.layers import experiment_names, load_run, scale_names
 from apit.losses.adversarial import OBJECTIVES
@@ -15,7 +15,9 @@ from apit.losses.reconstruction import is_silent, permutation_invariant
 from apit.measure.si_snr import si_snr
 from apit.models.separators import Separation
 from apit.provenance import array_generator
-from apit.training.loop import Progress, Training, load_separator, train, validate
+from apit.training.loop import Course, Progress, train, validate
+from apit.training.record import load_separator
+from apit.training.step import Training
 
 CPU = torch.device("cpu")
 
@@ -24,7 +26,7 @@ def batches_of(run, mixtures, count=2):
     entries = fuss.read_list(fuss.list_path(mixtures, "train"), run.audio.sources)
     generator = array_generator(run.seed, "data")
     training = run.training
-    stream = random_crops(entries, run.audio, training.crop_seconds, training.batch_size, generator)
+    stream = RandomCrops(entries, run.audio, training.crop_seconds, training.batch_size, generator)
     return [next(stream) for _ in range(count)]
 
 
@@ -92,7 +94,7 @@ def test_the_separators_step_leaves_discriminators_untouched_and_the_reverse(tin
         for name, d in training.discriminators.items()
     }
     training.discriminator_optimiser.step = lambda: None
-    training._update_discriminators = lambda judged: {}
+    training._update_discriminators = lambda judged: ({}, True)
     before = {name: weights(d) for name, d in training.discriminators.items()}
     training.step(batch)
     assert not same(separator, weights(training.separator))
@@ -278,8 +280,10 @@ def test_each_separator_learns_one_batch_by_heart(tiny, mixtures, architecture):
 
 
 def test_a_diverging_run_says_where_and_leaves_nothing(tiny, mixtures, tmp_path):
-    run = tiny("pit", "training.learning_rate=1e38")
-    with pytest.raises(UserError, match=r"loss is .* at step \d, on the examples example"):
+    settings = ("learning_rate=1e38", "skip_at_most=1", "validate_every=4")
+    run = tiny("pit", *(f"training.{setting}" for setting in settings))
+    said = r"step 3 is number 2 in a row whose loss or gradient is not finite \(loss/pit is nan"
+    with pytest.raises(UserError, match=said + ".*on the examples example"):
         train(run, mixtures, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
@@ -307,7 +311,8 @@ def test_a_terminal_shows_loss_msi_and_time_left(tiny, monkeypatch, seconds):
     monkeypatch.setenv("COLUMNS", "0")  # as in containers: the width is not known
     progress = Progress(tiny("pit"), seconds)
     for step in range(1, 4):
-        progress.show(step, 0.5 * step, {"loss/total": -3.25, "validation/si_snri_all": 1.5})
+        row = {"step": step, "loss/total": -3.25, "validation/si_snri_all": 1.5}
+        progress.show(Course(step=step, spent=0.5 * step, history=[row]))
     progress.close()
     last = progress.bar.fp.getvalue().split("\r")[-1]
     assert "pit-s0:  75%" in last

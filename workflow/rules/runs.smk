@@ -35,9 +35,13 @@ rule train:
         match=lambda wildcards, input: f"--match {input.match}" if input.match else "",
         # Of the run's own configuration: a new ablation trains itself alone.
         configuration=lambda wildcards: RUNS[wildcards.run].training_digest,
+        # Checkpoints, from which a run that was killed goes on; another configuration has others.
+        work=lambda wildcards: (
+            f"work/{SCALE}/{wildcards.run}-{RUNS[wildcards.run].resume_digest}"
+        ),
     shell:
         "apit train --scale {params.scale} --experiment {params.experiment} --seed {params.seed}"
-        " {params.match} --data {input.data} --output {output} 2> {log}"
+        " {params.match} --data {input.data} --work {params.work} --output {output} 2> {log}"
 
 
 rule evaluate:

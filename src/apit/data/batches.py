@@ -1,7 +1,8 @@
 """Batches: random crops of examples, the same for every ablation of one seed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,28 +36,48 @@ class Batch:
         )
 
 
-def random_crops(
-    entries: Sequence[fuss.Entry],
-    audio: Audio,
-    crop_seconds: float,
-    batch_size: int,
-    generator: np.random.Generator,
-) -> Iterator[Batch]:
+class RandomCrops:
     """Endless batches of random crops; every epoch is a new order of all examples.
 
-    Whether a source is silent is judged on the crop, by whoever looks at the batch.
+    Whether a source is silent is judged on the crop, by whoever looks at the batch. `state_dict`
+    is the position between two batches.
     """
-    length = round(crop_seconds * audio.sample_rate)
-    names, sources = [], []
-    while True:
-        for position in generator.permutation(len(entries)):
-            entry = entries[position]
-            start = int(generator.integers(audio.samples - length + 1))
-            sources.append(fuss.read_sources(entry, audio, start, length))
+
+    def __init__(
+        self,
+        entries: Sequence[fuss.Entry],
+        audio: Audio,
+        crop_seconds: float,
+        batch_size: int,
+        generator: np.random.Generator,
+    ):
+        self.entries, self.audio, self.batch_size = entries, audio, batch_size
+        self.length = round(crop_seconds * audio.sample_rate)
+        self.generator = generator
+        self.left: list[int] = []  # of this epoch, the next one last
+
+    def __iter__(self) -> "RandomCrops":
+        return self
+
+    def __next__(self) -> Batch:
+        names, sources = [], []
+        for _ in range(self.batch_size):
+            if not self.left:
+                self.left = self.generator.permutation(len(self.entries))[::-1].tolist()
+            entry = self.entries[self.left.pop()]
+            start = int(self.generator.integers(self.audio.samples - self.length + 1))
+            sources.append(fuss.read_sources(entry, self.audio, start, self.length))
             names.append(entry.name)
-            if len(sources) == batch_size:
-                yield Batch.of(sources, names)
-                names, sources = [], []
+        return Batch.of(sources, names)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What of this epoch is left, and the generator's state."""
+        return {"left": list(self.left), "generator": self.generator.bit_generator.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.left = list(state["left"])
+        self.generator.bit_generator.state = state["generator"]
 
 
 def whole_examples(entries: Sequence[fuss.Entry], audio: Audio, batch_size: int) -> Iterator[Batch]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from apit.config import Audio, Split
 from apit.errors import UserError
+from apit.provenance import digest, file_digest
 
 SOUNDS = "sounds.txt"  # says of what the mixtures beside it were made
 
@@ -34,6 +35,12 @@ def sounds(root: Path) -> str:
     """What a folder of mixtures was made of, as its maker wrote it down; FUSS has no such file."""
     path = root / SOUNDS
     return path.read_text().strip() if path.exists() else f"mixtures in {root}"
+
+
+def fingerprint(root: Path) -> str:
+    """Hash of a folder's lists and manifests: what its examples are, but for their sound."""
+    files = sorted(p for p in root.iterdir() if p.suffix in (".txt", ".csv"))
+    return digest({path.name: file_digest(path) for path in files})
 
 
 def read_list(path: Path, slots: int) -> list[Entry]:

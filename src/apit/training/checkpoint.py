@@ -1,0 +1,113 @@
+"""Checkpoints: all moving parts of a run, written whole, read without executing code."""
+
+import io
+import pickle
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from apit.errors import UserError
+from apit.files import whole_file
+
+KEPT = 2
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder of their own; the last two are kept.
+
+    `identity` says, as nested keys, what a run must agree in to go on from a checkpoint.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]):
+        self.folder, self.identity = folder, dict(identity)
+
+    @contextmanager
+    def locked(self) -> Iterator["Checkpoints"]:
+        """Keep other processes from the folder; it goes again if it ends up without checkpoint.
+
+        Raises UserError where another process has it. The lock goes with the process, even if that
+        is killed.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"{self.folder}: another process trains this run just now; wait for it, or stop it"
+            ) from None
+        try:
+            for partial in self.folder.glob(".partial-*"):  # of a process that was killed
+                partial.unlink(missing_ok=True)
+            yield self
+        finally:
+            if not self._files():
+                (self.folder / "lock").unlink(missing_ok=True)
+                self.folder.rmdir()
+            lock.release()
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.pt"))
+
+    def save(self, step: int, state: Mapping[str, Any], *, finished: bool = False) -> None:
+        """Write a checkpoint, and remove those that are older than the one before it.
+
+        A full disk raises OSError and leaves those that there are.
+        """
+        buffer = io.BytesIO()
+        content = {"identity": self.identity, "finished": finished, "state": dict(state)}
+        torch.save(content, buffer)
+        with whole_file(self.folder / f"step-{step:09d}.pt") as partial:
+            partial.write_bytes(buffer.getbuffer())
+        for old in self._files()[: -1 if finished else -KEPT]:
+            old.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove all checkpoints."""
+        for path in self._files():
+            path.unlink()
+
+    def load(self, ignore: Sequence[str] = ()) -> Mapping[str, Any] | None:
+        """The state of the newest checkpoint that can be read; None if the run is to start anew.
+
+        Raises UserError, naming the keys, where it belongs to another configuration, or to other
+        data or code and is not finished. One that is finished, of other data or code, is of no use
+        any more and removed. Differences in the keys of `ignore` are none.
+        """
+        for path in reversed(self._files()):
+            try:
+                found = torch.load(path, map_location="cpu", weights_only=True)
+                identity, finished, state = (found[k] for k in ("identity", "finished", "state"))
+            except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+                reason = str(error).partition("\n")[0]
+                print(f"{path}: cannot be read ({reason}); trying the one before", file=sys.stderr)
+                continue
+            every = _differences(identity, self.identity)
+            differences = [(key, text) for key, text in every if key not in ignore]
+            elsewhere = [text for key, text in differences if key.startswith("run.")]
+            if not differences:
+                return dict(state)
+            if finished and not elsewhere:
+                self.clear()
+                return None
+            raise UserError(
+                f"{path}: is a checkpoint of another run: "
+                f"{'; '.join(text for _, text in differences)}. Undo that, start over with "
+                f"--restart, or give another folder with --work"
+            )
+        return None
+
+
+def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Keys that differ, and what to say of them."""
+    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
+        for name in sorted(theirs.keys() | ours.keys()):
+            yield from _differences(theirs.get(name), ours.get(name), f"{key}.{name}".lstrip("."))
+    elif theirs != ours:
+        shown = key.removeprefix("run.")
+        yield key, f"{shown} is {ours!r} and was {theirs!r}"

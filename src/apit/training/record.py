@@ -1,0 +1,47 @@
+"""What a finished run leaves: weights, history, and a record of how they came to be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from apit.config import Run
+from apit.errors import UserError
+from apit.models.separators import MaskingSeparator, make_separator
+
+WEIGHTS, HISTORY, RECORD = "model.safetensors", "history.csv", "record.json"
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The record of a finished run."""
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text())
+        Run.model_validate_json(json.dumps(record["run"]))
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder}: holds no {RECORD}; is it a finished run of `apit train`?"
+        ) from None
+    except (ValueError, KeyError) as error:  # also pydantic's, and JSON's
+        raise UserError(
+            f"{folder / RECORD}: is no record of this version; train it again ({error})"
+        ) from None
+    return record
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """The history of a finished run: one row for each step that was logged."""
+    return pd.read_csv(folder / HISTORY)
+
+
+def load_separator(folder: Path) -> tuple[Run, MaskingSeparator]:
+    """A finished run's configuration and its separator, on the CPU and in evaluation mode."""
+    run = Run.model_validate_json(json.dumps(read_record(folder)["run"]))
+    separator = make_separator(run.separator, run.stft, run.audio)
+    try:
+        separator.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise UserError(f"{folder / WEIGHTS}: cannot be read ({error}); train it again") from None
+    return run, separator.eval()

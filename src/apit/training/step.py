@@ -1,0 +1,239 @@
+"""One step of training: discriminators, then the separator, on the same fakes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import StepLR
+
+from apit.config import Run
+from apit.data.batches import Batch
+from apit.losses.adversarial import OBJECTIVES, rank_slots, replaced_positions
+from apit.losses.permutation import reorder
+from apit.losses.reconstruction import (
+    PIT,
+    is_silent,
+    make_reconstruction,
+    permutation_invariant,
+)
+from apit.models.discriminators import (
+    MixtureViews,
+    PatchDiscriminator,
+    SourceSet,
+    make_discriminator,
+)
+from apit.models.separators import make_separator
+from apit.provenance import seed_of, tensor_generator
+
+
+class Training:
+    """All moving parts of one run.
+
+    Its generators are named, and all derive from the run's seed: initialisation (the separator's),
+    data, replacement, and one for each discriminator's weights. So every ablation of a seed
+    starts from the same separator and sees the same batches.
+    """
+
+    def __init__(self, run: Run, device: torch.device):
+        self.run, self.device = run, device
+        self.reconstruction = make_reconstruction(run.reconstruction, run.log_mse)
+        with seeded(run.seed, "initialisation"):
+            self.separator = make_separator(run.separator, run.stft, run.audio).to(device)
+        self.optimiser = torch.optim.Adam(
+            self.separator.parameters(), lr=run.training.learning_rate, fused=True
+        )
+        self.schedule = StepLR(self.optimiser, run.training.halve_every, gamma=0.5)
+        self.discriminators: dict[str, PatchDiscriminator] = {}
+        for config in run.discriminators:
+            assert run.adversary is not None
+            with seeded(run.seed, "discriminators", config.name):
+                made = make_discriminator(config, run.adversary, run.audio.sources).to(device)
+            self.discriminators[config.name] = made
+        trained = [
+            weight
+            for discriminator in self.discriminators.values()
+            if not discriminator.config.frozen
+            for weight in discriminator.parameters()
+        ]
+        self.discriminator_optimiser: torch.optim.Optimizer | None = None
+        if trained:
+            assert run.adversary is not None
+            self.discriminator_optimiser = torch.optim.Adam(
+                trained, lr=run.adversary.learning_rate, betas=run.adversary.betas, fused=True
+            )
+        if run.adversary is not None:
+            self.objective = OBJECTIVES[run.adversary.objective]
+        self.replacement = tensor_generator(run.seed, "replacement")
+
+    def step(self, batch: Batch) -> "Step":
+        """One discriminator update, then one separator update, on the same fakes."""
+        separation = self.separator(batch.mixture)
+        pit = permutation_invariant(
+            self.reconstruction, separation.estimates, batch.references, batch.mixture
+        )
+        done = Step(batch, {"loss/pit": pit.loss.detach()})
+        loss = pit.loss
+        if self.discriminators:
+            done.judged = self._judged_sets(batch, pit, separation.masks)
+            terms, done.finite = self._update_discriminators(done.judged)
+            done.terms |= terms
+            for name, discriminator in self.discriminators.items():
+                discriminator.requires_grad_(False)  # the separator's step leaves them untouched
+                term = self.objective.separator_loss(done.judged.fake(discriminator))
+                discriminator.requires_grad_(not discriminator.config.frozen)
+                loss = loss + self.run.weight(discriminator.config) * term
+                done.terms[f"loss/separator/{name}"] = term.detach()
+        done.terms["loss/total"] = loss.detach()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(
+            self.separator.parameters(), self.run.training.gradient_clip
+        )
+        done.terms["gradient/separator"] = norm
+        done.finite &= bool(torch.isfinite(norm) & torch.isfinite(loss))
+        if done.finite:
+            self.optimiser.step()
+        self.schedule.step()
+        return done
+
+    def _judged_sets(self, batch: Batch, pit: PIT, masks: Tensor) -> "JudgedSets":
+        assert self.run.adversary is not None
+        own = self.run.adversary.fake_masks == "network"
+        mixture = MixtureViews(batch.mixture, self.separator.stft)
+        real = mixture.sources(batch.references)
+        estimated = mixture.sources(pit.aligned, reorder(masks, pit.permutation) if own else None)
+        ranks = rank_slots(batch.references, self.replacement).to(self.device)
+        # Discriminators with the same I share one set of fakes, and so its STFTs and masks.
+        fakes = {
+            replace: estimated.replaced(real, replaced_positions(ranks, replace))
+            if replace
+            else estimated
+            for replace in {0} | {d.config.replace for d in self.discriminators.values()}
+        }
+        return JudgedSets(mixture, real, fakes)
+
+    def _update_discriminators(self, judged: "JudgedSets") -> tuple[dict[str, Tensor], bool]:
+        """Update them all, unless a loss or gradient is not finite; says whether they are."""
+        terms: dict[str, Tensor] = {}
+        if self.discriminator_optimiser is None:
+            return terms, True
+        total = torch.zeros((), device=self.device)
+        for name, discriminator in self.discriminators.items():
+            if not discriminator.config.frozen:
+                loss = self.objective.discriminator_loss(
+                    judged.real(discriminator), judged.fake(discriminator, detached=True)
+                )
+                total = total + loss
+                terms[f"loss/discriminator/{name}"] = loss.detach()
+        self.discriminator_optimiser.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        for name, discriminator in self.discriminators.items():
+            if not discriminator.config.frozen:
+                terms[f"gradient/discriminator/{name}"] = nn.utils.clip_grad_norm_(
+                    discriminator.parameters(), self.run.training.gradient_clip
+                )
+        finite = bool(torch.stack([torch.isfinite(term) for term in terms.values()]).all())
+        if finite:
+            self.discriminator_optimiser.step()
+        return terms, finite
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on, but for its batch."""
+        return {
+            "separator": self.separator.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "discriminators": {n: d.state_dict() for n, d in self.discriminators.items()},
+            "discriminator_optimiser": self.discriminator_optimiser.state_dict()
+            if self.discriminator_optimiser
+            else None,
+            "replacement": self.replacement.get_state(),
+            "torch": torch.get_rng_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.separator.load_state_dict(state["separator"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        for name, discriminator in self.discriminators.items():
+            discriminator.load_state_dict(state["discriminators"][name])
+        if self.discriminator_optimiser:
+            self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+        self.replacement.set_state(state["replacement"])
+        torch.set_rng_state(state["torch"])
+
+    @torch.no_grad()
+    def accuracies(self, step: "Step") -> dict[str, float]:
+        """Each discriminator's accuracy on real, fake (I = 0) and replaced inputs of a batch.
+
+        Separately for mixtures of K sources (`full`) and of fewer: where slots are silent, exact
+        zeros give the ground truth away, and that shortcut shows as a difference between the two.
+        """
+        found: dict[str, float] = {}
+        if step.judged is None:
+            return found
+        full = ~is_silent(step.batch.references).any(1)
+        for name, discriminator in self.discriminators.items():
+            right = {
+                "real": step.judged.real(discriminator).verdict > 0,
+                "fake": step.judged.fake(discriminator, replace=0).verdict < 0,
+            }
+            if discriminator.config.replace:
+                right["replaced"] = step.judged.fake(discriminator).verdict < 0
+            for kind, values in right.items():
+                share = values.float().mean(1)  # [batch]
+                for group, members in (("full", full), ("fewer", ~full)):
+                    found[f"accuracy/{name}/{kind}/{group}"] = share[members].mean().item()
+        return found
+
+
+@dataclass(frozen=True)
+class JudgedSets:
+    """The real sources of a batch, and its fakes by number of replaced slots."""
+
+    mixture: MixtureViews
+    references: SourceSet
+    fakes: Mapping[int, SourceSet]
+
+    def real(self, discriminator: PatchDiscriminator) -> Any:
+        """Judge the ground truth."""
+        return discriminator(self.references.view(discriminator.config.domain), self.mixture)
+
+    def fake(
+        self,
+        discriminator: PatchDiscriminator,
+        *,
+        replace: int | None = None,
+        detached: bool = False,
+    ) -> Any:
+        """Judge the fakes of a discriminator's own I, or of another."""
+        replace = discriminator.config.replace if replace is None else replace
+        view = self.fakes[replace].view(discriminator.config.domain)
+        return discriminator(view.detach() if detached else view, self.mixture)
+
+
+@dataclass
+class Step:
+    """What a step did, to be logged."""
+
+    batch: Batch
+    terms: dict[str, Tensor]
+    judged: JudgedSets | None = None
+    finite: bool = True  # all losses and gradients; else what is not was left out
+
+
+class seeded:
+    """Run a block with torch's global generator seeded by names, and restore it after."""
+
+    def __init__(self, *names: str | int):
+        self.seed = seed_of(*names)
+
+    def __enter__(self) -> None:
+        self.state = torch.get_rng_state()
+        torch.manual_seed(self.seed)
+
+    def __exit__(self, *error: object) -> None:
+        torch.set_rng_state(self.state)

@@ -1,0 +1,331 @@
+"""Runs that are interrupted, killed, damaged and taken up again: the same bits, or a refusal."""
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from apit.data import fuss
+from apit.errors import Interrupted, UserError
+from apit.training import loop
+from apit.training.checkpoint import Checkpoints
+from apit.training.loop import train
+from apit.training.step import Training
+
+EXPERIMENT = "multi-all-i1"  # every moving part there is
+BITS = ("model.safetensors", "history.csv")
+
+
+@pytest.fixture(scope="module")
+def whole(tiny, mixtures, tmp_path_factory):
+    """A run that nothing disturbed, of six steps, the last of which is neither logged nor due."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(run_of(tiny), mixtures, folder)
+    return folder
+
+
+def run_of(tiny, *settings, steps=7):
+    return tiny(EXPERIMENT, f"training.steps={steps}", "training.validate_every=3",
+                "training.log_every=2", *settings)  # fmt: skip
+
+
+def same_bits(one, other):
+    for name in BITS:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def interrupted_at(monkeypatch, step, number=signal.SIGTERM):
+    """Send this process a signal in the middle of its step of that number (from 1)."""
+    usual, calls = Training.step, []
+
+    def signalled(self, batch):
+        calls.append(batch)
+        if len(calls) == step:
+            os.kill(os.getpid(), number)
+        return usual(self, batch)
+
+    monkeypatch.setattr(Training, "step", signalled)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 7])
+def test_an_interrupted_run_goes_on_to_the_same_bits(
+    tiny, mixtures, tmp_path, whole, monkeypatch, capsys, step, number
+):
+    output = tmp_path / "run"
+    with monkeypatch.context() as context:
+        interrupted_at(context, step, number)
+        with pytest.raises(Interrupted, match=f"after step {step}; the same command") as caught:
+            train(run_of(tiny), mixtures, output)
+    assert caught.value.number == number
+    assert not output.exists()
+    train(run_of(tiny), mixtures, output)
+    assert f"goes on after step {step}" in capsys.readouterr().err
+    same_bits(output, whole)
+    record = json.loads((output / "record.json").read_text())
+    assert (record["steps"], record["skipped_steps"]) == (7, 0)
+
+
+def test_a_signal_in_the_middle_of_a_validation_is_heeded_at_once(
+    tiny, mixtures, tmp_path, whole, monkeypatch
+):
+    looked_at = []
+
+    def signalled(entries, audio, batch_size):
+        for batch in usual(entries, audio, 1):
+            looked_at.append(batch)
+            if len(looked_at) == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    usual = loop.whole_examples
+    with monkeypatch.context() as context:
+        context.setattr(loop, "whole_examples", signalled)
+        with pytest.raises(Interrupted, match="after step 3"):
+            train(run_of(tiny), mixtures, tmp_path / "run")
+    assert len(looked_at) == 2
+    train(run_of(tiny), mixtures, tmp_path / "run")
+    same_bits(tmp_path / "run", whole)
+
+
+def stopped(tiny, mixtures, output, monkeypatch, step=5, *settings):
+    """Leave a run as a SIGKILL leaves it after its checkpoints of all steps before `step`."""
+
+    class Killed(BaseException):
+        pass
+
+    usual, calls = Training.step, []
+
+    def killed(self, batch):
+        calls.append(batch)
+        if len(calls) == step:
+            raise Killed
+        return usual(self, batch)
+
+    with monkeypatch.context() as context:
+        context.setattr(Training, "step", killed)
+        with pytest.raises(Killed):
+            train(run_of(tiny, *settings), mixtures, output, checkpoint_seconds=0)
+    return output.with_name("run.work")
+
+
+def test_the_last_two_checkpoints_are_kept_and_one_of_a_finished_run(
+    tiny, mixtures, tmp_path, monkeypatch, whole
+):
+    work = stopped(tiny, mixtures, tmp_path / "run", monkeypatch)
+    assert [p.name for p in sorted(work.glob("*.pt"))] == ["step-000000003.pt", "step-000000004.pt"]
+    finished = whole.with_name("run.work")
+    assert [p.name for p in finished.glob("*.pt")] == ["step-000000007.pt"]
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b""])
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(
+    tiny, mixtures, tmp_path, monkeypatch, capsys, whole, damage
+):
+    work = stopped(tiny, mixtures, tmp_path / "run", monkeypatch)
+    newest = work / "step-000000004.pt"
+    newest.write_bytes(damage(newest.read_bytes()))
+    train(run_of(tiny), mixtures, tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "step-000000004.pt: cannot be read" in said
+    assert "goes on after step 3" in said
+    same_bits(tmp_path / "run", whole)
+
+
+def test_checkpoints_execute_no_code(tiny, mixtures, tmp_path, monkeypatch, capsys):
+    work = stopped(tiny, mixtures, tmp_path / "run", monkeypatch)
+    for path in work.glob("*.pt"):
+        torch.save({"identity": Path("/"), "finished": False, "state": {}}, path)
+    train(run_of(tiny), mixtures, tmp_path / "run")
+    assert capsys.readouterr().err.count("cannot be read") == 2
+
+
+def test_leftovers_of_a_killed_write_are_removed(tiny, mixtures, tmp_path, monkeypatch, whole):
+    work = stopped(tiny, mixtures, tmp_path / "run", monkeypatch)
+    (work / ".partial-1-step-000000005.pt").write_bytes(b"half")
+    train(run_of(tiny), mixtures, tmp_path / "run")
+    assert not list(work.glob(".partial*"))
+    same_bits(tmp_path / "run", whole)
+
+
+def test_another_configuration_is_refused_with_the_keys_that_differ(
+    tiny, mixtures, tmp_path, monkeypatch
+):
+    work = stopped(tiny, mixtures, tmp_path / "run", monkeypatch)
+    other = run_of(tiny, "training.learning_rate=0.25", "adversary.weight=2")
+    said = (
+        r"adversary.weight is 2.0 and was 0.5; training.learning_rate is 0.25 and was 0.0005"
+        r".*--restart.*--work"
+    )
+    with pytest.raises(UserError, match=said):
+        train(other, mixtures, tmp_path / "run")
+    assert len(list(work.glob("*.pt"))) == 2
+    train(other, mixtures, tmp_path / "run", restart=True)
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["steps"] == 7
+
+
+def test_another_number_of_threads_is_refused_unless_asked_for(
+    tiny, mixtures, tmp_path, monkeypatch
+):
+    stopped(tiny, mixtures, tmp_path / "run", monkeypatch)
+    other = run_of(tiny, "training.threads=2")
+    try:
+        with pytest.raises(UserError, match=r"training\.threads is 2 and was 1"):
+            train(other, mixtures, tmp_path / "run")
+        train(other, mixtures, tmp_path / "run", any_threads=True)
+    finally:
+        torch.set_num_threads(1)
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["threads"] == 2
+
+
+@pytest.mark.parametrize("what", ["data", "code"])
+def test_other_data_or_code_is_refused_or_if_finished_starts_over(
+    tiny, mixtures, tmp_path, monkeypatch, what
+):
+    work = stopped(tiny, mixtures, tmp_path / "run", monkeypatch)
+    with monkeypatch.context() as context:
+        if what == "data":
+            context.setattr(fuss, "fingerprint", lambda root: "other")
+        else:
+            context.setattr(loop, "code_version", lambda *parts: "other")
+        with pytest.raises(UserError, match=f"another run: {what} is"):
+            train(run_of(tiny), mixtures, tmp_path / "run")
+    train(run_of(tiny), mixtures, tmp_path / "run")  # as it was: goes on, and is finished
+    (work / "step-000000007.pt").rename(work / "step-000000006.pt")  # to be seen to go
+    with monkeypatch.context() as context:
+        context.setattr(fuss, "fingerprint", lambda root: "other")
+        train(run_of(tiny), mixtures, tmp_path / "run")
+    assert [p.name for p in work.glob("*.pt")] == ["step-000000007.pt"]
+
+
+def test_more_steps_extend_a_finished_run_to_the_bits_of_a_longer_one(tiny, mixtures, tmp_path):
+    train(run_of(tiny, steps=4), mixtures, tmp_path / "run")
+    train(run_of(tiny, steps=8), mixtures, tmp_path / "run")
+    train(run_of(tiny, steps=8), mixtures, tmp_path / "longer")
+    same_bits(tmp_path / "run", tmp_path / "longer")
+    with pytest.raises(UserError, match=r"has taken 8 steps already, and training\.steps is 5"):
+        train(run_of(tiny, steps=5), mixtures, tmp_path / "run")
+
+
+def test_a_finished_run_is_exported_again_without_a_step(
+    tiny, mixtures, tmp_path, whole, monkeypatch
+):
+    train(run_of(tiny), mixtures, tmp_path / "run")
+    monkeypatch.setattr(Training, "step", None)
+    train(run_of(tiny), mixtures, tmp_path / "run")
+    same_bits(tmp_path / "run", whole)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(tiny, mixtures, tmp_path, monkeypatch, whole):
+    work = stopped(tiny, mixtures, tmp_path / "run", monkeypatch)
+    usual = Path.write_bytes
+
+    def full(self, data):
+        usual(self, data[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    with monkeypatch.context() as context:
+        context.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            train(run_of(tiny), mixtures, tmp_path / "run", checkpoint_seconds=0)
+    assert [p.name for p in sorted(work.glob("*.pt"))] == ["step-000000003.pt", "step-000000004.pt"]
+    train(run_of(tiny), mixtures, tmp_path / "run")
+    same_bits(tmp_path / "run", whole)
+
+
+def test_two_processes_do_not_train_one_run(tiny, mixtures, tmp_path):
+    with (
+        Checkpoints(tmp_path / "run.work", {}).locked(),
+        pytest.raises(UserError, match="another process trains this run"),
+    ):
+        train(run_of(tiny), mixtures, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted(tiny, mixtures, tmp_path, monkeypatch):
+    usual, calls, seen = Training.step, [], []
+
+    def poisoned(self, batch):
+        calls.append(batch)
+        if len(calls) == 2:
+            batch.references[0, 0, 5] = float("nan")
+            before = {k: v.clone() for k, v in self.separator.state_dict().items()}
+            step = usual(self, batch)
+            after = self.separator.state_dict()
+            seen.append(all(torch.equal(before[k], after[k]) for k in before))
+            return step
+        return usual(self, batch)
+
+    monkeypatch.setattr(Training, "step", poisoned)
+    train(run_of(tiny), mixtures, tmp_path / "run")
+    assert seen == [True]
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert (record["steps"], record["skipped_steps"]) == (7, 1)
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert history["loss/pit"].isna().tolist() == [True, False, False, False, False]
+
+
+def command(configs, mixtures, output):
+    settings = ("training.steps=40", "training.validate_every=7", "training.log_every=2")
+    return [
+        *(sys.executable, "-m", "apit", "train", "--scale", "tiny", "--experiment", "ctx-stft-i1"),
+        *("--configs", str(configs), "--data", str(mixtures), "--output", str(output)),
+        *("--checkpoint-every", "0.05"),
+        *(f"--set={setting}" for setting in settings),
+    ]
+
+
+def started(configs, mixtures, output):
+    arguments = command(configs, mixtures, output)
+    return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+
+
+def test_sigterm_ends_a_training_process_with_a_checkpoint(configs, mixtures, tmp_path):
+    output = tmp_path / "run"
+    process = started(configs, mixtures, output)
+    while not list(tmp_path.glob("run.work/*.pt")) and process.poll() is None:
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "the same command goes on from there" in said
+    assert not output.exists()
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_any_moment_change_no_bit(configs, mixtures, tmp_path):
+    undisturbed, output = tmp_path / "undisturbed", tmp_path / "run"
+    start = time.monotonic()
+    subprocess.run(command(configs, mixtures, undisturbed), check=True, capture_output=True)
+    seconds = time.monotonic() - start
+    moments = random.Random(0)
+    kills, resumed = 0, 0
+    while kills < 20:
+        if output.exists():  # it was too quick: once more, from the start
+            for path in (*output.iterdir(), *output.with_name("run.work").iterdir()):
+                path.unlink()
+            output.rmdir()
+        process = started(configs, mixtures, output)
+        timer = threading.Timer(moments.uniform(0, 1.1 * seconds), process.kill)
+        timer.start()
+        _, said = process.communicate()
+        timer.cancel()
+        resumed += "goes on after step" in said
+        assert process.returncode in (0, -signal.SIGKILL), said
+        if process.returncode:
+            kills += 1
+        else:
+            same_bits(output, undisturbed)
+    subprocess.run(command(configs, mixtures, output), check=True, capture_output=True)
+    same_bits(output, undisturbed)
+    assert resumed > 5
