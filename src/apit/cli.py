@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from apit import layers
@@ -253,23 +254,33 @@ def _train(parsed: argparse.Namespace) -> None:
         )
     if run.train_as_long_as is None and parsed.match is not None:
         raise UserError(f"{parsed.experiment} has no train_as_long_as, so --match has no meaning")
-    from apit.training.loop import train
+    from apit.training.devices import leased
 
-    train(
-        run,
-        parsed.data,
-        parsed.output,
-        parsed.settings,
-        parsed.match,
-        work=parsed.work,
-        restart=parsed.restart,
-        any_threads=parsed.any_threads,
-        checkpoint_seconds=parsed.checkpoint_every,
-    )
+    with leased():
+        from apit.training.loop import train
+
+        train(
+            run,
+            parsed.data,
+            parsed.output,
+            parsed.settings,
+            parsed.match,
+            work=parsed.work,
+            restart=parsed.restart,
+            any_threads=parsed.any_threads,
+            checkpoint_seconds=parsed.checkpoint_every,
+        )
     print(f"{parsed.output}: {run.name} of scale {run.scale}, trained")
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:
+    from apit.training.devices import leased
+
+    with leased() if parsed.run else nullcontext():
+        _evaluate_here(parsed)
+
+
+def _evaluate_here(parsed: argparse.Namespace) -> None:
     import torch
 
     from apit.measure.score import Measures, System, evaluate

@@ -57,6 +57,8 @@ rule evaluate:
     benchmark:
         f"logs/{SCALE}/evaluate/{{run}}.benchmark.tsv"
     threads: scale.training.threads
+    resources:
+        gpu=1,
     params:
         scale=SCALE,
         evaluation=scale.evaluation.model_dump_json(exclude={"bss_eval"}),
@@ -97,6 +99,8 @@ rule bss_eval:
     benchmark:
         f"logs/{SCALE}/bss_eval/{{system}}.benchmark.tsv"
     threads: scale.training.threads
+    resources:
+        gpu=lambda wildcards: 1 if wildcards.system in RUNS else 0,
     params:
         scale=SCALE,
         system=lambda wildcards, input: (

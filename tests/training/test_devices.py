@@ -1,0 +1,142 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from apit.training.devices import Device, installed, leased, visible
+
+LISTED = """\
+GPU 0: NVIDIA H100 (UUID: GPU-aaaa1111)
+GPU 1: NVIDIA H100 (UUID: GPU-bbbb2222)
+"""
+DIVIDED = """\
+GPU 0: NVIDIA A100 (UUID: GPU-aaaa1111)
+  MIG 1g.5gb      Device  0: (UUID: MIG-1111)
+  MIG 1g.5gb      Device  1: (UUID: MIG-2222)
+GPU 1: NVIDIA A100 (UUID: GPU-bbbb2222)
+"""
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A machine whose nvidia-smi lists what the test says."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
+    for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+    def listing(text):
+        script = tools / "nvidia-smi"
+        script.write_text(f"#!/bin/sh\ncat <<'END'\n{text}END\n")
+        script.chmod(0o755)
+
+    listing(LISTED)
+    return listing
+
+
+def test_gpus_and_parts_of_gpus_are_found(machine):
+    assert installed() == [Device("0", "GPU-aaaa1111"), Device("1", "GPU-bbbb2222")]
+    machine(DIVIDED)
+    assert installed() == [
+        Device("MIG-1111", "MIG-1111"),
+        Device("MIG-2222", "MIG-2222"),
+        Device("1", "GPU-bbbb2222"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("1", [Device("1", "GPU-bbbb2222")]),
+        ("1,0", [Device("1", "GPU-bbbb2222"), Device("0", "GPU-aaaa1111")]),
+        ("GPU-bb", [Device("GPU-bb", "GPU-bbbb2222")]),  # the same lock as index 1
+        ("MIG-9", [Device("MIG-9", "MIG-9")]),
+        ("", []),
+        ("-1", []),
+        ("0,-1,1", [Device("0", "GPU-aaaa1111")]),
+    ],
+)
+def test_cuda_visible_devices_is_respected(machine, named, expected):
+    assert visible({"CUDA_VISIBLE_DEVICES": named}) == expected
+
+
+def test_a_lease_exports_one_device_and_takes_it_back(machine, tmp_path):
+    environment = {}
+    with leased(environment, tmp_path) as first:
+        assert environment == {"CUDA_VISIBLE_DEVICES": "0"}
+        with leased({"CUDA_VISIBLE_DEVICES": "0,1"}, tmp_path) as second:
+            assert (first.name, second.name) == ("0", "1")
+    assert environment == {}
+    given = {"CUDA_VISIBLE_DEVICES": "1,0"}
+    with leased(given, tmp_path):
+        assert given["CUDA_VISIBLE_DEVICES"] == "1"
+    assert given == {"CUDA_VISIBLE_DEVICES": "1,0"}
+
+
+@pytest.mark.parametrize("setter", ["SLURM_JOB_ID", "LOCAL_RANK"])
+def test_a_lease_steps_aside_where_a_device_was_assigned(machine, tmp_path, setter):
+    environment = {setter: "7", "CUDA_VISIBLE_DEVICES": "0,1"}
+    with leased(environment, tmp_path / "locks") as device:
+        assert device is None
+        assert environment["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert not (tmp_path / "locks").exists()
+
+
+def test_without_a_gpu_nothing_happens(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    environment = {}
+    with leased(environment, tmp_path / "locks") as device:
+        assert device is None
+    assert environment == {}
+    assert not (tmp_path / "locks").exists()
+
+
+RUN = """
+import sys, time
+from pathlib import Path
+from apit.training.devices import leased
+folder, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+import os
+with leased(folder=folder / "locks") as device:
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == device.name
+    with open(folder / f"{device.name}.log", "a") as log:
+        print("in", name, file=log, flush=True)
+        time.sleep(seconds)
+        print("out", name, file=log, flush=True)
+"""
+
+
+def start(folder, name, seconds=0.3):
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(folder), name, str(seconds)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_six_runs_on_two_devices_never_share_one_even_after_kills(machine, tmp_path):
+    killed = start(tmp_path, "killed", seconds=60)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "0.log").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    runs = [start(tmp_path, f"run{number}") for number in range(6)]
+    while not (tmp_path / "1.log").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    said = [run.communicate(timeout=60)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0] * 6, said
+    assert any("waiting for a GPU: 0, 1 are all taken" in text for text in said)
+    lines = {name: (tmp_path / f"{name}.log").read_text().splitlines() for name in ("0", "1")}
+    assert lines["0"].pop(0) == "in killed"
+    assert sum(map(len, lines.values())) == 12
+    for logged in lines.values():
+        for entered, left in zip(logged[::2], logged[1::2], strict=True):
+            assert (entered.split()[0], left.split()[0]) == ("in", "out")
+            assert entered.split()[1] == left.split()[1]
+    assert lines["0"], "the device of the killed run was never used again"
