@@ -9,6 +9,7 @@ from pathlib import Path
 from apit import layers
 from apit.config import ORACLES, Run, Scale, Scoring, Slots
 from apit.errors import Interrupted, UserError
+from apit.provenance import processor
 
 Command = Callable[..., argparse.ArgumentParser]  # name, function, summary, epilogue → parser
 
@@ -22,6 +23,7 @@ The commands, in the order of the data; the workflow (`snakemake --cores all`) c
   fetch     the recordings that a scale mixes, or FUSS, which is mixed already
   mix       clips → mixtures in the FUSS layout
   train     mixtures + an experiment → weights, history, record
+  bench     how fast training is here, and what a scale would take
   evaluate  a run, or an oracle, over the evaluation split → one long table of scores
   score     any program's estimates → the same table
   tables    scores → tables with intervals
@@ -148,6 +150,15 @@ def _add_training(command: Command) -> None:
         help="between checkpoints (%(default)g)",
     )  # fmt: skip
 
+    bench = command("bench", _bench, "Time steps of training here, and what a scale would take.")
+    bench.add_argument(
+        "--experiments", nargs="+", metavar="NAME",
+        default=["pit", "ctx-stft-i1", "multi-ctx-i1", "multi-all-i1"],
+        help="what to time, first what the others are relative to (%(default)s)",
+    )  # fmt: skip
+    bench.add_argument("--data", type=Path, help="folder of mixtures, to time reading them")
+    bench.add_argument("--rounds", type=int, default=5, help="of which the best counts")
+
 
 def _add_measuring(command: Command) -> None:
     def measures(added: argparse.ArgumentParser, jobs: int) -> None:
@@ -271,6 +282,40 @@ def _train(parsed: argparse.Namespace) -> None:
             checkpoint_seconds=parsed.checkpoint_every,
         )
     print(f"{parsed.output}: {run.name} of scale {run.scale}, trained")
+
+
+def _bench(parsed: argparse.Namespace) -> None:
+    from apit.training.devices import leased
+
+    with leased():
+        import torch
+
+        from apit.training.bench import Bench
+
+        scale = _scale(parsed)
+
+        def resolved(name: str) -> Run:
+            return layers.load_run(parsed.scale, name, 0, parsed.settings, parsed.configs)
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
+        bench = Bench([resolved(n) for n in parsed.experiments], parsed.data, parsed.rounds, device)
+        print(bench.table().to_string(index=False, float_format="%.3g", na_rep="–"))
+        print(
+            f"on {name}, torch {torch.__version__}; the best of {parsed.rounds} rounds in turns\n"
+        )
+        runs = [resolved(n) for n in scale.experiments]
+        hours = [
+            bench.hours(resolved(run.train_as_long_as) if run.train_as_long_as else run)
+            for run in runs
+        ]
+        for run, needed in zip(runs, hours, strict=True):
+            print(f"{needed:10.2f} h  {run.experiment}")
+        seeds = len(scale.seeds)
+        print(
+            f"{sum(hours):10.2f} h  all experiments of {parsed.scale}, one seed; {seeds} seed(s): "
+            f"{seeds * sum(hours):.1f} h of one device"
+        )
 
 
 def _evaluate(parsed: argparse.Namespace) -> None:

@@ -48,3 +48,10 @@ def test_ties_go_to_the_lexicographically_first_permutation(generator):
     costs[:, :, 1:] = costs[:, :, 1:2]
     for permutation in assign(costs).tolist():
         assert permutation[1:] == sorted(permutation[1:])
+
+
+def test_the_gradient_of_a_reordering_goes_back_where_it_came_from(generator):
+    estimates = torch.randn(2, 3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    permutation = torch.tensor([[2, 0, 1], [0, 2, 1]])
+    assert torch.equal(reorder(estimates, permutation)[0, 0], estimates[0, 2])
+    assert torch.autograd.gradcheck(lambda x: reorder(x, permutation), estimates)

@@ -51,7 +51,9 @@ def test_signals_are_divided_by_the_mixtures_rms(generator):
 def test_ratio_masks_by_hand_and_zero_where_the_mixture_is_inaudible():
     magnitude = torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1).expand(1, 2, 1, 2)
     mixture = torch.tensor([[[1.0, 1e-7]]])
-    masks = ratio_masks(magnitude, mixture)
+    views = MixtureViews(torch.ones(1, 8), STFT(4, 2))
+    views.magnitude = mixture
+    masks = ratio_masks(magnitude, views.audible)
     torch.testing.assert_close(masks[0, :, 0, 0], torch.tensor([0.25, 0.75]))
     assert torch.equal(masks[0, :, 0, 1], torch.zeros(2))
 

@@ -84,7 +84,7 @@ def test_the_separators_step_leaves_discriminators_untouched_and_the_reverse(tin
     pit = permutation_invariant(
         training.reconstruction, separation.estimates, batch.references, batch.mixture
     )
-    judged = training._judged_sets(batch, pit, separation.masks)
+    judged = training._judged_sets(batch, pit, separation)
     separator = weights(training.separator)
     training._update_discriminators(judged)
     assert same(separator, weights(training.separator))

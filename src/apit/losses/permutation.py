@@ -5,9 +5,11 @@ A cost matrix is [batch, estimate, reference]: its rows are estimates.
 
 from functools import cache
 from itertools import permutations
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def squared_distances(estimates: Tensor, references: Tensor) -> Tensor:
@@ -17,8 +19,14 @@ def squared_distances(estimates: Tensor, references: Tensor) -> Tensor:
     where it lies more than 40 dB below the signals: good for choosing, never for the loss itself.
     """
     cross = estimates @ references.mT
-    energy = estimates.square().sum(-1)[..., None] + references.square().sum(-1)[..., None, :]
-    return (energy - 2 * cross).clamp_min(0)
+    total = energy(estimates)[..., None] + energy(references)[..., None, :]
+    return (total - 2 * cross).clamp_min(0)
+
+
+def energy(signals: Tensor) -> Tensor:
+    """‖x‖² [..., time] → [...], without a squared copy of the signals."""
+    norm: Tensor = torch.linalg.vector_norm(signals, dim=-1)
+    return norm.square()
 
 
 @cache
@@ -42,5 +50,25 @@ def assign(costs: Tensor) -> Tensor:
 
 def reorder(estimates: Tensor, permutation: Tensor) -> Tensor:
     """Put estimates [batch, source, …] into the order of the references they were assigned to."""
-    rows = torch.arange(len(estimates), device=estimates.device)[:, None]
-    return estimates[rows, permutation]
+    found: Tensor = _Reorder.apply(estimates, permutation)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Reorder(torch.autograd.Function):
+    """Its gradient is a reordering, too: autograd would add up what never coincides."""
+
+    @staticmethod
+    def forward(ctx: Any, estimates: Tensor, permutation: Tensor) -> Tensor:
+        ctx.save_for_backward(permutation)
+        return _taken(estimates, permutation)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (permutation,) = ctx.saved_tensors
+        return _taken(gradient, permutation.argsort(-1)), None
+
+
+def _taken(signals: Tensor, order: Tensor) -> Tensor:
+    rows = torch.arange(len(signals), device=signals.device)[:, None]
+    return signals[rows, order]

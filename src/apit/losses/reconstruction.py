@@ -7,14 +7,15 @@ one value for each pair [...]; leading axes broadcast. Smaller is better.
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from apit.config import LogMSE as LogMSEConfig
 from apit.errors import UserError
-from apit.losses.permutation import assign, reorder, squared_distances
+from apit.losses.permutation import assign, energy, reorder, squared_distances
 
 Reconstruction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -24,7 +25,7 @@ SILENT_RMS = 1e-8
 
 def is_silent(references: Tensor) -> Tensor:
     """Whether targets' RMS lies below 1e-8, [..., time] → bool [...]."""
-    return references.square().mean(-1).sqrt() < SILENT_RMS
+    return (energy(references) / references.shape[-1]).sqrt() < SILENT_RMS
 
 
 def _decibels(power: Tensor) -> Tensor:
@@ -43,8 +44,7 @@ class LogMSE:
 
     def __call__(self, estimates: Tensor, references: Tensor, mixture: Tensor) -> Tensor:
         """[..., time] each → dB [...]."""
-        error = (references - estimates).square().sum(-1)
-        return _decibels(error + self._floor(references, mixture))
+        return _decibels(squared_error(estimates, references) + self._floor(references, mixture))
 
     def costs(self, estimates: Tensor, references: Tensor, mixture: Tensor) -> Tensor:
         """Approximate costs of all pairs [batch, estimate, reference], to choose with.
@@ -58,9 +58,33 @@ class LogMSE:
 
     def _floor(self, references: Tensor, mixture: Tensor) -> Tensor:
         """What keeps the loss from rewarding errors nobody hears: τ_a ‖s‖² or τ_s ‖m‖²."""
-        active = 10 ** (self.config.active_threshold_db / 10) * references.square().sum(-1)
-        silent = 10 ** (self.config.silent_threshold_db / 10) * mixture.square().sum(-1)
+        active = 10 ** (self.config.active_threshold_db / 10) * energy(references)
+        silent = 10 ** (self.config.silent_threshold_db / 10) * energy(mixture)
         return torch.where(is_silent(references), silent, active)
+
+
+class _SquaredError(torch.autograd.Function):
+    """‖ŝ − s‖² and its gradient 2 (ŝ − s) in one pass each, where autograd takes several."""
+
+    @staticmethod
+    def forward(ctx: Any, estimates: Tensor, references: Tensor) -> Tensor:
+        difference = estimates - references
+        ctx.save_for_backward(difference)
+        return energy(difference)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (difference,) = ctx.saved_tensors
+        return difference * (2 * gradient)[..., None], None
+
+
+def squared_error(estimates: Tensor, references: Tensor) -> Tensor:
+    """‖ŝ − s‖² [..., time] → [...]; both of one shape, gradients for the estimates alone."""
+    if estimates.shape != references.shape or references.requires_grad:
+        return (estimates - references).square().sum(-1)
+    found: Tensor = _SquaredError.apply(estimates, references)  # type: ignore[no-untyped-call]
+    return found
 
 
 @dataclass(frozen=True)
@@ -104,11 +128,10 @@ def make_reconstruction(name: str, config: LogMSEConfig) -> Reconstruction:
 
 
 class PIT(NamedTuple):
-    """The loss averaged over slots and batch, and the estimates in the references' order."""
+    """The loss averaged over slots and batch, and which estimate belongs to which reference."""
 
     loss: Tensor
-    aligned: Tensor  # [batch, source, time]
-    permutation: Tensor  # [batch, source], the number of each reference's estimate
+    permutation: Tensor  # [batch, source]: `reorder(estimates, permutation)` is in their order
 
 
 def permutation_invariant(
@@ -127,10 +150,11 @@ def permutation_invariant(
             )
             _check_shape(costs, (*estimates.shape[:2], references.shape[1]))
         permutation = assign(costs)
-    aligned = reorder(estimates, permutation)
-    pairs = reconstruction(aligned, references, mixture[:, None])
+    # References are brought into the estimates' order: no gradient has to pass through a gather.
+    sorted_references = reorder(references, permutation.argsort(-1))
+    pairs = reconstruction(estimates, sorted_references, mixture[:, None])
     _check_shape(pairs, references.shape[:2])
-    return PIT(pairs.mean(), aligned, permutation)
+    return PIT(pairs.mean(), permutation)
 
 
 def _check_shape(values: Tensor, shape: tuple[int, ...]) -> None:

@@ -6,6 +6,7 @@ a time (instance). All follow one contract: `SourceSet` in, `Judgement` out.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +36,8 @@ class SourceSet:
 
     def _masks(self) -> Tensor:
         if self.given_masks is None:
-            return ratio_masks(self.view("stft"), self.mixture.magnitude)
-        return self.given_masks * audible(self.mixture.magnitude)
+            return ratio_masks(self.view("stft"), self.mixture.audible)
+        return self.given_masks * self.mixture.audible
 
     def view(self, domain: Domain) -> Tensor:
         """The set in one domain."""
@@ -66,33 +67,30 @@ class MixtureViews:
         self.stft = stft
         self.rms = mixture.square().mean(-1).sqrt().clamp_min(1e-8)  # [batch]
         self.wave = mixture / self.rms[:, None]
-        self._magnitude: Tensor | None = None
 
-    @property
+    @cached_property
     def magnitude(self) -> Tensor:
         """[batch, bin, frame]."""
-        if self._magnitude is None:
-            self._magnitude = self.stft.analyse(self.wave).abs()
-        return self._magnitude
+        return self.stft.magnitude(self.wave)
+
+    @cached_property
+    def audible(self) -> Tensor:
+        """Bins where the mixture reaches 1e-6 of its maximum, bool [batch, 1, bin, frame]."""
+        loudest = self.magnitude.amax((-2, -1), keepdim=True)
+        return (self.magnitude >= 1e-6 * loudest)[:, None]
 
     def sources(self, signals: Tensor, masks: Tensor | None = None) -> SourceSet:
         """A set of this mixture's sources, real or estimated [batch, source, time]."""
         wave = signals / self.rms[:, None, None]
-        return SourceSet(wave, self, lambda: self.stft.analyse(wave).abs(), masks)
+        return SourceSet(wave, self, lambda: self.stft.magnitude(wave), masks)
 
 
-def ratio_masks(magnitude: Tensor, mixture_magnitude: Tensor) -> Tensor:
+def ratio_masks(magnitude: Tensor, audible: Tensor) -> Tensor:
     """|STFT(x_k)| / (Σ_j |STFT(x_j)| + 1e-8) → [batch, source, bin, frame].
 
-    Zero in bins where the mixture lies below 1e-6 of its maximum.
+    Zero in bins that are not `audible` (bool [batch, 1, bin, frame]).
     """
-    return magnitude / (magnitude.sum(1, keepdim=True) + 1e-8) * audible(mixture_magnitude)
-
-
-def audible(mixture_magnitude: Tensor) -> Tensor:
-    """Bins where the mixture reaches 1e-6 of its maximum, bool [batch, 1, bin, frame]."""
-    loudest = mixture_magnitude.amax((-2, -1), keepdim=True)
-    return (mixture_magnitude >= 1e-6 * loudest)[:, None]
+    return magnitude * (audible / (magnitude.sum(1, keepdim=True) + 1e-8))
 
 
 @dataclass(frozen=True)
@@ -113,27 +111,47 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, config: Discriminator, sizes: Convolutions, sources: int):
         super().__init__()
         self.config = config
-        convolution = nn.Conv1d if config.domain == "wave" else nn.Conv2d
         inputs = 1 if config.kind == "instance" else sources + config.condition_on_mixture
         layers: list[nn.Module] = []
         for outputs in sizes.channels:
             layers += [
-                convolution(inputs, outputs, sizes.kernel, sizes.stride, (sizes.kernel - 1) // 2),
+                self._convolution(inputs, outputs, sizes.kernel, sizes.stride),
                 nn.LeakyReLU(0.2),
             ]
             inputs = outputs
-        layers.append(convolution(inputs, 1, 3, 1, 1))
+        layers.append(self._convolution(inputs, 1, 3, 1))
         self.layers = nn.Sequential(*layers)
+
+    def _convolution(self, inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
+        """A waveform is an image one sample high.
+
+        The weights' layout is channels last: with one channel in, their gradients come 15 times
+        as fast on a CPU.
+        """
+        wave = self.config.domain == "wave"
+        made = nn.Conv2d(
+            inputs,
+            outputs,
+            (1 if wave else kernel, kernel),
+            (1 if wave else stride, stride),
+            (0 if wave else (kernel - 1) // 2, (kernel - 1) // 2),
+        )
+        return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def forward(self, view: Tensor, mixture: MixtureViews) -> Judgement:
         """Judge a set in this discriminator's domain: [batch, source, …] → `Judgement`."""
         batch, sources = view.shape[:2]
         if self.config.kind == "instance":
-            return Judgement(self.layers(view.flatten(0, 1)[:, None]).reshape(batch, sources, -1))
+            return Judgement(self._patches(view.flatten(0, 1)[:, None]).reshape(batch, sources, -1))
         if self.config.condition_on_mixture:
             mixed = mixture.wave if self.config.domain == "wave" else mixture.magnitude
             view = torch.cat([view, mixed[:, None]], 1)
-        return Judgement(self.layers(view).reshape(batch, 1, -1))
+        return Judgement(self._patches(view).reshape(batch, 1, -1))
+
+    def _patches(self, view: Tensor) -> Tensor:
+        image = view[..., None, :] if self.config.domain == "wave" else view
+        found: Tensor = self.layers(image.contiguous(memory_format=torch.channels_last))
+        return found
 
 
 def make_discriminator(

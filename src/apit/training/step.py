@@ -24,7 +24,7 @@ from apit.models.discriminators import (
     SourceSet,
     make_discriminator,
 )
-from apit.models.separators import make_separator
+from apit.models.separators import Separation, make_separator
 from apit.provenance import seed_of, tensor_generator
 
 
@@ -76,15 +76,7 @@ class Training:
         done = Step(batch, {"loss/pit": pit.loss.detach()})
         loss = pit.loss
         if self.discriminators:
-            done.judged = self._judged_sets(batch, pit, separation.masks)
-            terms, done.finite = self._update_discriminators(done.judged)
-            done.terms |= terms
-            for name, discriminator in self.discriminators.items():
-                discriminator.requires_grad_(False)  # the separator's step leaves them untouched
-                term = self.objective.separator_loss(done.judged.fake(discriminator))
-                discriminator.requires_grad_(not discriminator.config.frozen)
-                loss = loss + self.run.weight(discriminator.config) * term
-                done.terms[f"loss/separator/{name}"] = term.detach()
+            loss = loss + self.adversarial_loss(done, pit, separation)
         done.terms["loss/total"] = loss.detach()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -98,12 +90,28 @@ class Training:
         self.schedule.step()
         return done
 
-    def _judged_sets(self, batch: Batch, pit: PIT, masks: Tensor) -> "JudgedSets":
+    def adversarial_loss(self, done: "Step", pit: PIT, separation: Separation) -> Tensor:
+        """Update the discriminators; then Σ_d λ_d · L_d, which the separator lowers."""
+        done.judged = self._judged_sets(done.batch, pit, separation)
+        terms, done.finite = self._update_discriminators(done.judged)
+        done.terms |= terms
+        loss = torch.zeros((), device=self.device)
+        for name, discriminator in self.discriminators.items():
+            discriminator.requires_grad_(False)  # the separator's step leaves them untouched
+            term = self.objective.separator_loss(done.judged.fake(discriminator))
+            discriminator.requires_grad_(not discriminator.config.frozen)
+            loss = loss + self.run.weight(discriminator.config) * term
+            done.terms[f"loss/separator/{name}"] = term.detach()
+        return loss
+
+    def _judged_sets(self, batch: Batch, pit: PIT, separation: Separation) -> "JudgedSets":
         assert self.run.adversary is not None
         own = self.run.adversary.fake_masks == "network"
         mixture = MixtureViews(batch.mixture, self.separator.stft)
         real = mixture.sources(batch.references)
-        estimated = mixture.sources(pit.aligned, reorder(masks, pit.permutation) if own else None)
+        aligned = reorder(separation.estimates, pit.permutation)
+        masks = reorder(separation.masks, pit.permutation) if own else None
+        estimated = mixture.sources(aligned, masks)
         ranks = rank_slots(batch.references, self.replacement).to(self.device)
         # Discriminators with the same I share one set of fakes, and so its STFTs and masks.
         fakes = {
