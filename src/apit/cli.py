@@ -299,7 +299,8 @@ def _bench(parsed: argparse.Namespace) -> None:
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
-        bench = Bench([resolved(n) for n in parsed.experiments], parsed.data, parsed.rounds, device)
+        rounds, timed = parsed.rounds, [resolved(n) for n in parsed.experiments]
+        bench = Bench(timed, parsed.data, rounds, device)
         print(bench.table().to_string(index=False, float_format="%.3g", na_rep="–"))
         print(
             f"on {name}, torch {torch.__version__}; the best of {parsed.rounds} rounds in turns\n"

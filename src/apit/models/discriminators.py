@@ -24,15 +24,15 @@ class SourceSet:
 
     def __init__(
         self,
-        wave: Tensor,
+        wave: Callable[[], Tensor],
         mixture: "MixtureViews",
         magnitude: Callable[[], Tensor],
         masks: Tensor | None = None,
     ):
         self.mixture = mixture
         self.given_masks = masks  # where they are not the ratio masks of the set itself
-        self._magnitude = magnitude
-        self._made: dict[Domain, Tensor] = {"wave": wave}
+        self._make = {"wave": wave, "stft": magnitude}
+        self._made: dict[Domain, Tensor] = {}
 
     def _masks(self) -> Tensor:
         if self.given_masks is None:
@@ -42,7 +42,7 @@ class SourceSet:
     def view(self, domain: Domain) -> Tensor:
         """The set in one domain."""
         if domain not in self._made:
-            self._made[domain] = self._magnitude() if domain == "stft" else self._masks()
+            self._made[domain] = self._masks() if domain == "mask" else self._make[domain]()
         return self._made[domain]
 
     def replaced(self, references: "SourceSet", positions: Tensor) -> "SourceSet":
@@ -53,7 +53,7 @@ class SourceSet:
         by_bin = positions[..., None, None]
         masks = self.given_masks
         return SourceSet(
-            torch.where(positions[..., None], references.view("wave"), self.view("wave")),
+            lambda: torch.where(positions[..., None], references.view("wave"), self.view("wave")),
             self.mixture,
             lambda: torch.where(by_bin, references.view("stft"), self.view("stft")),
             masks if masks is None else torch.where(by_bin, references.view("mask"), masks),
@@ -82,7 +82,7 @@ class MixtureViews:
     def sources(self, signals: Tensor, masks: Tensor | None = None) -> SourceSet:
         """A set of this mixture's sources, real or estimated [batch, source, time]."""
         wave = signals / self.rms[:, None, None]
-        return SourceSet(wave, self, lambda: self.stft.magnitude(wave), masks)
+        return SourceSet(lambda: wave, self, lambda: self.stft.magnitude(wave), masks)
 
 
 def ratio_masks(magnitude: Tensor, audible: Tensor) -> Tensor:
