@@ -251,10 +251,22 @@ class Training(Frozen):
     learning_rate: PositiveFloat
     halve_every: PositiveInt  # steps after which the learning rate is halved
     gradient_clip: PositiveFloat  # norm
+    precision: Literal["float32", "bfloat16"]  # of the networks' arithmetic
+    compile: bool  # the networks, by torch.compile
+    accumulate: PositiveInt  # parts that a batch is computed in, to save memory
+    recompute: bool  # activations in the backward pass, to save memory
     skip_at_most: NonNegativeInt  # steps in a row whose loss or gradient is not finite
     log_every: PositiveInt
     validate_every: PositiveInt
     threads: PositiveInt
+
+    @model_validator(mode="after")
+    def _whole_parts(self) -> "Training":
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"accumulate: {self.accumulate} parts of a batch of {self.batch_size} are not whole"
+            )
+        return self
 
 
 class Windows(Frozen):

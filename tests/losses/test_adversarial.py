@@ -25,7 +25,7 @@ def test_least_squares_by_hand():
 
 @pytest.mark.parametrize("replace", [0, 1, 2, 3])
 def test_replacement_takes_i_slots_uniformly_and_for_each_example_anew(generator, replace):
-    positions = replaced_positions(rank_slots(torch.zeros(6000, 4, 1), generator), replace)
+    positions = replaced_positions(rank_slots(6000, 4, generator), replace)
     assert (positions.sum(1) == replace).all()
     shares = positions.float().mean(0)
     torch.testing.assert_close(shares, torch.full((4,), replace / 4), atol=0.03, rtol=0)
@@ -45,7 +45,7 @@ def replaced_set(references, estimates, positions):
 def test_gradients_reach_estimates_only_where_they_stand(generator):
     references = torch.randn(5, 4, 200, generator=generator)
     estimates = torch.randn(5, 4, 200, generator=generator).requires_grad_()
-    positions = replaced_positions(rank_slots(references, generator), 2)
+    positions = replaced_positions(rank_slots(*references.shape[:2], generator), 2)
     mixed = replaced_set(references, estimates, positions)
     for domain in ("wave", "stft"):
         (gradient,) = torch.autograd.grad(
@@ -59,7 +59,7 @@ def test_one_source_and_three_replacements_may_leave_a_silent_slot_as_the_only_f
     references = torch.zeros(400, 4, 64)
     references[:, 0] = torch.randn(400, 64, generator=generator)
     estimates = torch.randn(400, 4, 64, generator=generator)
-    positions = replaced_positions(rank_slots(references, generator), 3)
+    positions = replaced_positions(rank_slots(*references.shape[:2], generator), 3)
     wave = replaced_set(references, estimates, positions).view("wave")
     rms = references.sum(1).square().mean(-1).sqrt()[:, None]
     fake_slots = (~positions).float().argmax(1)

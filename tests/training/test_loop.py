@@ -11,13 +11,13 @@ from apit.data.batches import Batch, RandomCrops, whole_examples
 from apit.errors import UserError
 from apit.layers import experiment_names, load_run, scale_names
 from apit.losses.adversarial import OBJECTIVES
-from apit.losses.reconstruction import is_silent, permutation_invariant
+from apit.losses.reconstruction import is_silent
 from apit.measure.si_snr import si_snr
 from apit.models.separators import Separation
 from apit.provenance import array_generator
 from apit.training.loop import Course, Progress, train, validate
 from apit.training.record import load_separator
-from apit.training.step import Training
+from apit.training.step import Step, Training
 
 CPU = torch.device("cpu")
 
@@ -80,21 +80,16 @@ def test_every_ablation_takes_a_step_at_the_shipped_scales(scale, experiment, ge
 def test_the_separators_step_leaves_discriminators_untouched_and_the_reverse(tiny, mixtures):
     training = Training(tiny("multi-all-i1"), CPU)
     (batch,) = batches_of(training.run, mixtures, 1)
-    separation = training.separator(batch.mixture)
-    pit = permutation_invariant(
-        training.reconstruction, separation.estimates, batch.references, batch.mixture
-    )
-    judged = training._judged_sets(batch, pit, separation)
+    fakes = training._fakes(batch, training._ranks(len(batch.references)))
     separator = weights(training.separator)
-    training._update_discriminators(judged)
+    training._update_discriminators([fakes], Step(batch))
     assert same(separator, weights(training.separator))
     assert all(w.grad is None for w in training.separator.parameters())
     gradients = {
         name: [w.grad.clone() for w in d.parameters()]
         for name, d in training.discriminators.items()
     }
-    training.discriminator_optimiser.step = lambda: None
-    training._update_discriminators = lambda judged: ({}, True)
+    training._update_discriminators = lambda fakes, done: None
     before = {name: weights(d) for name, d in training.discriminators.items()}
     training.step(batch)
     assert not same(separator, weights(training.separator))
@@ -318,3 +313,45 @@ def test_a_terminal_shows_loss_msi_and_time_left(tiny, monkeypatch, seconds):
     assert "pit-s0:  75%" in last
     assert "loss -3.25, MSi(all) +1.50 dB" in last
     assert "<00:0" in last  # time left
+
+
+def stepped(run, batch):
+    """Logged terms and weights after one step."""
+    training = Training(run, CPU)
+    step = training.step(batch)
+    return {k: v.item() for k, v in step.terms.items()}, weights(training.separator)
+
+
+@pytest.mark.parametrize("experiment", ["pit", "multi-all-i1"])
+def test_a_batch_in_parts_gives_the_step_of_the_whole(tiny, mixtures, experiment):
+    whole = tiny(experiment, "training.batch_size=4")
+    (batch,) = batches_of(whole, mixtures, 1)
+    expected, weights_of_whole = stepped(whole, batch)
+    parts = tiny(experiment, "training.batch_size=4", "training.accumulate=2")
+    found, weights_of_parts = stepped(parts, batch)
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    for name, weight in weights_of_whole.items():
+        torch.testing.assert_close(weights_of_parts[name], weight, atol=2e-5, rtol=1e-3)
+    with pytest.raises(UserError, match="3 parts of a batch of 4 are not whole"):
+        tiny(experiment, "training.batch_size=4", "training.accumulate=3")
+
+
+@pytest.mark.parametrize(
+    ("setting", "tolerance"),
+    [
+        ("training.recompute=true", 1e-5),
+        ("training.precision=bfloat16", 1e-2),
+        pytest.param("training.compile=true", 1e-5, marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.parametrize("architecture", ["tdcnpp", "unet"])
+def test_what_saves_time_or_memory_changes_the_loss_by_no_more_than_its_bound(
+    tiny, mixtures, setting, tolerance, architecture
+):
+    chosen = f"separator.architecture={architecture}"
+    (batch,) = batches_of(tiny("ctx-stft-i1"), mixtures, 1)
+    expected, before = stepped(tiny("ctx-stft-i1", chosen), batch)
+    found, after = stepped(tiny("ctx-stft-i1", chosen, setting), batch)
+    assert before.keys() == after.keys()  # the weights keep their names
+    for name in ("loss/pit", "loss/total"):
+        assert found[name] == pytest.approx(expected[name], rel=tolerance)

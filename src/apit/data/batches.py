@@ -10,6 +10,7 @@ from torch import Tensor
 
 from apit.config import Audio
 from apit.data import fuss
+from apit.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,28 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Move to a device."""
+        references, mixture = self.references, self.mixture
+        if device.type == "cuda":  # from pinned memory, copies do not keep the CPU waiting
+            references, mixture = references.pin_memory(), mixture.pin_memory()
         return Batch(
-            self.references.to(device, non_blocking=True),
-            self.mixture.to(device, non_blocking=True),
+            references.to(device, non_blocking=True),
+            mixture.to(device, non_blocking=True),
             self.names,
         )
+
+    def split(self, parts: int) -> list["Batch"]:
+        """Parts of equal size."""
+        size = len(self.references) // parts
+        pieces = [slice(start, start + size) for start in range(0, size * parts, size)]
+        return [Batch(self.references[p], self.mixture[p], self.names[p]) for p in pieces]
 
 
 class RandomCrops:
     """Endless batches of random crops; every epoch is a new order of all examples.
 
     Whether a source is silent is judged on the crop, by whoever looks at the batch. `state_dict`
-    is the position between two batches.
+    is the position between two batches. With a `share` (a, n), all of n processes draw the same
+    batches, and this one reads the a-th part of each.
     """
 
     def __init__(
@@ -50,8 +61,16 @@ class RandomCrops:
         crop_seconds: float,
         batch_size: int,
         generator: np.random.Generator,
+        share: tuple[int, int] = (0, 1),
     ):
         self.entries, self.audio, self.batch_size = entries, audio, batch_size
+        part, parts = share
+        if batch_size % parts:
+            raise UserError(
+                f"training.batch_size: {batch_size} cannot be shared out among {parts} processes"
+            )
+        size = batch_size // parts
+        self.own = range(size * part, size * (part + 1))
         self.length = round(crop_seconds * audio.sample_rate)
         self.generator = generator
         self.left: list[int] = []  # of this epoch, the next one last
@@ -61,11 +80,13 @@ class RandomCrops:
 
     def __next__(self) -> Batch:
         names, sources = [], []
-        for _ in range(self.batch_size):
+        for number in range(self.batch_size):
             if not self.left:
                 self.left = self.generator.permutation(len(self.entries))[::-1].tolist()
             entry = self.entries[self.left.pop()]
             start = int(self.generator.integers(self.audio.samples - self.length + 1))
+            if number not in self.own:
+                continue
             sources.append(fuss.read_sources(entry, self.audio, start, self.length))
             names.append(entry.name)
         return Batch.of(sources, names)

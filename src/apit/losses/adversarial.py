@@ -39,9 +39,9 @@ OBJECTIVES = {
 }
 
 
-def rank_slots(references: Tensor, generator: torch.Generator) -> Tensor:
+def rank_slots(batch: int, sources: int, generator: torch.Generator) -> Tensor:
     """Random rank of every slot [batch, source]: one draw a step serves all discriminators."""
-    return torch.rand(references.shape[:2], generator=generator).argsort(-1).argsort(-1)
+    return torch.rand(batch, sources, generator=generator).argsort(-1).argsort(-1)
 
 
 def replaced_positions(ranks: Tensor, replace: int) -> Tensor:

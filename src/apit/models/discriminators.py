@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from apit.config import Adversary, Convolutions, Discriminator, Domain
+from apit.models.precision import Precision, arithmetic
 from apit.models.stft import STFT
 
 
@@ -108,6 +109,8 @@ class Judgement:
 class PatchDiscriminator(nn.Module):
     """Strided convolutions over one domain of a set of sources; every output is a patch."""
 
+    precision: Precision = "float32"
+
     def __init__(self, config: Discriminator, sizes: Convolutions, sources: int):
         super().__init__()
         self.config = config
@@ -150,8 +153,9 @@ class PatchDiscriminator(nn.Module):
 
     def _patches(self, view: Tensor) -> Tensor:
         image = view[..., None, :] if self.config.domain == "wave" else view
-        found: Tensor = self.layers(image.contiguous(memory_format=torch.channels_last))
-        return found
+        with arithmetic(self.precision, view.device):
+            found: Tensor = self.layers(image.contiguous(memory_format=torch.channels_last))
+        return found.float()
 
 
 def make_discriminator(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from apit.config import Audio, Separator, Transform
+from apit.models.precision import Precision, arithmetic
 from apit.models.stft import STFT, make_stft
 from apit.models.tdcnpp import TDCNpp
 from apit.models.unet import UNet
@@ -33,6 +34,8 @@ class MaskingSeparator(nn.Module):
     logits [batch, source, bin, frame] and consistency logits [batch, source].
     """
 
+    precision: Precision = "float32"  # of the network alone
+
     def __init__(self, network: nn.Module, stft: STFT, masks: str):
         super().__init__()
         self.network = network
@@ -42,7 +45,9 @@ class MaskingSeparator(nn.Module):
     def forward(self, mixture: Tensor) -> Separation:
         """Separate a batch of mixtures."""
         spectrum = self.stft.analyse(mixture)  # [batch, bin, frame]
-        logits, consistency = self.network(spectrum.abs())
+        with arithmetic(self.precision, mixture.device):
+            logits, consistency = self.network(spectrum.abs())
+        logits, consistency = logits.float(), consistency.float()
         masks = logits.softmax(1) if self.masks == "softmax" else logits.sigmoid()
         estimates = self.stft.synthesise(masks * spectrum[:, None], mixture.shape[-1])
         return Separation(mixture_consistent(estimates, mixture, consistency.softmax(-1)), masks)

@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from apit.config import HEADLINE_DB, ORACLES, Domain, Reported
+from apit.config import HEADLINE_DB, ORACLES, TRIVIAL, Domain, Reported
 from apit.files import whole_file
 from apit.measure.showcase import Showcase
 
@@ -82,15 +82,19 @@ class Gallery:
         self._write(figure, "training")
 
     def improvements(self, summary: pd.DataFrame) -> None:
-        """MSi(all) of every experiment, with its interval over mixtures."""
-        rows = summary[summary["aggregate"] == "si_snri_all/2-4"].iloc[::-1]
+        """MSi(all) of every experiment, with its interval over mixtures.
+
+        Of the trivial systems only the first: another lies so low that all else would look alike.
+        """
+        left_out = summary["experiment"].isin(TRIVIAL[1:])
+        rows = summary[(summary["aggregate"] == "si_snri_all/2-4") & ~left_out].iloc[::-1]
         figure, axes = plt.subplots(figsize=(6, 0.32 * len(rows) + 1.2))
         colours = ["0.5" if e in ORACLES else sns.color_palette()[0] for e in rows["experiment"]]
         for y, (colour, row) in enumerate(zip(colours, rows.to_dict("records"), strict=True)):
             axes.plot([row["lower"], row["upper"]], [y, y], color=colour, lw=1.5)
             axes.plot(row["mean"], y, "o", color=colour, ms=5)
             axes.annotate(
-                f"{row['mean']:+.2f}",
+                f"{row['mean']:+.2f}".replace("-", "−"),
                 (row["upper"], y),
                 (5, 0),
                 textcoords="offset points",
@@ -105,7 +109,7 @@ class Gallery:
     def hole_curves(self, curves: pd.DataFrame) -> None:
         """Hole rate against depth, with bands over mixtures."""
         figure, axes = plt.subplots(figsize=(6, 3.6))
-        names = [n for n in curves["experiment"].unique() if n != "mixture"]
+        names = [n for n in curves["experiment"].unique() if n not in TRIVIAL]
         for name, colour in zip(names, sns.color_palette("husl", len(names)), strict=True):
             own = curves[curves["experiment"] == name]
             axes.plot(

@@ -19,7 +19,7 @@ from apit.losses.reconstruction import PIT
 from apit.models.complexity import complexities
 from apit.models.separators import Separation
 from apit.provenance import array_generator
-from apit.training.step import Step, Training
+from apit.training.step import Fakes, Step, Training
 
 COLUMNS = ["experiment", "step_ms", "relative", "of_parts", "mixtures_per_second", "waiting",
            "memory_gb", "gmac_per_step", "of_peak", "hours"]  # fmt: skip
@@ -164,13 +164,16 @@ def _game(training: Training, batch: Batch) -> Callable[[], object]:
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(batch.references.shape, generator=generator).to(batch.references.device)
     estimates = (batch.references + 0.3 * noise).requires_grad_()
-    order = torch.arange(batch.references.shape[1], device=noise.device)
-    pit = PIT(noise.new_zeros(()), order.expand(batch.references.shape[:2]))
-    masks = noise.new_zeros(())
+    shape = batch.references.shape[:2]
+    order = torch.arange(shape[1], device=noise.device).expand(shape)
+    pit = PIT(noise.new_zeros(()), order)
 
     def play() -> None:
-        done = Step(batch, {})
-        training.adversarial_loss(done, pit, Separation(estimates, masks)).backward()  # type: ignore[no-untyped-call]
+        separation = Separation(estimates, noise.new_zeros(()))
+        judged = training._judged_sets(batch, pit, separation, order)
+        part, done = Fakes(batch, pit, judged), Step(batch)
+        training._update_discriminators([part], done)
+        training._separator_loss(part, done, 1).backward()  # type: ignore[no-untyped-call]
         estimates.grad = None
 
     return play

@@ -1,12 +1,14 @@
 """One step of training: discriminators, then the separator, on the same fakes."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
+from torch.utils.checkpoint import checkpoint
 
 from apit.config import Run
 from apit.data.batches import Batch
@@ -25,7 +27,10 @@ from apit.models.discriminators import (
     make_discriminator,
 )
 from apit.models.separators import Separation, make_separator
+from apit.models.tdcnpp import TDCNBlock
+from apit.models.unet import ResidualBlock
 from apit.provenance import seed_of, tensor_generator
+from apit.training.team import Team
 
 
 class Training:
@@ -36,8 +41,9 @@ class Training:
     starts from the same separator and sees the same batches.
     """
 
-    def __init__(self, run: Run, device: torch.device):
+    def __init__(self, run: Run, device: torch.device, team: Team | None = None):
         self.run, self.device = run, device
+        self.team = team or Team(device)
         self.reconstruction = make_reconstruction(run.reconstruction, run.log_mse)
         with seeded(run.seed, "initialisation"):
             self.separator = make_separator(run.separator, run.stft, run.audio).to(device)
@@ -65,46 +71,72 @@ class Training:
             )
         if run.adversary is not None:
             self.objective = OBJECTIVES[run.adversary.objective]
+        self._prepare_networks()
         self.replacement = tensor_generator(run.seed, "replacement")
 
+    def _prepare_networks(self) -> None:
+        """Precision, recomputation and compilation, which change neither weights nor names."""
+        training = self.run.training
+        self.separator.precision = training.precision
+        for discriminator in self.discriminators.values():
+            discriminator.precision = training.precision
+        if training.recompute:
+            for module in self.separator.modules():
+                if isinstance(module, TDCNBlock | ResidualBlock):
+                    module.forward = partial(  # type: ignore[method-assign]
+                        checkpoint, module.forward, use_reentrant=False
+                    )
+        if training.compile:
+            self.separator.network.compile()
+            for discriminator in self.discriminators.values():
+                discriminator.layers.compile()
+
     def step(self, batch: Batch) -> "Step":
-        """One discriminator update, then one separator update, on the same fakes."""
-        separation = self.separator(batch.mixture)
-        pit = permutation_invariant(
-            self.reconstruction, separation.estimates, batch.references, batch.mixture
-        )
-        done = Step(batch, {"loss/pit": pit.loss.detach()})
-        loss = pit.loss
+        """One discriminator update, then one separator update, on the same fakes.
+
+        Of a batch in several parts, every part is separated anew for the second update: to save
+        memory, it keeps nothing of the first.
+        """
+        done = Step(batch)
+        parts = batch.split(self.run.training.accumulate)
+        ranks = torch.split(self._ranks(len(batch.references)), len(parts[0].references))
+        fakes: list[Fakes] = []
         if self.discriminators:
-            loss = loss + self.adversarial_loss(done, pit, separation)
-        done.terms["loss/total"] = loss.detach()
+            with torch.set_grad_enabled(len(parts) == 1):
+                fakes = [self._fakes(*part) for part in zip(parts, ranks, strict=True)]
+            self._update_discriminators(fakes, done)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(
-            self.separator.parameters(), self.run.training.gradient_clip
-        )
-        done.terms["gradient/separator"] = norm
-        done.finite &= bool(torch.isfinite(norm) & torch.isfinite(loss))
+        for number, (part, own) in enumerate(zip(parts, ranks, strict=True)):
+            last = fakes[number] if fakes and len(parts) == 1 else self._fakes(part, own)
+            self._separator_loss(last, done, len(parts)).backward()  # type: ignore[no-untyped-call]
+        done.judged = last.judged
+        norm = self._clipped(self.separator.parameters())
+        done.add("gradient/separator", norm)
+        done.finite &= bool(torch.isfinite(norm) & torch.isfinite(done.terms["loss/total"]))
         if done.finite:
             self.optimiser.step()
         self.schedule.step()
         return done
 
-    def adversarial_loss(self, done: "Step", pit: PIT, separation: Separation) -> Tensor:
-        """Update the discriminators; then Σ_d λ_d · L_d, which the separator lowers."""
-        done.judged = self._judged_sets(done.batch, pit, separation)
-        terms, done.finite = self._update_discriminators(done.judged)
-        done.terms |= terms
-        loss = torch.zeros((), device=self.device)
-        for name, discriminator in self.discriminators.items():
-            discriminator.requires_grad_(False)  # the separator's step leaves them untouched
-            term = self.objective.separator_loss(done.judged.fake(discriminator))
-            discriminator.requires_grad_(not discriminator.config.frozen)
-            loss = loss + self.run.weight(discriminator.config) * term
-            done.terms[f"loss/separator/{name}"] = term.detach()
-        return loss
+    def _ranks(self, own: int) -> Tensor:
+        """Ranks of the slots [batch, source] of this process's part of the whole batch."""
+        if not self.discriminators:
+            return torch.zeros(own, 0)
+        every = rank_slots(own * self.team.size, self.run.audio.sources, self.replacement)
+        return every[own * self.team.rank : own * (self.team.rank + 1)].to(self.device)
 
-    def _judged_sets(self, batch: Batch, pit: PIT, separation: Separation) -> "JudgedSets":
+    def _fakes(self, batch: Batch, ranks: Tensor) -> "Fakes":
+        """Separate a part of a batch and align its estimates; with discriminators, its fakes."""
+        separation = self.separator(batch.mixture)
+        pit = permutation_invariant(
+            self.reconstruction, separation.estimates, batch.references, batch.mixture
+        )
+        judged = self._judged_sets(batch, pit, separation, ranks) if self.discriminators else None
+        return Fakes(batch, pit, judged)
+
+    def _judged_sets(
+        self, batch: Batch, pit: PIT, separation: Separation, ranks: Tensor
+    ) -> "JudgedSets":
         assert self.run.adversary is not None
         own = self.run.adversary.fake_masks == "network"
         mixture = MixtureViews(batch.mixture, self.separator.stft)
@@ -112,7 +144,6 @@ class Training:
         aligned = reorder(separation.estimates, pit.permutation)
         masks = reorder(separation.masks, pit.permutation) if own else None
         estimated = mixture.sources(aligned, masks)
-        ranks = rank_slots(batch.references, self.replacement).to(self.device)
         # Discriminators with the same I share one set of fakes, and so its STFTs and masks.
         fakes = {
             replace: estimated.replaced(real, replaced_positions(ranks, replace))
@@ -120,32 +151,50 @@ class Training:
             else estimated
             for replace in {0} | {d.config.replace for d in self.discriminators.values()}
         }
-        return JudgedSets(mixture, real, fakes)
+        return JudgedSets(batch, mixture, real, fakes)
 
-    def _update_discriminators(self, judged: "JudgedSets") -> tuple[dict[str, Tensor], bool]:
-        """Update them all, unless a loss or gradient is not finite; says whether they are."""
-        terms: dict[str, Tensor] = {}
+    def _update_discriminators(self, fakes: Sequence["Fakes"], done: "Step") -> None:
+        """Update them all, unless a loss or gradient is not finite."""
+        trained = {n: d for n, d in self.discriminators.items() if not d.config.frozen}
         if self.discriminator_optimiser is None:
-            return terms, True
-        total = torch.zeros((), device=self.device)
-        for name, discriminator in self.discriminators.items():
-            if not discriminator.config.frozen:
-                loss = self.objective.discriminator_loss(
-                    judged.real(discriminator), judged.fake(discriminator, detached=True)
-                )
-                total = total + loss
-                terms[f"loss/discriminator/{name}"] = loss.detach()
+            return
         self.discriminator_optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        for name, discriminator in self.discriminators.items():
-            if not discriminator.config.frozen:
-                terms[f"gradient/discriminator/{name}"] = nn.utils.clip_grad_norm_(
-                    discriminator.parameters(), self.run.training.gradient_clip
+        for part in fakes:
+            assert part.judged is not None
+            total = torch.zeros((), device=self.device)
+            for name, discriminator in trained.items():
+                loss = self.objective.discriminator_loss(
+                    part.judged.real(discriminator), part.judged.fake(discriminator, detached=True)
                 )
-        finite = bool(torch.stack([torch.isfinite(term) for term in terms.values()]).all())
-        if finite:
+                total = total + loss / len(fakes)
+                done.add(f"loss/discriminator/{name}", loss / len(fakes))
+            total.backward()  # type: ignore[no-untyped-call]
+        for name, discriminator in trained.items():
+            done.add(f"gradient/discriminator/{name}", self._clipped(discriminator.parameters()))
+        finite = torch.stack([torch.isfinite(term) for term in done.terms.values()]).all()
+        done.finite = not self.team.any(not finite)
+        if done.finite:
             self.discriminator_optimiser.step()
-        return terms, finite
+
+    def _separator_loss(self, part: "Fakes", done: "Step", parts: int) -> Tensor:
+        """A part's share of L_PIT + Σ_d λ_d · L_d."""
+        loss = part.pit.loss
+        done.add("loss/pit", loss / parts)
+        for name, discriminator in self.discriminators.items():
+            assert part.judged is not None
+            discriminator.requires_grad_(False)  # the separator's step leaves them untouched
+            term = self.objective.separator_loss(part.judged.fake(discriminator))
+            discriminator.requires_grad_(not discriminator.config.frozen)
+            loss = loss + self.run.weight(discriminator.config) * term
+            done.add(f"loss/separator/{name}", term / parts)
+        done.add("loss/total", loss / parts)
+        return loss / parts
+
+    def _clipped(self, weights: Iterable[nn.Parameter]) -> Tensor:
+        """Average gradients over the team and clip them → their norm before."""
+        weights = list(weights)
+        self.team.average_gradients(weights)
+        return nn.utils.clip_grad_norm_(weights, self.run.training.gradient_clip)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, but for its batch."""
@@ -179,11 +228,12 @@ class Training:
 
         Separately for mixtures of K sources (`full`) and of fewer: where slots are silent, exact
         zeros give the ground truth away, and that shortcut shows as a difference between the two.
+        Of a batch in several parts, the last one.
         """
         found: dict[str, float] = {}
         if step.judged is None:
             return found
-        full = ~is_silent(step.batch.references).any(1)
+        full = ~is_silent(step.judged.batch.references).any(1)
         for name, discriminator in self.discriminators.items():
             right = {
                 "real": step.judged.real(discriminator).verdict > 0,
@@ -202,6 +252,7 @@ class Training:
 class JudgedSets:
     """The real sources of a batch, and its fakes by number of replaced slots."""
 
+    batch: Batch
     mixture: MixtureViews
     references: SourceSet
     fakes: Mapping[int, SourceSet]
@@ -223,14 +274,28 @@ class JudgedSets:
         return discriminator(view.detach() if detached else view, self.mixture)
 
 
+@dataclass(frozen=True)
+class Fakes:
+    """A part of a batch, separated: its PIT loss, and what discriminators judge."""
+
+    batch: Batch
+    pit: PIT
+    judged: JudgedSets | None
+
+
 @dataclass
 class Step:
     """What a step did, to be logged."""
 
     batch: Batch
-    terms: dict[str, Tensor]
+    terms: dict[str, Tensor] = field(default_factory=dict)
     judged: JudgedSets | None = None
     finite: bool = True  # all losses and gradients; else what is not was left out
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Log a term, or a further part's share of it."""
+        value = value.detach()
+        self.terms[name] = self.terms[name] + value if name in self.terms else value
 
 
 class seeded:
