@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from apit.config import IDEAL, ORACLES, TRIVIAL, mixing_digest
+from apit.config import IDEAL, TRIVIAL, mixing_digest
 from apit.layers import load_run, load_scale
 from apit.errors import UserError
 

@@ -32,6 +32,7 @@ def test_help_tells_of_every_command():
             "steps?",
         ),
         (["train", "--experiment", "pit"], "--scale is missing"),
+        (["evaluate", "--oracle", "mixture", "--jobs", "-1"], "is not a whole number"),
         (["train", "--scale", "tiny", "--experiment", "pit"], "no such example list"),
     ],
 )

@@ -1,10 +1,13 @@
 """Command line: parse, call, print."""
 
 import argparse
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import FrameType
 
 from apit import layers
 from apit.config import ORACLES, Run, Scale, Scoring, Slots
@@ -51,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     After a signal it is 128 and the signal's number, as in shells.
     """
     parsed = _parser().parse_args(arguments)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)  # so that what is half made is cleared away
     try:
         parsed.call(parsed)
     except UserError as error:
@@ -67,6 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"apit {parsed.command}: interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Interrupted(number, "stopped")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,7 +130,9 @@ def _add_data(command: Command) -> None:
         help="folder of recordings in any format of libsndfile, at any rate, to mix instead of the "
         "scale's procedural sounds",
     )
-    mix.add_argument("--jobs", type=int, default=0, help="processes (as many as there are cores)")
+    mix.add_argument(
+        "--jobs", type=_whole_number, default=0, help="processes (as many as there are cores)"
+    )
 
 
 def _add_training(command: Command) -> None:
@@ -161,19 +172,19 @@ def _add_training(command: Command) -> None:
 
 
 def _add_measuring(command: Command) -> None:
-    def measures(added: argparse.ArgumentParser, jobs: int) -> None:
+    def measures(added: argparse.ArgumentParser) -> None:
         added.add_argument(
             "--bss-eval", action="store_true",
-            help="also BSS Eval v4 (SDR, ISR, SIR, SAR), a hundred times slower than SI-SNR; "
-            "evaluate does it for the first evaluation.bss_eval.examples, and scores only those",
+            help="also BSS Eval v4 (SDR, ISR, SIR, SAR), a hundred times slower than SI-SNR, and "
+            "log-spectral distance",
         )  # fmt: skip
         added.add_argument(
             "--spectral-holes", action="store_true",
             help="also rates of spectral holes and leakage, and log-spectral distance",
         )  # fmt: skip
         added.add_argument(
-            "--jobs", type=int, default=jobs,
-            help="processes that score (%(default)s; 0: as many as there are cores)",
+            "--jobs", type=_whole_number, default=0,
+            help="processes that score (as many as there are cores)",
         )  # fmt: skip
 
     evaluate = command("evaluate", _evaluate, "Score a run, or an oracle, on the evaluation split.")
@@ -188,7 +199,10 @@ def _add_measuring(command: Command) -> None:
         "--estimates", type=Path, metavar="DIR",
         help="also keep the first estimates as sound, one folder per example",
     )  # fmt: skip
-    measures(evaluate, 1)
+    evaluate.add_argument(
+        "--first", type=_whole_number, metavar="N", help="score only the first N mixtures"
+    )
+    measures(evaluate)
 
     score = command("score", _score, "Score any program's estimates.", SCORE_EXAMPLE)
     score.add_argument(
@@ -201,7 +215,7 @@ def _add_measuring(command: Command) -> None:
         "float; what is not there is silence",
     )  # fmt: skip
     score.add_argument("--output", type=Path, required=True, help="scores, .csv or .csv.gz")
-    measures(score, 0)
+    measures(score)
 
 
 def _add_presentation(command: Command) -> None:
@@ -222,6 +236,12 @@ def _add_presentation(command: Command) -> None:
         "--estimates", type=Path, required=True, help="folder of kept estimates, a folder per run"
     )
     figures.add_argument("--output", type=Path, required=True, help="folder for the figures")
+
+
+def _whole_number(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
 
 
 def _scale(parsed: argparse.Namespace) -> Scale:
@@ -334,10 +354,9 @@ def _evaluate_here(parsed: argparse.Namespace) -> None:
     from apit.models.stft import make_stft
     from apit.training.record import load_separator
 
-    scale = _scale(parsed) if parsed.scale or parsed.oracle else None
     if parsed.run:
         run, separator = load_separator(parsed.run)
-        config = _scoring(scale or run)
+        scale = layers.load_scale(parsed.scale or run.scale, parsed.settings, parsed.configs)
         torch.set_num_threads(run.training.threads)
         audio = run.audio
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -349,19 +368,28 @@ def _evaluate_here(parsed: argparse.Namespace) -> None:
             lambda batch: separator(batch.mixture.to(device)).estimates.cpu(),
         )
     else:
-        assert scale is not None
+        scale = _scale(parsed)
         torch.set_num_threads(scale.training.threads)
-        config, audio = _scoring(scale), scale.audio
+        audio = scale.audio
         separate = oracle(parsed.oracle, make_stft(scale.stft, audio.sample_rate))
         system = System(parsed.scale, parsed.oracle, 0, separate)
+    config = _scoring(scale)
     measures = Measures.of(config, spectral_holes=parsed.spectral_holes, bss_eval=parsed.bss_eval)
     evaluate(
-        system, parsed.data, audio, measures, config, parsed.output, parsed.estimates, parsed.jobs
+        system,
+        parsed.data,
+        audio,
+        measures,
+        config,
+        parsed.output,
+        parsed.estimates,
+        parsed.jobs,
+        parsed.first,
     )
     print(f"{parsed.output}: scores of {system.experiment}")
 
 
-def _scoring(scale: Scale | Run) -> Scoring:
+def _scoring(scale: Scale) -> Scoring:
     return Scoring(
         audio=Slots(sources=scale.audio.sources), stft=scale.stft, evaluation=scale.evaluation
     )
@@ -415,7 +443,9 @@ def _tables(parsed: argparse.Namespace) -> None:
         tables.models(records, caption),
     ]
     if parsed.bss_eval:
-        made.append(tables.bss_eval(summarise(read_scores(parsed.bss_eval), resamples), caption))
+        scores = read_scores(parsed.bss_eval)
+        examples = scores["example"].nunique()
+        made.append(tables.bss_eval(summarise(scores, resamples), examples, caption))
     for table in made:
         table.write(parsed.output)
     print(f"{parsed.output}: {', '.join(t.name for t in made)}, as CSV, Markdown and LaTeX")

@@ -258,6 +258,7 @@ class Training(Frozen):
     skip_at_most: NonNegativeInt  # steps in a row whose loss or gradient is not finite
     log_every: PositiveInt
     validate_every: PositiveInt
+    validation_batch: PositiveInt
     threads: PositiveInt
 
     @model_validator(mode="after")
@@ -411,7 +412,6 @@ class Run(Frozen):
     adversary: Adversary | None  # None without discriminators: none of its keys matter then
     training: Training
     train_as_long_as: str | None
-    evaluation: Evaluation
 
     @model_validator(mode="after")
     def _replacements_leave_a_fake(self) -> "Run":
@@ -439,7 +439,7 @@ class Run(Frozen):
     @property
     def training_digest(self) -> str:
         """Hash of what the trained weights depend on."""
-        return digest(self.model_dump(mode="json", exclude={"evaluation"}))
+        return digest(self.model_dump(mode="json"))
 
     @property
     def resume_digest(self) -> str:
@@ -449,7 +449,7 @@ class Run(Frozen):
     @property
     def resume_identity(self) -> dict[str, Any]:
         """What a checkpoint must agree in with the run that goes on from it."""
-        identity = self.model_dump(mode="json", exclude={"evaluation"})
+        identity = self.model_dump(mode="json")
         del identity["training"]["steps"]
         return identity
 

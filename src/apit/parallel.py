@@ -2,14 +2,18 @@
 
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController, threadpool_limits
 from tqdm import tqdm
+
+from apit.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,14 +27,30 @@ def in_order(
     """Map `work` over `items` in `jobs` processes (0: one for each core), results in order.
 
     Items are taken as they are needed, so that a generator may make large ones. `work`, items and
-    results must be picklable; each process computes with one thread. One job works right here.
+    results must be picklable; each process computes with one thread. One job works right here, with
+    one thread, too. Raises UserError where a process was killed, as by a lack of memory.
     """
     jobs = min(jobs or os.cpu_count() or 1, max(total, 1))
     with tqdm(total=total, desc=label, disable=None, file=sys.stderr) as bar:
-        results = map(work, items) if jobs == 1 else _in_processes(work, items, jobs)
-        for result in results:
-            yield result
-            bar.update()
+        results = _here(work, items) if jobs == 1 else _in_processes(work, items, jobs)
+        try:
+            for result in results:
+                yield result
+                bar.update()
+        except BrokenProcessPool:
+            raise UserError(
+                f"{label}: one of {jobs} processes was killed, perhaps for lack of memory; try "
+                "fewer --jobs"
+            ) from None
+
+
+def _here(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    # The items are made with as many threads as whoever makes them likes.
+    pools = ThreadpoolController()
+    for item in items:
+        with pools.limit(limits=1):
+            result = work(item)
+        yield result
 
 
 def _in_processes(
@@ -56,3 +76,11 @@ def _in_processes(
 
 def _one_thread() -> None:
     threadpool_limits(1)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

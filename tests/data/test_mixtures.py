@@ -287,6 +287,11 @@ def test_a_list_that_names_a_missing_file_is_refused(copied):
         ("train/example00000.wav\ttrain/example00000.wav\n", "13: .*is listed twice"),
         ("train/example00099.wav train/x.wav\n", "13: has 0 sources"),
         ("a\tb\tc\td\te\tf\n", "13: has 5 sources"),
+        ("\n", "13: is an empty line"),
+        (
+            "new\ttrain/example00000_sources/background0_sound.wav\n",
+            "13: names train/example00000_sources/background0_sound.wav, as line 1 does already",
+        ),
     ],
 )
 def test_lists_of_another_form_are_refused(copied, line, said):

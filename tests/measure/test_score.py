@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,34 @@ def test_the_same_scores_give_the_same_bytes_in_any_number_of_processes(
     evaluate(system, mixtures, scale.audio, measures, config, again, jobs=2)
     assert again.read_bytes() == (scored / again.name).read_bytes()
     assert summary_path(again).read_bytes() == summary_path(scored / again.name).read_bytes()
+
+
+def test_long_signals_give_the_same_bytes_in_any_number_of_processes(tmp_path):
+    (tmp_path / "sources").mkdir()
+    lines = []
+    for number in range(3):
+        paths = [f"sources/{number}-{slot}.wav" for slot in range(2)]
+        folder = tmp_path / "estimates" / f"e{number}"
+        folder.mkdir(parents=True)
+        sources = 0.1 * noise(2, 80_000, seed=number)
+        for slot, path in enumerate(paths):
+            soundfile.write(tmp_path / path, sources[slot], 8000)
+            soundfile.write(folder / f"source{slot}.wav", sources[slot] + 0.1 * sources[1 - slot],
+                            8000, subtype="FLOAT")  # fmt: skip
+        lines.append("\t".join([f"e{number}.wav", *paths]) + "\n")
+    (tmp_path / "list.txt").write_text("".join(lines))
+    measures = Measures.of(load_scoring(), spectral_holes=True, bss_eval=True)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for jobs in (1, 2):
+            score_estimates(tmp_path / "list.txt", tmp_path / "estimates", measures,
+                            load_scoring(), tmp_path / f"{jobs}.csv", jobs)  # fmt: skip
+    finally:
+        torch.set_num_threads(threads)
+    assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
+    summaries = [(tmp_path / f"{jobs}.summary.json").read_bytes() for jobs in (1, 2)]
+    assert summaries[0] == summaries[1]
 
 
 def test_kept_estimates_are_those_that_were_scored(scored, scale):
@@ -235,6 +264,9 @@ def not_a_number(samples, rate):
         (lambda f: [p.rename(p.with_name(p.name.replace("source", "est")))
                     for p in f.glob("example00001/*.wav")],
          r"est0.wav: is none of source0.wav"),
+        (lambda f: (f / "example00001/source3.wav").rename(f / "example00001/source3.WAV"),
+         r"source3.WAV: is none of source0.wav"),
+        (lambda f: (f / "example00001/more").mkdir(), r"example00001/more: is none of"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -245,21 +277,78 @@ def test_bad_estimates_are_refused_by_name(mixtures, estimates, tmp_path, damage
     assert not (tmp_path / "scores.csv").exists()
 
 
-def test_bss_eval_takes_the_first_examples_alone(scale, config, mixtures, tmp_path):
+def test_only_the_first_examples_are_scored_and_the_summary_says_so(
+    scale, config, mixtures, tmp_path
+):
     output = tmp_path / "bss.csv.gz"
-    windows = config.evaluation.bss_eval.model_copy(update={"examples": 3, "window": 0.1})
-    config = config.model_copy(
-        update={"evaluation": config.evaluation.model_copy(update={"bss_eval": windows})}
-    )
     stft = make_stft(scale.stft, scale.audio.sample_rate)
     system = System("tiny", "irm", 0, oracle("ideal-ratio-mask", stft))
     measures = Measures.of(config, spectral_holes=False, bss_eval=True)
-    evaluate(system, mixtures, scale.audio, measures, config, output)
+    evaluate(system, mixtures, scale.audio, measures, config, output, first=3)
     scores = read_scores([output])
     assert scores["example"].unique().tolist() == [f"example{i:05d}" for i in range(3)]
     alone = scores[scores["note"].str.contains("single source")]
     assert set(alone["metric"]) <= {"sir", "sir_whole"}
-    assert set(scores["metric"]) >= {"sdr", "isr", "sir", "sar", "sdr_whole"}
+    metrics = {"sdr", "isr", "sir", "sar", "sdr_whole", "log_spectral_distance"}
+    assert metrics <= set(scores["metric"])
+    assert not scores["metric"].str.startswith("hole").any()
+    summary = json.loads(summary_path(output).read_text())
+    assert (summary["examples_scored"], summary["examples_left_out"]) == (3, 5)
+
+
+def test_perfect_estimates_have_infinite_ratios_and_a_summary(mixtures, estimates, tmp_path):
+    for path in estimates.glob("example*/*.wav"):
+        path.unlink()
+    entries = fuss.read_list(fuss.list_path(mixtures, "eval"), 4)
+    for entry in entries:
+        for slot, source in enumerate(entry.sources):
+            shutil.copy(source, estimates / entry.name / f"source{slot}.wav")
+    config = load_scoring(["evaluation.bss_eval={window: 0.1, hop: 0.1}"])
+    measures = Measures.of(config, spectral_holes=True, bss_eval=True)
+    output = tmp_path / "scores.csv"
+    references = fuss.list_path(mixtures, "eval")
+    summary = score_estimates(references, estimates, measures, config, output, 1)
+    assert summary["si_snri_all/2-4"]["mean"] > 50
+    assert summary["hole_rate_all"]["mean"] == 0
+    scores = pd.read_csv(output, keep_default_na=False)
+    infinite = scores[scores["note"].str.startswith("infinite")]
+    assert set(infinite["value"]) <= {""}
+    assert set(infinite["metric"]) <= {m + w for m in ("sdr", "isr", "sir", "sar")
+                                       for w in ("", "_whole")}  # fmt: skip
+
+
+@pytest.mark.parametrize("gain", [1e-12, 1e15])
+def test_no_gain_of_an_estimate_is_a_hole(gain):
+    references = noise(2, 4000)
+    measures = Measures(PLAIN.stft, (20.0,), None)
+    estimates = (gain * references.astype(np.float64)).astype(np.float32)
+    table = rows_of(references, estimates, measures).set_index(["source", "metric"])["value"]
+    for source in (0, 1):
+        assert table[source, "hole_rate_20"] == 0
+
+
+def test_where_scores_cannot_be_written_is_said_before_any_work(mixtures, estimates, tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").write_text("")
+    for output, said in (("folder.csv", "is a folder"), ("file/scores.csv", "cannot be written")):
+        with pytest.raises(UserError, match=said):
+            score_estimates(Path("no list"), estimates, PLAIN, load_scoring(), tmp_path / output, 1)
+
+
+def test_references_must_be_mono_and_fast_enough_for_the_stft(tmp_path):
+    (tmp_path / "estimates" / "m").mkdir(parents=True)
+    listed = tmp_path / "list.txt"
+    listed.write_text("m.wav\ts.wav\n")
+    for samples, rate, said in (
+        (noise(100, 2), 8000, "s.wav: .*references must be mono"),
+        (noise(100), 40, "at 40 Hz, stft.hop of 0.008 s is less than a sample"),
+    ):
+        soundfile.write(tmp_path / "s.wav", samples, rate, subtype="FLOAT")
+        measures = Measures(PLAIN.stft, (20.0,), None)
+        with pytest.raises(UserError, match=said):
+            score_estimates(
+                listed, tmp_path / "estimates", measures, load_scoring(), tmp_path / "s.csv", 1
+            )
 
 
 def test_ideal_masks_by_hand():

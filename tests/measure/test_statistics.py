@@ -45,13 +45,18 @@ def table_of(*rows):
 
 def test_the_same_scores_twice_and_broken_ones_are_refused(tmp_path):
     file = tmp_path / "mixture.csv.gz"
-    rows = table_of(("a", 0, "si_snr", 1.0, ""), ("a", 0, "sir", np.nan, "alone"))
+    rows = table_of(("01", 0, "si_snr", 1.0, ""), ("1", 0, "sir", np.nan, "alone"))
     write_scores(rows.assign(scale="tiny", experiment="mixture", seed=0), file)
     again = read_scores([file])
     assert again["note"].tolist() == ["", "alone"]
+    assert again["example"].tolist() == ["01", "1"]
     assert again["value"].isna().tolist() == [False, True]
     with pytest.raises(UserError, match=r"mixture, seed 0, is in them twice"):
         read_scores([file, file])
+    other = tmp_path / "other.csv.gz"
+    write_scores(rows.assign(scale="mini", experiment="pit", seed=0), other)
+    with pytest.raises(UserError, match="are of the scales tiny and mini"):
+        read_scores([file, other])
     broken = tmp_path / "broken.csv.gz"
     broken.write_bytes(file.read_bytes()[:100])
     with pytest.raises(UserError, match="cannot be read as a table"):

@@ -144,8 +144,16 @@ def test_other_mixtures_are_refused():
             scores_of({"multi-ctx-i1": {0: 1.0}}, examples=("a", "c")),
         ]
     )
-    with pytest.raises(UserError, match=r"not scored on the same mixtures \(b is in one"):
+    with pytest.raises(UserError, match=r"not scored on the same mixtures \(b differs"):
         decide([MSI], scores)
+    louder = scores_of({"pit": {0: 1.0}, "multi-ctx-i1": {0: 1.0}})
+    before = [
+        ("pit", 0, "a", 0, "si_snr_mixture", 3.0),
+        ("multi-ctx-i1", 0, "a", 0, "si_snr_mixture", 4.0),
+    ]
+    rows = pd.DataFrame(before, columns=louder.columns[:6]).assign(note="")
+    with pytest.raises(UserError, match=r"not scored on the same mixtures \(a differs"):
+        decide([MSI], pd.concat([louder, rows]))
     with pytest.raises(UserError, match="no measure is called 'si_snrr'"):
         decide([MSI.model_copy(update={"measure": "si_snrr"})], scores)
 
@@ -186,3 +194,29 @@ def test_the_shipped_claims_are_the_four_of_the_paper():
         ("multi-ctx-i1", "pit", "hole_rate"),
     ]
     assert {g.measure for g in claims[3].provided} == {"excess_rate", "si_snri_all/2-4"}
+
+
+def test_the_shipped_claims_on_runs_without_any_effect_are_rarely_reproduced():
+    """Whole tables through `decide`: contrasts that share runs, holes with what they require."""
+    generator = np.random.default_rng(1)
+    claims = load_claims()
+    names = ("pit", "ctx-stft", "ctx-stft-i1", "multi-ctx-i1")
+    rounds, any_reproduced = 200, 0
+    for _ in range(rounds):
+        means = {name: dict(enumerate(0.2 * generator.normal(size=3))) for name in names}
+        holes = {name: dict(enumerate(0.2 + 0.01 * generator.normal(size=3))) for name in names}
+        improvements = scores_of(means).query("metric != 'hole_rate_20'")
+        rates = scores_of(holes).query("metric == 'hole_rate_20'")
+        decided = decide(claims, pd.concat([improvements, rates]))
+        any_reproduced += "reproduced" in decided["verdict"].tolist()
+    assert any_reproduced / rounds < 0.06  # nominally 2.5 %, of all four together
+
+
+def test_what_was_not_measured_decides_nothing():
+    scores = scores_of({"pit": {0: 1, 1: 2, 2: 3}, "multi-ctx-i1": {0: 0, 1: 0, 2: 0}})
+    without = scores[~scores["metric"].isin(["hole_rate_20", "excess_rate"])]
+    row = decide([HOLES], without).iloc[0]
+    assert (row["verdict"], row["note"]) == ("undecided", "hole_rate not measured")
+    dry = Guard(measure="excess_rate", rises_at_most=0.0)
+    guarded = MSI.model_copy(update={"provided": (dry,)})
+    assert "excess_rate not measured" in decide([guarded], without).iloc[0]["note"]

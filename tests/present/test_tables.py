@@ -112,13 +112,13 @@ def test_every_network_is_listed_once_for_all_experiments_and_seeds(made, tiny):
 
 def test_one_table_in_three_forms(made, tmp_path):
     summary, records = made("pit", "ctx-stft-i1")
-    tables.ablations(summary, "100 % of a_b").write(tmp_path)
+    tables.ablations(summary, "100 % of a_b~c").write(tmp_path)
     assert len(pd.read_csv(tmp_path / "ablations.csv")) == 2 * len(tables.COLUMNS)
     markdown = (tmp_path / "ablations.md").read_text().splitlines()
     widths = {line.count("|") for line in markdown if line.startswith("|")}
     assert widths == {len(tables.COLUMNS) + 2}
     latex = (tmp_path / "ablations.tex").read_text()
-    assert r"100 \% of a\_b" in latex
+    assert r"100 \% of a\_b\textasciitilde{}c" in latex
     assert latex.count(r"\\[3pt]") == 2
     tables.models(records, "caption").write(tmp_path)
     assert "[3pt]" not in (tmp_path / "models.tex").read_text()
@@ -197,6 +197,8 @@ def test_published_numbers_stand_above_ours_with_data_and_metric(made):
 def test_what_was_not_measured_is_a_dash(made):
     summary, _ = made("pit")
     without = summary[~summary["aggregate"].str.contains("sdr|isr|sir|sar")]
-    ((_, cells),) = tables.bss_eval(without, "caption").rows
-    assert [cell[0] for cell in cells] == ["–"] * 6 + ["10.00"]
+    table = tables.bss_eval(without, 40, "caption")
+    assert "first 40 evaluation mixtures" in table.caption
+    ((_, cells),) = table.rows
+    assert [cell[0] for cell in cells] == ["–"] * 8 + ["10.00"]
     assert len(tables.holes(summary, "caption").titles) == 9

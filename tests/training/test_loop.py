@@ -161,7 +161,7 @@ def test_validation_takes_all_active_targets_of_mixtures_of_two_or_more(tiny, mi
         def forward(self, mixture):
             batch = next(
                 b
-                for b in whole_examples(entries, run.audio, run.evaluation.batch_size)
+                for b in whole_examples(entries, run.audio, run.training.validation_batch)
                 if torch.equal(b.mixture, mixture)
             )
             estimates = batch.references.clone()

@@ -7,7 +7,19 @@ BSS_EVAL = expand(f"{RESULTS}/bss_eval/{{system}}.csv.gz", system=SYSTEMS)
 
 wildcard_constraints:
     run="|".join(map(re.escape, RUNS)),
-    oracle="|".join(map(re.escape, ORACLES)),
+    system="|".join(map(re.escape, SYSTEMS)),
+
+
+def system(wildcards):
+    """How `apit evaluate` is told of a run or an oracle."""
+    if wildcards.system in RUNS:
+        return f"--run {RESULTS}/runs/{wildcards.system}"
+    return f"--oracle {wildcards.system}"
+
+
+def run_of(wildcards):
+    """The run that a system is, if it is one."""
+    return [f"{RESULTS}/runs/{wildcards.system}"] if wildcards.system in RUNS else []
 
 
 rule train:
@@ -46,50 +58,33 @@ rule train:
 
 rule evaluate:
     input:
-        run=rules.train.output,
+        run=run_of,
         data=MIXTURES,
     output:
-        scores=f"{RESULTS}/scores/{{run}}.csv.gz",
-        summary=f"{RESULTS}/scores/{{run}}.summary.json",
-        estimates=directory(f"{RESULTS}/estimates/{{run}}"),
+        scores=f"{RESULTS}/scores/{{system}}.csv.gz",
+        summary=f"{RESULTS}/scores/{{system}}.summary.json",
+        estimates=directory(f"{RESULTS}/estimates/{{system}}"),
     log:
-        f"logs/{SCALE}/evaluate/{{run}}.log",
+        f"logs/{SCALE}/evaluate/{{system}}.log",
     benchmark:
-        f"logs/{SCALE}/evaluate/{{run}}.benchmark.tsv"
+        f"logs/{SCALE}/evaluate/{{system}}.benchmark.tsv"
     threads: scale.training.threads
     resources:
-        gpu=1,
+        gpu=lambda wildcards: len(run_of(wildcards)),
     params:
         scale=SCALE,
+        system=system,
+        stft=scale.stft.model_dump_json(),
         evaluation=scale.evaluation.model_dump_json(exclude={"bss_eval"}),
     shell:
-        "apit evaluate --scale {params.scale} --run {input.run} --data {input.data} --spectral-holes"
-        " --output {output.scores} --estimates {output.estimates} 2> {log}"
-
-
-rule oracle:
-    input:
-        data=MIXTURES,
-    output:
-        scores=f"{RESULTS}/scores/{{oracle}}.csv.gz",
-        summary=f"{RESULTS}/scores/{{oracle}}.summary.json",
-    log:
-        f"logs/{SCALE}/evaluate/{{oracle}}.log",
-    threads: scale.training.threads
-    params:
-        scale=SCALE,
-        evaluation=scale.evaluation.model_dump_json(exclude={"bss_eval"}),
-    shell:
-        "apit evaluate --scale {params.scale} --oracle {wildcards.oracle} --data {input.data}"
-        " --spectral-holes --output {output.scores} 2> {log}"
+        "apit evaluate --scale {params.scale} {params.system} --data {input.data} --spectral-holes"
+        " --jobs {threads} --output {output.scores} --estimates {output.estimates} 2> {log}"
 
 
 # Slow, and over the first examples alone: apart from the scores that everything else waits for.
 rule bss_eval:
     input:
-        run=lambda wildcards: (
-            [f"{RESULTS}/runs/{wildcards.system}"] if wildcards.system in RUNS else []
-        ),
+        run=run_of,
         data=MIXTURES,
     output:
         scores=f"{RESULTS}/bss_eval/{{system}}.csv.gz",
@@ -100,13 +95,13 @@ rule bss_eval:
         f"logs/{SCALE}/bss_eval/{{system}}.benchmark.tsv"
     threads: scale.training.threads
     resources:
-        gpu=lambda wildcards: 1 if wildcards.system in RUNS else 0,
+        gpu=lambda wildcards: len(run_of(wildcards)),
     params:
         scale=SCALE,
-        system=lambda wildcards, input: (
-            f"--run {input.run}" if input.run else f"--oracle {wildcards.system}"
-        ),
+        system=system,
+        stft=scale.stft.model_dump_json(),
         evaluation=scale.evaluation.model_dump_json(),
+        first=scale.evaluation.bss_eval.examples,
     shell:
         "apit evaluate --scale {params.scale} {params.system} --data {input.data} --bss-eval"
-        " --spectral-holes --jobs {threads} --output {output.scores} 2> {log}"
+        " --first {params.first} --jobs {threads} --output {output.scores} 2> {log}"

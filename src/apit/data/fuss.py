@@ -60,10 +60,13 @@ def read_list(path: Path, slots: int) -> list[Entry]:
     if not lines:
         raise UserError(f"{path}: is empty")
     entries: list[Entry] = []
-    seen: dict[str, int] = {}
+    seen: dict[str, int] = {}  # stems of mixtures, and in which line
+    used: dict[str, int] = {}  # files of sources
     for number, line in enumerate(lines, 1):
         mixture, *sources = line.split("\t")
         where = f"{path}:{number}"
+        if not line.strip():
+            raise UserError(f"{where}: is an empty line; remove it")
         if not 1 <= len(sources) <= slots:
             raise UserError(
                 f"{where}: has {len(sources)} sources after the mixture, tab-separated; "
@@ -76,6 +79,9 @@ def read_list(path: Path, slots: int) -> list[Entry]:
         for file in sources:
             if not (root / file).is_file():
                 raise UserError(f"{where}: names {file}, which is not in {root}")
+            if file in used:
+                raise UserError(f"{where}: names {file}, as line {used[file]} does already")
+            used[file] = number
         entries.append(Entry(name, root / mixture, tuple(root / file for file in sources)))
     return entries
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from threadpoolctl import threadpool_limits
 
 METRICS = ("sdr", "isr", "sir", "sar")
 TAPS = 512
@@ -59,12 +58,11 @@ def bss_eval(
 
     Equal to museval's `bss_eval` without a permutation search, for windows and for the whole
     signal, which share the filters. A window in which any signal is all zero is left out, as
-    museval does. An estimate that is all zero has no ratio, nor have linearly dependent references.
+    museval does; an example with an estimate that is all zero has no ratio at all.
     """
     if not references.any(1).all() or not estimates.any(1).all():
         return _undefined(len(references), "an estimate is silent: BSS Eval has no value")
-    # museval's linear algebra is its cost; whoever calls this runs one process for each core.
-    with threadpool_limits(1, "blas"), np.errstate(divide="ignore"), warnings.catch_warnings():
+    with np.errstate(divide="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ill-conditioned solves, as in museval itself
         return _bss_eval(
             references.astype(np.float64)[..., None],
@@ -79,13 +77,10 @@ def _bss_eval(references: Floats, estimates: Floats, window: int, hop: int) -> B
     sources, samples = references.shape[:2]
     correlations, _ = museval._compute_reference_correlations(references, TAPS)
     cross = _cross_correlations(references[..., 0], estimates[..., 0])
-    try:
-        joint = _filters(museval._reshape_G(correlations), cross.reshape(-1, sources))
-        own = [
-            _filters(correlations[s, s, 0, 0], cross[s, :, s : s + 1]) for s in range(sources)
-        ]  # each estimate on its own reference
-    except np.linalg.LinAlgError:
-        return _undefined(sources, "the references are linearly dependent: BSS Eval has no value")
+    joint = _filters(museval._reshape_G(correlations), cross.reshape(-1, sources))
+    own = [
+        _filters(correlations[s, s, 0, 0], cross[s, :, s : s + 1]) for s in range(sources)
+    ]  # each estimate on its own reference
 
     def ratios(part: slice) -> Floats:
         """[metric, source] in one window."""
@@ -129,7 +124,10 @@ def _cross_correlations(references: Floats, estimates: Floats) -> Floats:
 def _filters(correlations: Floats, cross: Floats) -> Floats:
     """Least-squares filters [estimate, source, 1, tap, 1], as museval's projections take them."""
     regular = correlations + np.finfo(float).eps * np.eye(len(correlations))
-    solved = np.linalg.solve(regular, cross)  # [source × tap, estimate]
+    try:
+        solved = np.linalg.solve(regular, cross)  # [source × tap, estimate]
+    except np.linalg.LinAlgError:  # museval's own fall-back, which names what numpy 2 has not
+        solved = np.linalg.lstsq(correlations, cross)[0]
     return np.asarray(solved.T.reshape(cross.shape[1], -1, 1, TAPS, 1))
 
 

@@ -1,6 +1,5 @@
 """Folders of estimates as sound: `EXAMPLE/source0.wav …`, written by any program."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from torch import Tensor
 from apit.config import Audio
 from apit.data import fuss
 from apit.errors import UserError
+
+BESIDE = ("mixture.wav",)  # what some programs write beside their estimates
 
 
 def write_estimates(folder: Path, signals: Tensor, rate: int) -> None:
@@ -34,18 +35,18 @@ def read_slots(
 ) -> tuple[NDArray[np.float32], int]:
     """Read `source0.wav …` → [source, time], and how many slots had no file: they are silence.
 
-    Raises UserError for a file that is unreadable, of another format, not finite, or of a slot
-    that there is not, and for a folder whose wavs have other names altogether.
+    Raises UserError for a file that is unreadable, of another format, or not finite, and for
+    whatever else is in the folder (but hidden files and `mixture.wav`): nobody should take a
+    misspelt name for silence.
     """
     estimates = np.zeros((slots, wanted.samples), np.float32)
-    files = {path.name: path for path in folder.iterdir() if path.suffix == ".wav"}
+    files = {path.name: path for path in folder.iterdir() if not path.name.startswith(".")}
     names = [f"source{slot}.wav" for slot in range(slots)]
-    for name in sorted(files.keys() - set(names)):
-        if re.fullmatch(r"source\d+\.wav", name) or not files.keys() & set(names):
-            raise UserError(
-                f"{files[name]}: is none of source0.wav to source{slots - 1}.wav, the {slots} "
-                "estimates of an example"
-            )
+    if odd := sorted(files.keys() - {*names, *BESIDE}):
+        raise UserError(
+            f"{files[odd[0]]}: is none of source0.wav to source{slots - 1}.wav, the {slots} "
+            "estimates of an example; remove or rename it"
+        )
     missing = 0
     for name, signal in zip(names, estimates, strict=True):
         if name in files:

@@ -1,11 +1,12 @@
 """References and estimates → one long table of scores, and its summary."""
 
 import json
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ class Measures:
     stft: Transform
     hole_depths_db: tuple[float, ...] | None
     bss_eval: Windows | None
+
+    @property
+    def spectral(self) -> bool:
+        """Whether spectrograms are needed: for holes, and for the distance beside BSS Eval."""
+        return self.hole_depths_db is not None or self.bss_eval is not None
 
     @classmethod
     def of(cls, config: Scoring, *, spectral_holes: bool, bss_eval: bool) -> "Measures":
@@ -117,7 +123,7 @@ def score_example(measures: Measures, example: Example) -> Scored:
             (name, source, "si_snri", float(scores.si_snri[0, source]), ""),
             (name, source, "counted", float(counted), why),
         ]
-    if measures.hole_depths_db:
+    if measures.spectral:
         rows += _spectral(measures, example, aligned, active)
     if measures.bss_eval:
         rows += _bss_eval(measures.bss_eval, example, aligned, active)
@@ -132,15 +138,16 @@ NO_BINS = {
 
 
 def _spectral(measures: Measures, example: Example, aligned: Tensor, active: Tensor) -> list[Row]:
-    assert measures.hole_depths_db is not None
     found = spectral_holes.rates(
         references=torch.from_numpy(example.references)[active],
         estimates=aligned[active],
         stft=make_stft(measures.stft, example.rate),
-        depths_db=measures.hole_depths_db,
+        depths_db=measures.hole_depths_db or (),
     )
+    if measures.hole_depths_db is None:
+        found = {"log_spectral_distance": found["log_spectral_distance"]}
     return [
-        (example.name, source, metric, value, "" if isfinite(value) else NO_BINS[metric])
+        (example.name, source, metric, value, "" if isfinite(value) else NO_BINS.get(metric, ""))
         for number, source in enumerate(active.nonzero().flatten().tolist())
         for metric, values in found.items()
         for value in [float(values[number])]
@@ -162,10 +169,12 @@ def _bss_eval(windows: Windows, example: Example, aligned: Tensor, active: Tenso
             ("", found.windows, found.windows_note),
             ("_whole", found.whole, found.whole_note),
         ):
-            for metric, values in ratios.items():
-                value = float(values[number])
-                why = "" if isfinite(value) else note or (alone if metric == "sir" else "infinite")
-                rows.append((example.name, source, metric + suffix, value, why))
+            for metric, value in ((m, float(values[number])) for m, values in ratios.items()):
+                why = note
+                if not isfinite(value) and not note:
+                    why = alone or "infinite: nothing but the target"
+                shown = value if isfinite(value) else nan
+                rows.append((example.name, source, metric + suffix, shown, why))
     return rows
 
 
@@ -178,16 +187,17 @@ def evaluate(
     output: Path,
     estimates: Path | None = None,
     jobs: int = 1,
+    first: int | None = None,
 ) -> None:
     """Score a system over the evaluation split into `output`, and its summary beside it.
 
     The first `keep_examples` estimates, aligned with their targets, are kept in `estimates` as
-    `EXAMPLE/source0.wav …`. BSS Eval takes the configuration's number of first examples, and then
-    nothing else is scored.
+    `EXAMPLE/source0.wav …`. With `first`, only so many examples are scored, and the summary says
+    how many were left out.
     """
-    entries = fuss.read_list(fuss.list_path(data, "eval"), audio.sources)
-    if measures.bss_eval:
-        entries = entries[: measures.bss_eval.examples]
+    _check_output(output)
+    every = fuss.read_list(fuss.list_path(data, "eval"), audio.sources)
+    entries = every[:first]
     keep = config.evaluation.keep_examples if estimates else 0
 
     with whole_folder(estimates) if estimates else nullcontext() as kept:
@@ -209,7 +219,8 @@ def evaluate(
         work = partial(score_example, measures)
         scored = in_order(work, examples(), len(entries), f"score {system.experiment}", jobs)
         labels = {column: getattr(system, column) for column in RUN_COLUMNS}
-        _write(scored, entries, labels, config.evaluation.resamples, output)
+        left_out = len(every) - len(entries)
+        _write(scored, entries, labels, config.evaluation.resamples, output, left_out)
 
 
 def score_estimates(
@@ -226,6 +237,7 @@ def score_estimates(
     `source0.wav …`; a slot without a file is silence. Raises UserError, with the file's name, for
     what is missing, unknown, unreadable, not finite, or of another rate, length or channel count.
     """
+    _check_output(output)
     slots = config.audio.sources
     entries = fuss.read_list(references, slots)
     check_folders(estimates, entries, references)
@@ -236,10 +248,17 @@ def score_estimates(
 
 def _read_and_score(measures: Measures, slots: int, folder: Path, entry: fuss.Entry) -> Scored:
     first = fuss.Format.of(entry.sources[0])
-    wanted = fuss.Format(first.rate, 1, first.samples)
-    said_by = f"{entry.sources[0]}, the example's first reference, asks for"
+    if first.channels != 1:
+        raise UserError(f"{entry.sources[0]}: {first}; references must be mono")
     if first.samples == 0:
         raise UserError(f"{entry.sources[0]}: holds no sample")
+    if measures.spectral and round(measures.stft.hop * first.rate) < 1:
+        raise UserError(
+            f"{entry.sources[0]}: at {first.rate} Hz, stft.hop of {measures.stft.hop} s is less "
+            "than a sample"
+        )
+    wanted = fuss.Format(first.rate, 1, first.samples)
+    said_by = f"{entry.sources[0]}, the example's first reference, asks for"
     references = np.zeros((slots, wanted.samples), np.float32)
     for path, signal in zip(entry.sources, references, strict=False):
         fuss.read_wav(path, wanted, said_by, signal)
@@ -256,6 +275,7 @@ def _write(
     labels: Mapping[str, Any],
     resamples: int,
     output: Path,
+    left_out: int = 0,
 ) -> dict[str, Any]:
     rows: list[Row] = []
     missing = 0
@@ -266,13 +286,26 @@ def _write(
     aggregates = summary(scores, resamples)
     if aggregates["examples_scored"] + aggregates["examples_skipped"] != len(entries):
         raise UserError(f"{output}: not all of {len(entries)} examples were scored or skipped")
-    aggregates["missing_slots"] = missing
+    aggregates |= {"examples_left_out": left_out, "missing_slots": missing}
+    text = json.dumps(aggregates, indent=2, allow_nan=False) + "\n"
     for position, (column, value) in enumerate(labels.items()):
         scores.insert(position, column, value)
     write_scores(scores, output)
     with whole_file(summary_path(output)) as partial_path:
-        partial_path.write_text(json.dumps(aggregates, indent=2, allow_nan=False) + "\n")
+        partial_path.write_text(text)
     return aggregates
+
+
+def _check_output(output: Path) -> None:
+    """Raise UserError, before hours of work, where the scores could not be written."""
+    if output.is_dir():
+        raise UserError(f"{output}: is a folder; give the name of a file, such as scores.csv")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise UserError(f"{output}: cannot be written: {error.strerror}") from None
 
 
 def summary_path(scores: Path) -> Path:

@@ -57,15 +57,20 @@ class Passage:
         return (loud & outside).sum((-2, -1)) / outside.sum((-2, -1))
 
 
-def gain(*, reference: Tensor, estimate: Tensor) -> Tensor:
-    """⟨s,ŝ⟩/‖ŝ‖² [...], which takes the estimate's gain out; 0 for a silent estimate."""
-    return (reference * estimate).sum(-1) / estimate.square().sum(-1).clamp_min(1e-16)
+def _scaled(*, reference: Tensor, estimate: Tensor) -> Tensor:
+    """The estimate times ⟨s,ŝ⟩/‖ŝ‖², which takes its gain out, however large or small."""
+    exact = estimate.double()
+    energy = exact.square().sum(-1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    gain = (reference.double() * exact).sum(-1, keepdim=True) / energy
+    return (gain * exact).to(estimate.dtype)
 
 
 def passage(*, reference: Tensor, estimate: Tensor, stft: STFT) -> Passage:
     """Transform aligned pairs [..., time], the estimate's gain taken out."""
-    scaled = gain(reference=reference, estimate=estimate)[..., None] * estimate
-    return Passage(stft.analyse(reference).abs(), stft.analyse(scaled).abs())
+    return Passage(
+        stft.analyse(reference).abs(),
+        stft.analyse(_scaled(reference=reference, estimate=estimate)).abs(),
+    )
 
 
 def rates(
@@ -80,9 +85,11 @@ def rates(
     spectra = stft.analyse(references)
     reference = spectra.abs()
     others = (spectra.sum(-3, keepdim=True) - spectra).abs()
+    scaled = Passage(
+        reference, stft.analyse(_scaled(reference=references, estimate=estimates)).abs()
+    )
     level = stft.analyse(estimates).abs()
-    factor = gain(reference=references, estimate=estimates).abs()[..., None, None]
-    scaled, unscaled = Passage(reference, factor * level), Passage(reference, level)
+    unscaled = Passage(reference, level)
     return {
         **{f"hole_rate_{depth:g}": scaled.hole_rate(depth) for depth in depths_db},
         "hole_rate_energy": scaled.hole_rate(HEADLINE_DB, reference.square()),

@@ -55,7 +55,9 @@ AGGREGATES = {
     "sir/2-4": Aggregate("sir", (2, 3, 4), False),
     "sar/2-4": Aggregate("sar", (2, 3, 4), False),
     "sdr_whole/2-4": Aggregate("sdr_whole", (2, 3, 4), False),
+    "isr_whole/2-4": Aggregate("isr_whole", (2, 3, 4), False),
     "sir_whole/2-4": Aggregate("sir_whole", (2, 3, 4), False),
+    "sar_whole/2-4": Aggregate("sar_whole", (2, 3, 4), False),
     "log_spectral_distance/2-4": Aggregate("log_spectral_distance", (2, 3, 4), False),
 }
 ALL_PAIRS = AGGREGATES["si_snri_all/2-4"]
@@ -135,9 +137,12 @@ def differences(scores: pd.DataFrame, baseline: str, resamples: int) -> pd.DataF
 
 
 def seed_mean(scores: pd.DataFrame, experiment: str, seed: int, aggregate: str) -> float:
-    """An aggregate of one experiment and seed, without interval; NaN where nothing has a value."""
+    """An aggregate of one experiment and seed, without interval; NaN where there is no value."""
     own = scores[(scores["experiment"] == experiment) & (scores["seed"] == seed)]
-    values = _select(_by_pair(own), AGGREGATES[aggregate])["value"]
+    table = _by_pair(own)
+    if AGGREGATES[aggregate].metric not in table:
+        return np.nan
+    values = _select(table, AGGREGATES[aggregate])["value"]
     return float(values.median() if AGGREGATES[aggregate].median else values.mean())
 
 
@@ -153,7 +158,7 @@ def hole_curve(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
             rows.append(
                 {"experiment": experiment, "depth_db": depth} | interval(values, False, resamples)
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["experiment", "depth_db", "mean", "lower", "upper", "n"])
 
 
 def _by_pair(rows: pd.DataFrame) -> pd.DataFrame:

@@ -28,7 +28,9 @@ def read_scores(files: Sequence[Path]) -> pd.DataFrame:
     tables = []
     for file in files:
         try:
-            table = pd.read_csv(file, keep_default_na=False, na_values={"value": [""]})
+            table = pd.read_csv(
+                file, keep_default_na=False, na_values={"value": [""]}, dtype={"example": str}
+            )
         except (ValueError, EOFError, zlib.error) as error:
             raise UserError(f"{file}: cannot be read as a table: {error}; make it again") from None
         missing = [c for c in (*RUN_COLUMNS, *SCORE_COLUMNS) if c not in table.columns]
@@ -36,6 +38,11 @@ def read_scores(files: Sequence[Path]) -> pd.DataFrame:
             raise UserError(f"{file}: has no column {', '.join(missing)}; is it of apit evaluate?")
         tables.append(table)
     scores = pd.concat(tables, ignore_index=True)
+    if len(scales := scores["scale"].unique()) > 1:
+        raise UserError(
+            f"{', '.join(map(str, files))}: are of the scales {' and '.join(scales)}, whose "
+            "numbers do not compare"
+        )
     keys = ["experiment", "seed", "example", "source", "metric"]
     if (twice := scores.duplicated(keys)).any():
         experiment, seed = scores.loc[twice, ["experiment", "seed"]].iloc[0]

@@ -107,6 +107,8 @@ def decide(claims: Sequence[Claim], scores: pd.DataFrame) -> pd.DataFrame:
             gain = Interval(-interval.mean, -interval.upper, -interval.lower, interval.p)
         verdict = judge(gain, len(seeds), p_holm, worthwhile, not objections)
         notes = [] if seeds else [_absent(claim, scores)]
+        if seeds and np.isnan(interval.mean):
+            notes.append(f"{claim.measure} not measured")
         if 0 < len(seeds) < FEWEST_SEEDS:
             notes.append(f"fewer than {FEWEST_SEEDS} seeds")
         rows.append(
@@ -132,16 +134,25 @@ def _check(claim: Claim, scores: pd.DataFrame) -> None:
                 f"claim {claim.claim!r}: no measure is called {measure!r}; there are "
                 f"{', '.join(AGGREGATES)}"
             )
-    names = (claim.experiment, claim.baseline)
     for seed in _common_seeds(claim, scores):
-        own = scores[scores["seed"] == seed]
-        first, second = (set(own.loc[own["experiment"] == name, "example"]) for name in names)
-        if first != second:
+        first, second = (
+            _mixtures(scores, name, seed) for name in (claim.experiment, claim.baseline)
+        )
+        if odd := sorted(example for example, _ in first ^ second):
             raise UserError(
                 f"{claim.experiment} and {claim.baseline}, seed {seed}, were not scored on the "
-                f"same mixtures ({min(first ^ second)} is in one of them only); evaluate both on "
+                f"same mixtures ({odd[0]} differs, or is in one of them only); evaluate both on "
                 "the same data"
             )
+
+
+def _mixtures(scores: pd.DataFrame, experiment: str, seed: int) -> set[tuple[str, str]]:
+    """Examples, each with its SI-SNR before separation, which depends on the data alone."""
+    own = scores[(scores["experiment"] == experiment) & (scores["seed"] == seed)]
+    before = own[own["metric"].isin(["si_snr_mixture", "active_targets"])]
+    values = before.sort_values(["source", "metric"]).groupby("example")["value"]
+    shown = values.agg(lambda v: " ".join(f"{value:.3f}" for value in v))
+    return {(example, shown.get(example, "")) for example in own["example"].unique()}
 
 
 def _differences(claim: Claim, measure: str, scores: pd.DataFrame) -> dict[int, float]:
@@ -158,6 +169,9 @@ def _objections(claim: Claim, scores: pd.DataFrame) -> list[str]:
     objections = []
     for guard in claim.provided:
         change = float(np.mean(list(_differences(claim, guard.measure, scores).values())))
+        if np.isnan(change):
+            objections.append(f"{guard.measure} not measured")
+            continue
         if guard.rises_at_most is not None and not change <= guard.rises_at_most:
             objections.append(f"{guard.measure} rises by {change:.3g}")
         if guard.falls_at_most is not None and not -change <= guard.falls_at_most:

@@ -125,7 +125,8 @@ class Gallery:
             )
         axes.axvline(HEADLINE_DB, color="0.7", lw=0.8, zorder=0)
         axes.set(xlabel="depth D (dB)", ylabel="hole rate (% of the support)", ylim=(0, None))
-        axes.legend(fontsize=7)
+        if names:
+            axes.legend(fontsize=7)
         self._write(
             figure, "holes", "Bands: 95 % bootstrap intervals over mixtures; counted pairs."
         )

@@ -10,6 +10,15 @@ import pandas as pd
 
 from apit.files import whole_file
 
+LATEX = (
+    ("~", r"\textasciitilde{}"),
+    ("%", r"\%"),
+    ("_", r"\_"),
+    ("&", r"\&"),
+    ("−", "$-$"),
+    ("–", "--"),
+)
+
 
 @dataclass(frozen=True)
 class Column:
@@ -103,6 +112,6 @@ def number(value: float, column: Column) -> str:
 
 
 def _escaped(text: str) -> str:
-    for plain, safe in (("%", r"\%"), ("_", r"\_"), ("&", r"\&"), ("−", "$-$"), ("–", "--")):
+    for plain, safe in LATEX:
         text = text.replace(plain, safe)
     return text

@@ -39,7 +39,9 @@ BSS_EVAL_COLUMNS = {
     "sir/2-4": Column("SIR", "dB", 2),
     "sar/2-4": Column("SAR", "dB", 2),
     "sdr_whole/2-4": Column("SDR, whole", "dB", 2),
+    "isr_whole/2-4": Column("ISR, whole", "dB", 2),
     "sir_whole/2-4": Column("SIR, whole", "dB", 2),
+    "sar_whole/2-4": Column("SAR, whole", "dB", 2),
     "log_spectral_distance/2-4": Column("LSD", "dB", 2),
 }
 PUBLISHED_COLUMNS = {  # name of a published value: the aggregate that is measured here
@@ -66,8 +68,8 @@ HOLE_LEGEND = (
 )
 BSS_EVAL_LEGEND = (
     "BSS Eval v4 by museval, 512 taps, of mixtures of two to four active sources, all targets: "
-    "medians over windows in which all sound, and of the whole signal; an estimate of silence has "
-    "no value. LSD: log-spectral distance, lower is better."
+    "medians over windows in which all sound, and of the whole signal; a mixture with an estimate "
+    "of silence has no value. LSD: log-spectral distance, lower is better."
 )
 VERDICT_LEGEND = (
     "Differences of means over the same mixtures, one for each seed, with their 95 % t-interval "
@@ -110,9 +112,10 @@ def holes(summary: pd.DataFrame, caption: str) -> Table:
     return _of_aggregates("holes", summary, HOLE_COLUMNS, caption, HOLE_LEGEND)
 
 
-def bss_eval(summary: pd.DataFrame, caption: str) -> Table:
-    """BSS Eval and log-spectral distance."""
-    return _of_aggregates("bss_eval", summary, BSS_EVAL_COLUMNS, caption, BSS_EVAL_LEGEND)
+def bss_eval(summary: pd.DataFrame, examples: int, caption: str) -> Table:
+    """BSS Eval and log-spectral distance of the first `examples` mixtures, or of all."""
+    legend = f"Of the first {examples} evaluation mixtures. {BSS_EVAL_LEGEND}"
+    return _of_aggregates("bss_eval", summary, BSS_EVAL_COLUMNS, caption, legend)
 
 
 def _of_aggregates(

@@ -51,7 +51,7 @@ def validate(
     `check` is called between batches, and may raise.
     """
     improvements = []
-    for batch in whole_examples(entries, run.audio, run.evaluation.batch_size):
+    for batch in whole_examples(entries, run.audio, run.training.validation_batch):
         check()
         with torch.inference_mode():
             estimates = separator(batch.mixture.to(device)).estimates.cpu()
