@@ -35,9 +35,10 @@ def test_a_recurrent_network_counts_every_step():
 
 def test_counts_are_those_of_the_networks_that_are_trained(tiny):
     from apit.training.step import Training
+    from apit.training.team import Team
 
     run = tiny("multi-all-i1")
-    training = Training(run, torch.device("cpu"))
+    training = Training(run, Team(torch.device("cpu")))
     networks: dict[str, nn.Module] = {"separator": training.separator, **training.discriminators}
     found = complexities(run)
     assert found.keys() == networks.keys()

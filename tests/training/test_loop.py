@@ -18,8 +18,9 @@ from apit.provenance import array_generator
 from apit.training.loop import Course, Progress, train, validate
 from apit.training.record import load_separator
 from apit.training.step import Step, Training
+from apit.training.team import Team
 
-CPU = torch.device("cpu")
+CPU = Team(torch.device("cpu"))
 
 
 def batches_of(run, mixtures, count=2):
@@ -63,7 +64,7 @@ def test_every_ablation_starts_alike_sees_the_same_batches_and_takes_a_step(
 def test_every_shipped_configuration_resolves_and_builds(scale, experiment):
     run = load_run(scale, experiment, 0)
     with torch.device("meta"):
-        training = Training(run, torch.device("meta"))
+        training = Training(run, Team(torch.device("meta")))
     assert list(training.discriminators) == [d.name for d in run.discriminators]
 
 
@@ -304,7 +305,7 @@ class Terminal(io.StringIO):
 def test_a_terminal_shows_loss_msi_and_time_left(tiny, monkeypatch, seconds):
     monkeypatch.setattr("sys.stderr", Terminal())
     monkeypatch.setenv("COLUMNS", "0")  # as in containers: the width is not known
-    progress = Progress(tiny("pit"), seconds)
+    progress = Progress(tiny("pit"), seconds, Course())
     for step in range(1, 4):
         row = {"step": step, "loss/total": -3.25, "validation/si_snri_all": 1.5}
         progress.show(Course(step=step, spent=0.5 * step, history=[row]))

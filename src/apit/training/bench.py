@@ -20,6 +20,7 @@ from apit.models.complexity import complexities
 from apit.models.separators import Separation
 from apit.provenance import array_generator
 from apit.training.step import Fakes, Step, Training
+from apit.training.team import Team
 
 COLUMNS = ["experiment", "step_ms", "relative", "of_parts", "mixtures_per_second", "waiting",
            "memory_gb", "gmac_per_step", "of_peak", "hours"]  # fmt: skip
@@ -84,13 +85,13 @@ class Bench:
             works["", "reading"] = self._reader(self.data).__next__
         for run in self.runs:
             batch = self._batch(run)
-            works[run.experiment, "step"] = _stepper(Training(run, self.device), batch)
+            works[run.experiment, "step"] = _stepper(Training(run, Team(self.device)), batch)
             plain = run.model_copy(update={"discriminators": (), "adversary": None})
-            works[run.experiment, "pit"] = _stepper(Training(plain, self.device), batch)
+            works[run.experiment, "pit"] = _stepper(Training(plain, Team(self.device)), batch)
             for discriminator in run.discriminators:
                 alone = run.model_copy(update={"discriminators": (discriminator,)})
                 works[run.experiment, discriminator.name] = _game(
-                    Training(alone, self.device), batch
+                    Training(alone, Team(self.device)), batch
                 )
         best = dict.fromkeys(works, float("inf"))
         for number in range(self.rounds + 1):
@@ -134,7 +135,7 @@ class Bench:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        _stepper(Training(run, self.device), self._batch(run))()
+        _stepper(Training(run, Team(self.device)), self._batch(run))()
         return (torch.cuda.max_memory_allocated() - before) / 2**30
 
     def _peak(self) -> float:

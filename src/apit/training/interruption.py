@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -29,7 +30,7 @@ class Interruption:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.number = number
 
-    def check(self) -> None:
-        """Raise Interrupted if a signal has come."""
-        if self.number is not None:
-            raise Interrupted(self.number)
+    def check(self, any_process: Callable[[bool], bool] = bool) -> None:
+        """Raise Interrupted if a signal has come, to any of several processes."""
+        if any_process(self.number is not None):
+            raise Interrupted(self.number or signal.SIGTERM)

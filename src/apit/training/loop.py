@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from math import isfinite, isnan
 from pathlib import Path
@@ -32,6 +33,7 @@ from apit.training.checkpoint import Checkpoints
 from apit.training.interruption import Interruption
 from apit.training.record import HISTORY, RECORD, WEIGHTS, read_record
 from apit.training.step import Step, Training
+from apit.training.team import Team
 
 CHECKPOINT_SECONDS = 60.0
 # What of the package decides on weights; with other code, a run starts over.
@@ -43,22 +45,26 @@ def validate(
     separator: MaskingSeparator,
     entries: Sequence[fuss.Entry],
     run: Run,
-    device: torch.device,
+    team: Team,
     check: Callable[[], None] = lambda: None,
 ) -> float:
     """MSi(all): mean SI-SNRi over all active targets of mixtures of two sources or more, in dB.
 
-    `check` is called between batches, and may raise.
+    Each process of a team takes its part. `check` is called between batches, and may raise.
     """
-    improvements = []
-    for batch in whole_examples(entries, run.audio, run.training.validation_batch):
+    improvements = [torch.empty(0, dtype=torch.float64)]
+    own = entries[team.rank :: team.size]
+    for batch in whole_examples(own, run.audio, run.training.validation_batch):
         check()
         with torch.inference_mode():
-            estimates = separator(batch.mixture.to(device)).estimates.cpu()
+            estimates = separator(batch.mixture.to(team.device)).estimates.cpu()
             scores = score(references=batch.references, estimates=estimates, mixture=batch.mixture)
         several = scores.active & (scores.active.sum(-1, keepdim=True) > 1)
         improvements.append(scores.si_snri[several])
-    value = torch.cat(improvements).mean().item()
+    found = torch.cat(improvements)
+    count = found.new_tensor(float(len(found)))
+    total, number = team.sum(torch.stack([found.sum(), count]).to(team.device)).tolist()
+    value: float = total / number if number else float("nan")
     if isnan(value):
         raise UserError(
             "the validation split gives no MSi(all) to choose weights by: either it has no mixture "
@@ -117,45 +123,48 @@ def train(
     `match` is the folder of a finished run whose training time this one is given instead of a
     number of steps (`train_as_long_as`). Checkpoints are written to `work` (beside `output`) every
     `checkpoint_seconds`, and the same call goes on from the newest one, to the same bits on a CPU;
-    with `restart` it starts over. Raises Interrupted after SIGTERM or SIGINT, with a checkpoint
-    written; UserError where the checkpoint is of another configuration, data or code.
+    with `restart` it starts over. Started several times by `torchrun`, the processes share out
+    every batch. Raises Interrupted after SIGTERM or SIGINT, with a checkpoint written; UserError
+    where the checkpoint is of another configuration, data or code.
     """
-    torch.set_num_threads(run.training.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cuda":  # on a CPU everything used here is, for one number of threads
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
+    team = Team(_device(run))
     seconds = read_record(match)["training_seconds"] if match else None
     entries = {
         split: fuss.read_list(fuss.list_path(data, split), run.audio.sources)
         for split in ("train", "validation")
     }
-    training = Training(run, device)
+    training = Training(run, team)
     batches = RandomCrops(
         entries["train"],
         run.audio,
         run.training.crop_seconds,
         run.training.batch_size,
         array_generator(run.seed, "data"),
+        (team.rank, team.size),
     )
     identity = _identity(run, training.reconstruction, data)
-    work = work or output.with_name(f"{output.name}.work")
-    with Checkpoints(work, identity).locked() as checkpoints:
-        if restart:
+    checkpoints = Checkpoints(work or output.with_name(f"{output.name}.work"), identity)
+    with checkpoints.locked() if team.leads else nullcontext():
+        if restart and team.leads:
             checkpoints.clear()
+        team.wait()  # for the leader to have the lock
         ignore = ["run.training.threads"] if any_threads else []
         course = _taken_up(checkpoints.load(ignore), checkpoints.folder, run, training, batches)
 
         def save(*, finished: bool = False) -> None:
+            if not team.leads:
+                return
             parts = {"course": vars(course), "training": training.state_dict()}
             checkpoints.save(
                 course.step, parts | {"batches": batches.state_dict()}, finished=finished
             )
 
         def validation(check: Callable[[], None] = lambda: None) -> float:
-            return validate(training.separator, entries["validation"], run, device, check)
+            # The processes of a team look after signals together, and only between steps.
+            check = check if team.size == 1 else lambda: None
+            return validate(training.separator, entries["validation"], run, team, check)
 
-        progress = Progress(run, seconds, course.step if seconds is None else course.spent)
+        progress = Progress(run, seconds, course, quiet=not team.leads)
         with Interruption() as interruption:
             try:
                 saved = time.monotonic()
@@ -168,7 +177,7 @@ def train(
                         break
                     _advance(course, training, batches, run, seconds)
                     progress.show(course)
-                    interruption.check()
+                    interruption.check(team.any)
                     if time.monotonic() - saved >= checkpoint_seconds:
                         save()
                         saved = time.monotonic()
@@ -178,31 +187,54 @@ def train(
                 raise Interrupted(
                     interrupted.number,
                     f"{run.name}: interrupted after step {course.step}; the same command goes on "
-                    f"from there ({work})",
+                    f"from there ({checkpoints.folder})",
                 ) from None
         progress.close()
         if course.last is not None:
             course = course.validated(course.last, validation(), training.separator)
-        record = {
-            "run": run.model_dump(mode="json"),
-            "digest": run.training_digest,
-            "settings": list(settings),
-            "data": str(data),
-            "sounds": fuss.sounds(data),
-            "examples": {split: len(listed) for split, listed in entries.items()},
-            "steps": course.step,
-            "skipped_steps": course.skipped,
-            "best_step": course.best_step,
-            "validation": {"si_snri_all": course.best_value},
-            "networks": {name: counts._asdict() for name, counts in complexities(run).items()},
-            "training_seconds": round(course.spent, 3),
-            "device": str(device),
-            **circumstances(),
-        }
-        with whole_folder(output) as folder:
-            save_file(course.best_weights, folder / WEIGHTS)
-            pd.DataFrame(course.history).to_csv(folder / HISTORY, index=False)
-            (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+        if team.leads:
+            record = {
+                "run": run.model_dump(mode="json"),
+                "digest": run.training_digest,
+                "settings": list(settings),
+                "data": str(data),
+                "sounds": fuss.sounds(data),
+                "examples": {split: len(listed) for split, listed in entries.items()},
+                **_results(run, course),
+                "device": str(team.device),
+                "processes": team.size,
+                **circumstances(),
+            }
+            with whole_folder(output) as folder:
+                save_file(course.best_weights, folder / WEIGHTS)
+                pd.DataFrame(course.history).to_csv(folder / HISTORY, index=False)
+                (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _results(run: Run, course: Course) -> dict[str, Any]:
+    """What a record says of the training itself."""
+    return {
+        "steps": course.step,
+        "skipped_steps": course.skipped,
+        "best_step": course.best_step,
+        "validation": {"si_snri_all": course.best_value},
+        "networks": {name: counts._asdict() for name, counts in complexities(run).items()},
+        "training_seconds": round(course.spent, 3),
+    }
+
+
+def _device(run: Run) -> torch.device:
+    """The device of this process, and how torch computes on it."""
+    torch.set_num_threads(run.training.threads)
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    # On a CPU everything used here is deterministic, for one number of threads.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_float32_matmul_precision("high")  # TF32 for networks; inner products leave it out
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
 
 
 def _identity(run: Run, loss: Reconstruction, data: Path) -> dict[str, Any]:
@@ -248,10 +280,11 @@ def _advance(
 ) -> None:
     """One step, and its row of the history where one is due."""
     started = time.perf_counter()
-    done = training.step(next(batches).to(training.device))
-    if training.device.type == "cuda":
+    team = training.team
+    done = training.step(next(batches).to(team.device))
+    if team.device.type == "cuda":
         torch.cuda.synchronize()
-    course.spent += time.perf_counter() - started
+    course.spent = team.of_leader(course.spent + time.perf_counter() - started)
     course.step += 1
     if done.finite:
         course.skipped_in_a_row = 0
@@ -265,7 +298,8 @@ def _advance(
     logs = course.step % run.training.log_every == 0
     if not (validates or logs or last):
         return
-    row = {"step": course.step, **{name: value.item() for name, value in done.terms.items()}}
+    values = team.mean(torch.stack(list(done.terms.values()))).tolist()
+    row = {"step": course.step, **dict(zip(done.terms, values, strict=True))}
     row |= training.accuracies(done)
     if validates:
         course.due = row
@@ -288,16 +322,16 @@ def _not_finite(run: Run, course: Course, done: Step) -> UserError:
 class Progress:
     """A bar in a terminal; in a log file, a line at every validation."""
 
-    def __init__(self, run: Run, seconds: float | None, done: float = 0):
-        self.run, self.seconds = run, seconds
+    def __init__(self, run: Run, seconds: float | None, course: Course, *, quiet: bool = False):
+        self.run, self.seconds, self.quiet = run, seconds, quiet
         self.value: float | None = None
         size = shutil.get_terminal_size()  # tqdm's own shows nothing where the size is not known
         self.bar = tqdm(
             total=run.training.steps if seconds is None else seconds,
-            initial=done,
+            initial=course.step if seconds is None else course.spent,
             unit="step" if seconds is None else "s",
             desc=run.name,
-            disable=not sys.stderr.isatty(),
+            disable=quiet or not sys.stderr.isatty(),
             ncols=size.columns,
             nrows=size.lines,
         )
@@ -313,7 +347,7 @@ class Progress:
             self.bar.set_postfix_str(f"loss {row['loss/total']:.2f}{value}", refresh=False)
         done = course.step if self.seconds is None else course.spent
         self.bar.update(done - self.bar.n)
-        if validated and self.bar.disable:
+        if validated and self.bar.disable and not self.quiet:
             share = done / (self.run.training.steps if self.seconds is None else self.seconds)
             print(
                 f"{self.run.name}: step {course.step}, loss {row['loss/total']:.2f}, "

@@ -41,9 +41,9 @@ class Training:
     starts from the same separator and sees the same batches.
     """
 
-    def __init__(self, run: Run, device: torch.device, team: Team | None = None):
-        self.run, self.device = run, device
-        self.team = team or Team(device)
+    def __init__(self, run: Run, team: Team):
+        self.run, self.team = run, team
+        device = team.device
         self.reconstruction = make_reconstruction(run.reconstruction, run.log_mse)
         with seeded(run.seed, "initialisation"):
             self.separator = make_separator(run.separator, run.stft, run.audio).to(device)
@@ -112,7 +112,8 @@ class Training:
         done.judged = last.judged
         norm = self._clipped(self.separator.parameters())
         done.add("gradient/separator", norm)
-        done.finite &= bool(torch.isfinite(norm) & torch.isfinite(done.terms["loss/total"]))
+        finite = bool(torch.isfinite(norm) & torch.isfinite(done.terms["loss/total"]))
+        done.finite &= not self.team.any(not finite)
         if done.finite:
             self.optimiser.step()
         self.schedule.step()
@@ -123,7 +124,7 @@ class Training:
         if not self.discriminators:
             return torch.zeros(own, 0)
         every = rank_slots(own * self.team.size, self.run.audio.sources, self.replacement)
-        return every[own * self.team.rank : own * (self.team.rank + 1)].to(self.device)
+        return every[own * self.team.rank : own * (self.team.rank + 1)].to(self.team.device)
 
     def _fakes(self, batch: Batch, ranks: Tensor) -> "Fakes":
         """Separate a part of a batch and align its estimates; with discriminators, its fakes."""
@@ -161,7 +162,7 @@ class Training:
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         for part in fakes:
             assert part.judged is not None
-            total = torch.zeros((), device=self.device)
+            total = torch.zeros((), device=self.team.device)
             for name, discriminator in trained.items():
                 loss = self.objective.discriminator_loss(
                     part.judged.real(discriminator), part.judged.fake(discriminator, detached=True)
@@ -171,7 +172,7 @@ class Training:
             total.backward()  # type: ignore[no-untyped-call]
         for name, discriminator in trained.items():
             done.add(f"gradient/discriminator/{name}", self._clipped(discriminator.parameters()))
-        finite = torch.stack([torch.isfinite(term) for term in done.terms.values()]).all()
+        finite = bool(torch.stack([torch.isfinite(term) for term in done.terms.values()]).all())
         done.finite = not self.team.any(not finite)
         if done.finite:
             self.discriminator_optimiser.step()

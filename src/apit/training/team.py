@@ -50,6 +50,8 @@ class Team:
 
     def any(self, flag: bool) -> bool:
         """Whether it is true in any process."""
+        if self.size == 1:
+            return flag
         return bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
 
     def of_leader(self, value: float) -> float:
