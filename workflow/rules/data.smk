@@ -35,7 +35,7 @@ if sounds.kind != "fuss":
             f"logs/{SCALE}/mix.log",
         benchmark:
             f"logs/{SCALE}/mix.benchmark.tsv"
-        threads: workflow.cores
+        threads: 16  # or as many as there are
         params:
             scale=SCALE,
             clips=lambda wildcards, input: (
