@@ -25,6 +25,7 @@ test-all: $(READY)
 
 bench: $(READY)
 	python benchmarks/scoring.py
+	python benchmarks/losses.py
 
 check: $(READY)
 	ruff check .

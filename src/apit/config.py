@@ -250,6 +250,7 @@ class Training(Frozen):
     crop_seconds: PositiveFloat
     learning_rate: PositiveFloat
     halve_every: PositiveInt  # steps after which the learning rate is halved
+    average_decay: Annotated[float, Field(ge=0, lt=1)]  # of averaged weights; 0: none
     gradient_clip: PositiveFloat  # norm
     precision: Literal["float32", "bfloat16"]  # of the networks' arithmetic
     compile: bool  # the networks, by torch.compile

@@ -35,8 +35,8 @@ def whole(tiny, mixtures, tmp_path_factory):
 
 
 def run_of(tiny, *settings, steps=7):
-    return tiny(EXPERIMENT, f"training.steps={steps}", "training.validate_every=3",
-                "training.log_every=2", *settings)  # fmt: skip
+    usual = (f"steps={steps}", "average_decay=0.9", "validate_every=3", "log_every=2")
+    return tiny(EXPERIMENT, *(f"training.{setting}" for setting in usual), *settings)
 
 
 def same_bits(one, other):
@@ -236,7 +236,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tiny, mixtures, tmp_path, monkey
 
     with monkeypatch.context() as context:
         context.setattr(Path, "write_bytes", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(UserError, match="No space left on device; those before it are whole"):
             train(run_of(tiny), mixtures, tmp_path / "run", checkpoint_seconds=0)
     assert [p.name for p in sorted(work.glob("*.pt"))] == ["step-000000003.pt", "step-000000004.pt"]
     train(run_of(tiny), mixtures, tmp_path / "run")

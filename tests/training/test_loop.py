@@ -356,3 +356,20 @@ def test_what_saves_time_or_memory_changes_the_loss_by_no_more_than_its_bound(
     assert before.keys() == after.keys()  # the weights keep their names
     for name in ("loss/pit", "loss/total"):
         assert found[name] == pytest.approx(expected[name], rel=tolerance)
+
+
+def test_averaged_weights_are_the_exponential_average_and_what_is_kept(tiny, mixtures, tmp_path):
+    run = tiny("pit", "training.average_decay=0.75")
+    training = Training(run, CPU)
+    first, second, third = batches_of(run, mixtures, 3)
+    training.step(first)
+    expected = weights(training.separator)  # the average starts with the first step
+    for batch in (second, third):
+        training.step(batch)
+        now = weights(training.separator)
+        expected = {name: 0.75 * expected[name] + 0.25 * now[name] for name in now}
+    for name, weight in weights(training.result).items():
+        torch.testing.assert_close(weight, expected[name])
+    assert not same(weights(training.result), weights(training.separator))
+    train(run, mixtures, tmp_path / "run")
+    load_separator(tmp_path / "run")

@@ -16,6 +16,8 @@ if sounds.kind != "procedural":
             directory(MIXTURES if sounds.kind == "fuss" else f"{DATA}/clips"),
         log:
             f"logs/{SCALE}/fetch.log",
+        resources:
+            runtime=1440,
         params:
             scale=SCALE,
             # What is fetched, wherever it is fetched from.
@@ -36,6 +38,8 @@ if sounds.kind != "fuss":
         benchmark:
             f"logs/{SCALE}/mix.benchmark.tsv"
         threads: 16  # or as many as there are
+        resources:
+            runtime=480,
         params:
             scale=SCALE,
             clips=lambda wildcards, input: (

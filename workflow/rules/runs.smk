@@ -1,26 +1,5 @@
 # mixtures → runs → scores
 
-SYSTEMS = [*TRIVIAL, *RUNS, *IDEAL]  # the rows of a table
-SCORES = expand(f"{RESULTS}/scores/{{system}}.csv.gz", system=SYSTEMS)
-BSS_EVAL = expand(f"{RESULTS}/bss_eval/{{system}}.csv.gz", system=SYSTEMS)
-
-
-wildcard_constraints:
-    run="|".join(map(re.escape, RUNS)),
-    system="|".join(map(re.escape, SYSTEMS)),
-
-
-def system(wildcards):
-    """How `apit evaluate` is told of a run or an oracle."""
-    if wildcards.system in RUNS:
-        return f"--run {RESULTS}/runs/{wildcards.system}"
-    return f"--oracle {wildcards.system}"
-
-
-def run_of(wildcards):
-    """The run that a system is, if it is one."""
-    return [f"{RESULTS}/runs/{wildcards.system}"] if wildcards.system in RUNS else []
-
 
 rule train:
     input:
@@ -40,6 +19,8 @@ rule train:
     threads: scale.training.threads
     resources:
         gpu=1,
+        mem_mb=8000,
+        runtime=2880,  # minutes, after which a run goes on from its checkpoint
     params:
         scale=SCALE,
         experiment=lambda wildcards: RUNS[wildcards.run].experiment,
@@ -71,6 +52,7 @@ rule evaluate:
     threads: scale.training.threads
     resources:
         gpu=lambda wildcards: len(run_of(wildcards)),
+        runtime=480,
     params:
         scale=SCALE,
         system=system,
@@ -96,6 +78,7 @@ rule bss_eval:
     threads: scale.training.threads
     resources:
         gpu=lambda wildcards: len(run_of(wildcards)),
+        runtime=480,
     params:
         scale=SCALE,
         system=system,

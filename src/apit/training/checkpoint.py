@@ -57,13 +57,21 @@ class Checkpoints:
     def save(self, step: int, state: Mapping[str, Any], *, finished: bool = False) -> None:
         """Write a checkpoint, and remove those that are older than the one before it.
 
-        A full disk raises OSError and leaves those that there are.
+        Raises UserError where the disk is full, and leaves those that there are.
         """
         buffer = io.BytesIO()
         content = {"identity": self.identity, "finished": finished, "state": dict(state)}
         torch.save(content, buffer)
-        with whole_file(self.folder / f"step-{step:09d}.pt") as partial:
-            partial.write_bytes(buffer.getbuffer())
+        path = self.folder / f"step-{step:09d}.pt"
+        try:
+            with whole_file(path) as partial:
+                partial.write_bytes(buffer.getbuffer())
+        except OSError as error:
+            raise UserError(
+                f"{path}: the checkpoint cannot be written: {error.strerror}; those before it are "
+                f"whole. Make room ({len(buffer.getbuffer()) / 1e6:.0f} MB), and start the same "
+                "command again"
+            ) from None
         for old in self._files()[: -1 if finished else -KEPT]:
             old.unlink(missing_ok=True)
 

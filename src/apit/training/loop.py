@@ -162,7 +162,7 @@ def train(
         def validation(check: Callable[[], None] = lambda: None) -> float:
             # The processes of a team look after signals together, and only between steps.
             check = check if team.size == 1 else lambda: None
-            return validate(training.separator, entries["validation"], run, team, check)
+            return validate(training.result, entries["validation"], run, team, check)
 
         progress = Progress(run, seconds, course, quiet=not team.leads)
         with Interruption() as interruption:
@@ -171,7 +171,7 @@ def train(
                 while True:
                     if course.due is not None:
                         value = validation(interruption.check)
-                        course = course.validated(course.due, value, training.separator)
+                        course = course.validated(course.due, value, training.result)
                         progress.show(course)
                     if course.is_over(run, seconds):
                         break
@@ -191,7 +191,7 @@ def train(
                 ) from None
         progress.close()
         if course.last is not None:
-            course = course.validated(course.last, validation(), training.separator)
+            course = course.validated(course.last, validation(), training.result)
         if team.leads:
             record = {
                 "run": run.model_dump(mode="json"),

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import StepLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 from apit.config import Run
@@ -26,7 +27,7 @@ from apit.models.discriminators import (
     SourceSet,
     make_discriminator,
 )
-from apit.models.separators import Separation, make_separator
+from apit.models.separators import MaskingSeparator, Separation, make_separator
 from apit.models.tdcnpp import TDCNBlock
 from apit.models.unet import ResidualBlock
 from apit.provenance import seed_of, tensor_generator
@@ -71,6 +72,10 @@ class Training:
             )
         if run.adversary is not None:
             self.objective = OBJECTIVES[run.adversary.objective]
+        self.averaged: AveragedModel | None = None
+        if run.training.average_decay:
+            average = get_ema_multi_avg_fn(run.training.average_decay)  # type: ignore[no-untyped-call]
+            self.averaged = AveragedModel(self.separator, multi_avg_fn=average)
         self._prepare_networks()
         self.replacement = tensor_generator(run.seed, "replacement")
 
@@ -116,6 +121,8 @@ class Training:
         done.finite &= not self.team.any(not finite)
         if done.finite:
             self.optimiser.step()
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.separator)
         self.schedule.step()
         return done
 
@@ -197,10 +204,18 @@ class Training:
         self.team.average_gradients(weights)
         return nn.utils.clip_grad_norm_(weights, self.run.training.gradient_clip)
 
+    @property
+    def result(self) -> MaskingSeparator:
+        """The separator that is validated and kept: its average, where there is one."""
+        if self.averaged is None:
+            return self.separator
+        return cast(MaskingSeparator, self.averaged.module)
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, but for its batch."""
         return {
             "separator": self.separator.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged else None,
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "discriminators": {n: d.state_dict() for n, d in self.discriminators.items()},
@@ -214,6 +229,8 @@ class Training:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         self.separator.load_state_dict(state["separator"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         for name, discriminator in self.discriminators.items():
