@@ -97,25 +97,14 @@ def test_a_new_ablation_is_one_entry_and_trains_itself_alone(finished, tmp_path)
     config = finished / "configs" / "tiny.yaml"
     entries = finished / "configs" / "experiments.yaml"
     kept = config.read_text(), entries.read_text()
+    alone = dict.fromkeys(("train", "evaluate", "bss_eval", "tables", "figures"), 1)
     try:
         with entries.open("a") as file:
             file.write("mine: {reconstruction: si_snr}\n")
         config.write_text(kept[0].replace("[pit, ctx-stft-i1]", "[pit, ctx-stft-i1, mine]"))
-        assert jobs(finished) == {
-            "train": 1,
-            "evaluate": 1,
-            "bss_eval": 1,
-            "tables": 1,
-            "figures": 1,
-        }
+        assert jobs(finished) == alone
         config.write_text(kept[0].replace("weight: 0.5", "weight: 0.7"))
-        assert jobs(finished) == {
-            "train": 1,
-            "evaluate": 1,
-            "bss_eval": 1,
-            "tables": 1,
-            "figures": 1,
-        }
+        assert jobs(finished) == alone
         config.write_text(kept[0].replace("seeds: [0]", "seeds: [0, 1]"))
         assert jobs(finished)["train"] == 2
         config.write_text(kept[0].replace("seed: 0", "seed: 7"))

@@ -1,0 +1,267 @@
+"""What the commands do: configuration and options in, one call of the package, one line out.
+
+torch is imported where it is needed, so that `apit --help` answers at once.
+"""
+
+import argparse
+from contextlib import nullcontext
+
+from apit import layers
+from apit.config import Run, Scale, Scoring, Slots
+from apit.errors import UserError
+from apit.provenance import processor
+
+BASELINE = "pit"  # what ablations are compared with
+
+
+def _scale(parsed: argparse.Namespace) -> Scale:
+    if parsed.scale is None:
+        known = ", ".join(layers.scale_names(parsed.configs))
+        raise UserError(f"--scale is missing; there are {known}")
+    return layers.load_scale(parsed.scale, parsed.settings, parsed.configs)
+
+
+def fetch(parsed: argparse.Namespace) -> None:
+    """`apit fetch`."""
+    from apit.data.fetch import fetch_fuss, fetch_package
+
+    scale = _scale(parsed)
+    sounds = scale.data.sounds
+    if sounds.kind == "procedural":
+        raise UserError(f"scale {parsed.scale} has procedural sounds: nothing to fetch")
+    if sounds.kind == "package":
+        fetch_package(sounds, parsed.output)
+        print(f"{parsed.output}: recordings of {sounds.package}")
+    else:
+        fetch_fuss(sounds, scale.audio, parsed.output)
+        print(f"{parsed.output}: {sounds.name}")
+
+
+def mix(parsed: argparse.Namespace) -> None:
+    """`apit mix`."""
+    from apit.data import mixtures
+
+    mixtures.mix(_scale(parsed), parsed.output, parsed.clips, parsed.jobs)
+    print(f"{parsed.output}: mixtures of scale {parsed.scale}, in the FUSS layout")
+
+
+def train(parsed: argparse.Namespace) -> None:
+    """`apit train`."""
+    _scale(parsed)
+    run = layers.load_run(
+        parsed.scale, parsed.experiment, parsed.seed, parsed.settings, parsed.configs
+    )
+    if run.train_as_long_as is not None and parsed.match is None:
+        raise UserError(
+            f"{parsed.experiment} is trained as long as {run.train_as_long_as}: give that run's "
+            f"folder with --match"
+        )
+    if run.train_as_long_as is None and parsed.match is not None:
+        raise UserError(f"{parsed.experiment} has no train_as_long_as, so --match has no meaning")
+    from apit.training.devices import leased
+
+    with leased():
+        from apit.training import loop
+
+        loop.train(
+            run,
+            parsed.data,
+            parsed.output,
+            parsed.settings,
+            parsed.match,
+            work=parsed.work,
+            restart=parsed.restart,
+            any_threads=parsed.any_threads,
+            checkpoint_seconds=parsed.checkpoint_every,
+        )
+    print(f"{parsed.output}: {run.name} of scale {run.scale}, trained")
+
+
+def bench(parsed: argparse.Namespace) -> None:
+    """`apit bench`."""
+    from apit.training.devices import leased
+
+    with leased():
+        import torch
+
+        from apit.training.bench import Bench
+
+        scale = _scale(parsed)
+
+        def resolved(name: str) -> Run:
+            return layers.load_run(parsed.scale, name, 0, parsed.settings, parsed.configs)
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
+        rounds, timed = parsed.rounds, [resolved(n) for n in parsed.experiments]
+        bench = Bench(timed, parsed.data, rounds, device)
+        print(bench.table().to_string(index=False, float_format="%.3g", na_rep="–"))
+        print(
+            f"on {name}, torch {torch.__version__}; the best of {parsed.rounds} rounds in turns\n"
+        )
+        runs = [resolved(n) for n in scale.experiments]
+        hours = [
+            bench.hours(resolved(run.train_as_long_as) if run.train_as_long_as else run)
+            for run in runs
+        ]
+        for run, needed in zip(runs, hours, strict=True):
+            print(f"{needed:10.2f} h  {run.experiment}")
+        seeds = len(scale.seeds)
+        print(
+            f"{sum(hours):10.2f} h  all experiments of {parsed.scale}, one seed; {seeds} seed(s): "
+            f"{seeds * sum(hours):.1f} h of one device"
+        )
+
+
+def evaluate(parsed: argparse.Namespace) -> None:
+    """`apit evaluate`."""
+    from apit.training.devices import leased
+
+    with leased() if parsed.run else nullcontext():
+        _evaluate_here(parsed)
+
+
+def _evaluate_here(parsed: argparse.Namespace) -> None:
+    import torch
+
+    from apit.measure.score import Measures, System, evaluate
+    from apit.measure.systems import oracle
+    from apit.models.stft import make_stft
+    from apit.training.record import load_separator
+
+    if parsed.run:
+        run, separator = load_separator(parsed.run)
+        scale = layers.load_scale(parsed.scale or run.scale, parsed.settings, parsed.configs)
+        torch.set_num_threads(run.training.threads)
+        audio = run.audio
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        separator.to(device)
+        system = System(
+            run.scale,
+            run.experiment,
+            run.seed,
+            lambda batch: separator(batch.mixture.to(device)).estimates.cpu(),
+        )
+    else:
+        scale = _scale(parsed)
+        torch.set_num_threads(scale.training.threads)
+        audio = scale.audio
+        separate = oracle(parsed.oracle, make_stft(scale.stft, audio.sample_rate))
+        system = System(parsed.scale, parsed.oracle, 0, separate)
+    config = _scoring(scale)
+    measures = Measures.of(config, spectral_holes=parsed.spectral_holes, bss_eval=parsed.bss_eval)
+    evaluate(
+        system,
+        parsed.data,
+        audio,
+        measures,
+        config,
+        parsed.output,
+        parsed.estimates,
+        parsed.jobs,
+        parsed.first,
+    )
+    print(f"{parsed.output}: scores of {system.experiment}")
+
+
+def _scoring(scale: Scale) -> Scoring:
+    return Scoring(
+        audio=Slots(sources=scale.audio.sources), stft=scale.stft, evaluation=scale.evaluation
+    )
+
+
+def score(parsed: argparse.Namespace) -> None:
+    """`apit score`."""
+    from apit.measure.score import Measures, score_estimates, summary_path
+
+    if parsed.scale:
+        config = _scoring(_scale(parsed))
+    else:
+        config = layers.load_scoring(parsed.settings, parsed.configs)
+    measures = Measures.of(config, spectral_holes=parsed.spectral_holes, bss_eval=parsed.bss_eval)
+    summary = score_estimates(
+        parsed.references, parsed.estimates, measures, config, parsed.output, parsed.jobs
+    )
+    for name, found in summary.items():
+        if isinstance(found, dict) and found["n"]:
+            print(
+                f"{name:28} {found['mean']:8.3f}  [{found['lower']:.3f}, {found['upper']:.3f}]  "
+                f"n = {found['n']}"
+            )
+    print(
+        f"{parsed.output}: {summary['examples_scored']} examples scored, "
+        f"{summary['examples_skipped']} skipped (all sources silent), "
+        f"{summary['missing_slots']} slots had no file and count as silence; in brackets 95 % "
+        f"intervals over mixtures; all of this is in {summary_path(parsed.output)}"
+    )
+
+
+def tables(parsed: argparse.Namespace) -> None:
+    """`apit tables`."""
+    from apit.measure.statistics import summarise
+    from apit.measure.table import read_scores
+    from apit.measure.verdicts import decide
+    from apit.present import tables
+    from apit.training.record import read_record
+
+    scale = _scale(parsed)
+    claims, reported = layers.load_claims(parsed.configs), layers.load_reported(parsed.configs)
+    scores, resamples = read_scores(parsed.scores), scale.evaluation.resamples
+    summary = summarise(scores, resamples)
+    records = [read_record(folder) for folder in parsed.runs]
+    caption = tables.caption(records, scale.caption)
+    made = [
+        tables.ablations(summary, caption),
+        tables.discriminators(summary, records, caption),
+        tables.replacement(summary, records, caption),
+        tables.holes(summary, caption),
+        tables.verdicts(decide(claims, scores), caption),
+        tables.published(summary, records, reported, caption),
+        tables.models(records, caption),
+    ]
+    if parsed.bss_eval:
+        scores = read_scores(parsed.bss_eval)
+        examples = scores["example"].nunique()
+        made.append(tables.bss_eval(summarise(scores, resamples), examples, caption))
+    for table in made:
+        table.write(parsed.output)
+    print(f"{parsed.output}: {', '.join(t.name for t in made)}, as CSV, Markdown and LaTeX")
+
+
+def figures(parsed: argparse.Namespace) -> None:
+    """`apit figures`."""
+    from apit.measure.showcase import showcase
+    from apit.measure.statistics import differences, hole_curve, summarise
+    from apit.measure.table import read_scores
+    from apit.models.stft import make_stft
+    from apit.present import figures, tables
+    from apit.training.record import read_history, read_record
+
+    scale = _scale(parsed)
+    scores = read_scores(parsed.scores)
+    runs = {folder: read_record(folder) for folder in parsed.runs}
+    records = list(runs.values())
+    resamples = scale.evaluation.resamples
+    summary = summarise(scores, resamples)
+    caption = tables.caption(records, scale.caption)
+    drawn = figures.Gallery(parsed.output, caption)
+    drawn.training_curves(
+        [(record["run"]["experiment"], read_history(folder)) for folder, record in runs.items()]
+    )
+    drawn.improvements(summary)
+    drawn.differences(
+        differences(scores, BASELINE, resamples),
+        BASELINE,
+        layers.reported_for(scale, parsed.configs),
+    )
+    drawn.replacement(tables.replacement(summary, records, caption).data)
+    drawn.hole_curves(hole_curve(scores, resamples))
+    chosen = showcase(
+        runs,
+        parsed.data,
+        parsed.estimates,
+        scale.audio,
+        make_stft(scale.stft, scale.audio.sample_rate),
+    )
+    drawn.spectrograms(chosen)
+    print(f"{parsed.output}: {', '.join(drawn.names)}, as PNG and PDF")
