@@ -23,6 +23,49 @@ def served(folder):
         server.shutdown()
 
 
+@contextlib.contextmanager
+def unreliable(content, behaviours):
+    """Serve bytes by a list of behaviours, one for each request; the last one stays.
+
+    ok, cut (half of what was asked for, then the connection breaks), ignore_range, busy (503),
+    throttled (429), or other bytes in place of these. Gives the address and the ranges asked for.
+    """
+    asked, left = [], list(behaviours)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+        def do_GET(self):
+            asked.append(self.headers.get("Range"))
+            behaviour = left.pop(0) if len(left) > 1 else left[0]
+            if behaviour in ("busy", "throttled"):
+                self.send_response(503 if behaviour == "busy" else 429)
+                self.send_header("Retry-After", "0")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            body = behaviour if isinstance(behaviour, bytes) else content
+            start = 0
+            if self.headers.get("Range") and behaviour != "ignore_range":
+                start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            else:
+                self.send_response(200)
+            body = body[start:]
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if behaviour == "cut" else body)
+            if behaviour == "cut":
+                self.close_connection = True
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/big.tar.gz", asked
+        server.shutdown()
+
+
 def archive_of(mixtures, path):
     """Pack mixtures as FUSS is packed: everything in `ssdata_reverb/`."""
     with tarfile.open(path, "w:gz") as tar:

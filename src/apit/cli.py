@@ -117,6 +117,13 @@ def _add_data(command: Command) -> None:
         "--output", type=Path, required=True,
         help="folder to make, of clips or mixtures; an archive is kept beside it",
     )  # fmt: skip
+    fetch.add_argument(
+        "--archive", metavar="URL_OR_PATH",
+        help="a mirror of FUSS's archive, or a file, instead of the address in the configuration "
+        "(of scale paper, if no --scale is given)",
+    )  # fmt: skip
+    fetch.add_argument("--sha256", metavar="HEX", help="what the archive must have")
+    fetch.add_argument("--bytes", type=_whole_number, metavar="N", help="how large it must be")
 
     mix = command("mix", commands.mix, "Make a scale's mixtures in the FUSS layout.")
     mix.add_argument("--output", type=Path, required=True, help="folder to make, of mixtures")

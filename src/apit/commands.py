@@ -5,6 +5,7 @@ torch is imported where it is needed, so that `apit --help` answers at once.
 
 import argparse
 from contextlib import nullcontext
+from pathlib import Path
 
 from apit import layers
 from apit.config import Run, Scale, Scoring, Slots
@@ -14,27 +15,43 @@ from apit.provenance import processor
 BASELINE = "pit"  # what ablations are compared with
 
 
-def _scale(parsed: argparse.Namespace) -> Scale:
+def _known_scale(parsed: argparse.Namespace) -> str:
     if parsed.scale is None:
         known = ", ".join(layers.scale_names(parsed.configs))
         raise UserError(f"--scale is missing; there are {known}")
-    return layers.load_scale(parsed.scale, parsed.settings, parsed.configs)
+    return str(parsed.scale)
+
+
+def _scale(parsed: argparse.Namespace) -> Scale:
+    return layers.load_scale(_known_scale(parsed), parsed.settings, parsed.configs)
 
 
 def fetch(parsed: argparse.Namespace) -> None:
     """`apit fetch`."""
     from apit.data.fetch import fetch_fuss, fetch_package
 
-    scale = _scale(parsed)
+    of_archive = {"address": parsed.archive, "sha256": parsed.sha256, "bytes": parsed.bytes}
+    given = {key: value for key, value in of_archive.items() if value is not None}
+    name = "paper" if given and parsed.scale is None else _known_scale(parsed)
+    scale = layers.load_scale(name, parsed.settings, parsed.configs)
     sounds = scale.data.sounds
+    if given and sounds.kind != "fuss":
+        raise UserError(f"scale {name} mixes its own examples: it has no archive to fetch")
     if sounds.kind == "procedural":
-        raise UserError(f"scale {parsed.scale} has procedural sounds: nothing to fetch")
+        raise UserError(f"scale {name} has procedural sounds: nothing to fetch")
     if sounds.kind == "package":
         fetch_package(sounds, parsed.output)
         print(f"{parsed.output}: recordings of {sounds.package}")
-    else:
-        fetch_fuss(sounds, scale.audio, parsed.output)
-        print(f"{parsed.output}: {sounds.name}")
+        return
+    address = str(given.get("address", ""))
+    if address and "://" not in address:
+        given["address"] = Path(address).resolve().as_uri()
+    settings = [f"data.sounds.{key}={value}" for key, value in given.items()]
+    scale = layers.load_scale(name, [*parsed.settings, *settings], parsed.configs)
+    sounds = scale.data.sounds
+    assert sounds.kind == "fuss"
+    fetch_fuss(sounds, scale.audio, parsed.output)
+    print(f"{parsed.output}: {sounds.name}")
 
 
 def mix(parsed: argparse.Namespace) -> None:

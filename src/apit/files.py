@@ -28,18 +28,23 @@ def whole_file(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path`; it replaces `path` if the block succeeds.
-
-    Raises UserError at once where `path` holds anything that was not made here.
-    """
+def check_replaceable(path: Path) -> None:
+    """Raise UserError where a folder holds anything that was not made here."""
     if path.exists() and not (
         (path / MADE).exists() or (path.is_dir() and not any(path.iterdir()))
     ):
         raise UserError(
             f"{path}: exists and was not made by apit; give another folder, or remove it"
         )
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `path`; it replaces `path` if the block succeeds.
+
+    Raises UserError at once where `path` holds anything that was not made here.
+    """
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     if partial.exists():
