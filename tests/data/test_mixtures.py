@@ -288,6 +288,9 @@ def test_a_list_that_names_a_missing_file_is_refused(copied):
         ("train/example00099.wav train/x.wav\n", "13: has 0 sources"),
         ("a\tb\tc\td\te\tf\n", "13: has 5 sources"),
         ("\n", "13: is an empty line"),
+        ("m.wav\t../s.wav\n", r"13: names ../s.wav, which lies outside"),
+        ("/m.wav\ts.wav\n", r"13: names /m.wav, which lies outside"),
+        ("m.wav\ta.wav b.wav\n", "13: names a.wav b.wav, .*parted by tabs, not by spaces"),
         (
             "new\ttrain/example00000_sources/background0_sound.wav\n",
             "13: names train/example00000_sources/background0_sound.wav, as line 1 does already",
@@ -299,6 +302,13 @@ def test_lists_of_another_form_are_refused(copied, line, said):
         file.write(line)
     with pytest.raises(UserError, match=said):
         fuss.read_list(fuss.list_path(copied, "train"), 4)
+
+
+def test_lists_may_end_their_lines_as_windows_does(copied):
+    path = fuss.list_path(copied, "train")
+    before = fuss.read_list(path, 4)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert fuss.read_list(path, 4) == before
 
 
 def test_wavs_that_are_not_as_configured_are_refused(copied, configs):

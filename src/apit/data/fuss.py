@@ -76,9 +76,13 @@ def read_list(path: Path, slots: int) -> list[Entry]:
         if name in seen:
             raise UserError(f"{where}: {name} is listed twice, first in line {seen[name]}")
         seen[name] = number
+        for file in (mixture, *sources):
+            if Path(file).is_absolute() or ".." in Path(file).parts:
+                raise UserError(f"{where}: names {file}, which lies outside {root}")
         for file in sources:
             if not (root / file).is_file():
-                raise UserError(f"{where}: names {file}, which is not in {root}")
+                hint = "; fields are parted by tabs, not by spaces" if " " in file else ""
+                raise UserError(f"{where}: names {file}, which is not in {root}{hint}")
             if file in used:
                 raise UserError(f"{where}: names {file}, as line {used[file]} does already")
             used[file] = number
