@@ -4,7 +4,9 @@ torch is imported where it is needed, so that `apit --help` answers at once.
 """
 
 import argparse
+import resource
 from contextlib import nullcontext
+from math import isnan
 from pathlib import Path
 
 from apit import layers
@@ -96,7 +98,7 @@ def train(parsed: argparse.Namespace) -> None:
 
 def bench(parsed: argparse.Namespace) -> None:
     """`apit bench`."""
-    from apit.training.devices import leased
+    from apit.training.devices import leased, make_device
 
     with leased():
         import torch
@@ -108,25 +110,32 @@ def bench(parsed: argparse.Namespace) -> None:
         def resolved(name: str) -> Run:
             return layers.load_run(parsed.scale, name, 0, parsed.settings, parsed.configs)
 
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = make_device(scale.training.threads)
         name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
-        rounds, timed = parsed.rounds, [resolved(n) for n in parsed.experiments]
-        bench = Bench(timed, parsed.data, rounds, device)
-        print(bench.table().to_string(index=False, float_format="%.3g", na_rep="–"))
+        timed = [resolved(experiment) for experiment in parsed.experiments]
+        bench = Bench(timed, parsed.data, parsed.rounds, device)
+        table = bench.table()
+        table[table.columns[1:]] = table[table.columns[1:]].map(lambda value: f"{value:.3g}")
+        print(table.set_index("experiment").T.replace("nan", "–").to_string())
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(
-            f"on {name}, torch {torch.__version__}; the best of {parsed.rounds} rounds in turns\n"
+            f"medians of {parsed.rounds} rounds in turns on {name}, torch {torch.__version__}; "
+            f"this process, with all of them, used {used:.1f} GB at the most\n"
         )
-        runs = [resolved(n) for n in scale.experiments]
+        runs = [resolved(experiment) for experiment in scale.experiments]
         hours = [
             bench.hours(resolved(run.train_as_long_as) if run.train_as_long_as else run)
             for run in runs
         ]
         for run, needed in zip(runs, hours, strict=True):
-            print(f"{needed:10.2f} h  {run.experiment}")
+            print(f"{needed:10.2f} h  {run.experiment}".replace("nan", "  –"))
         seeds = len(scale.seeds)
+        known = [needed for needed in hours if not isnan(needed)]
+        missing = len(hours) - len(known)
         print(
-            f"{sum(hours):10.2f} h  all experiments of {parsed.scale}, one seed; {seeds} seed(s): "
-            f"{seeds * sum(hours):.1f} h of one device"
+            f"{sum(known):10.2f} h  all experiments of {parsed.scale}, one seed"
+            f"{f', but for {missing} that were not measured' if missing else ''}; "
+            f"{seeds} seed(s): {seeds * sum(known):.1f} h of one device, without validation"
         )
 
 

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from apit.errors import UserError
+from apit.training import devices
 from apit.training.devices import Device, installed, leased, visible
 
 LISTED = """\
@@ -34,6 +36,7 @@ def machine(tmp_path, monkeypatch):
         script.write_text(f"#!/bin/sh\ncat <<'END'\n{text}END\n")
         script.chmod(0o755)
 
+    monkeypatch.setattr(devices, "torch_computes_on_gpus", lambda: True)
     listing(LISTED)
     return listing
 
@@ -58,6 +61,7 @@ def test_gpus_and_parts_of_gpus_are_found(machine):
         ("", []),
         ("-1", []),
         ("0,-1,1", [Device("0", "GPU-aaaa1111")]),
+        ("0,7,1", [Device("0", "GPU-aaaa1111")]),  # there is no 7
     ],
 )
 def test_cuda_visible_devices_is_respected(machine, named, expected):
@@ -67,7 +71,7 @@ def test_cuda_visible_devices_is_respected(machine, named, expected):
 def test_a_lease_exports_one_device_and_takes_it_back(machine, tmp_path):
     environment = {}
     with leased(environment, tmp_path) as first:
-        assert environment == {"CUDA_VISIBLE_DEVICES": "0"}
+        assert environment == {"CUDA_VISIBLE_DEVICES": "GPU-aaaa1111"}
         with leased({"CUDA_VISIBLE_DEVICES": "0,1"}, tmp_path) as second:
             assert (first.name, second.name) == ("0", "1")
     assert environment == {}
@@ -77,16 +81,41 @@ def test_a_lease_exports_one_device_and_takes_it_back(machine, tmp_path):
     assert given == {"CUDA_VISIBLE_DEVICES": "1,0"}
 
 
-@pytest.mark.parametrize("setter", ["SLURM_JOB_ID", "LOCAL_RANK"])
-def test_a_lease_steps_aside_where_a_device_was_assigned(machine, tmp_path, setter):
-    environment = {setter: "7", "CUDA_VISIBLE_DEVICES": "0,1"}
+@pytest.mark.parametrize(
+    "assigned",
+    [
+        {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0"},
+        {"LOCAL_RANK": "1", "CUDA_VISIBLE_DEVICES": "0,1"},
+    ],
+)
+def test_a_lease_steps_aside_where_a_device_was_assigned(machine, tmp_path, assigned):
+    environment = dict(assigned)
     with leased(environment, tmp_path / "locks") as device:
         assert device is None
-        assert environment["CUDA_VISIBLE_DEVICES"] == "0,1"
+        assert environment == assigned
     assert not (tmp_path / "locks").exists()
 
 
+def test_in_a_slurm_job_of_several_devices_each_run_has_one(machine, tmp_path):
+    job = {"SLURM_JOB_ID": "7", "CUDA_VISIBLE_DEVICES": "0,1"}
+    with leased(dict(job), tmp_path) as first, leased(dict(job), tmp_path) as second:
+        assert (first.name, second.name) == ("0", "1")
+
+
+def test_a_torch_without_gpus_leases_none(machine, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "torch_computes_on_gpus", lambda: False)
+    with leased({}, tmp_path / "locks") as device:
+        assert device is None
+
+
+def test_a_folder_that_cannot_be_written_is_told(machine, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="set TMPDIR"), leased({}, tmp_path / "file" / "locks"):
+        pass
+
+
 def test_without_a_gpu_nothing_happens(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "torch_computes_on_gpus", lambda: True)
     monkeypatch.setenv("PATH", str(tmp_path))
     environment = {}
     with leased(environment, tmp_path / "locks") as device:
@@ -98,11 +127,13 @@ def test_without_a_gpu_nothing_happens(tmp_path, monkeypatch):
 RUN = """
 import sys, time
 from pathlib import Path
+from apit.training import devices
 from apit.training.devices import leased
+devices.torch_computes_on_gpus = lambda: True
 folder, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 import os
 with leased(folder=folder / "locks") as device:
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == device.name
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == device.uuid
     with open(folder / f"{device.name}.log", "a") as log:
         print("in", name, file=log, flush=True)
         time.sleep(seconds)

@@ -33,7 +33,8 @@ rule train:
             f"work/{SCALE}/{wildcards.run}-{RUNS[wildcards.run].resume_digest}"
         ),
     shell:
-        "apit train --scale {params.scale} --experiment {params.experiment} --seed {params.seed}"
+        # exec: a signal to the shell reaches the training, which writes a checkpoint.
+        "exec apit train --scale {params.scale} --experiment {params.experiment} --seed {params.seed}"
         " {params.match} --data {input.data} --work {params.work} --output {output} 2> {log}"
 
 

@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 from apit.config import Transform
 
-TINY = 1e-30
+TINY = 1e-18  # below it, squares vanish in float32
 
 
 class STFT(nn.Module):

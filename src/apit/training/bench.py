@@ -1,16 +1,17 @@
 """How fast training is here: steps, waiting for data, memory, and what a whole scale would take."""
 
 import gc
-import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from apit.config import Run
 from apit.data import fuss
@@ -19,16 +20,16 @@ from apit.losses.reconstruction import PIT
 from apit.models.complexity import complexities
 from apit.models.separators import Separation
 from apit.provenance import array_generator
-from apit.training.step import Fakes, Step, Training
+from apit.training.step import JudgedSets, Training
 from apit.training.team import Team
 
-COLUMNS = ["experiment", "step_ms", "relative", "of_parts", "mixtures_per_second", "waiting",
-           "memory_gb", "gmac_per_step", "of_peak", "hours"]  # fmt: skip
+COLUMNS = ["experiment", "step_ms", "relative", "of_parts", "steps_per_s", "mixtures_per_s",
+           "waiting", "parameters_m", "gmac", "of_peak", "memory_gb", "hours"]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Runs of one scale, timed in turns on one device."""
+    """Runs of one scale, timed in turns on one device, as training computes on it."""
 
     runs: Sequence[Run]
     data: Path | None  # mixtures, to time reading them
@@ -36,50 +37,59 @@ class Bench:
     device: torch.device
 
     def table(self) -> pd.DataFrame:
-        """One row for each run; times are the best of all rounds.
+        """One row for each run; times are medians over the rounds.
 
         step_ms, and relative to the first run; of_parts: the step's time by the sum of its parts'
-        (a step without discriminators, and each discriminator alone); waiting: share of a step
-        with its data that goes into reading; memory in GB, the process's on a CPU; multiply-
-        accumulates of the networks in a step; their share of what one large matrix product
-        reaches, on a GPU; hours that all of its steps take, without validation.
+        (a step without discriminators, what discriminators look at, once, and each discriminator
+        alone); steps and mixtures a second; waiting: share of a step with its data that goes into
+        reading; parameters of all networks in millions, and their multiply-accumulates in a step;
+        the share of what one large matrix product reaches, and memory of a step, on a GPU; hours
+        of all steps with reading, without validation.
         """
-        best = self.times
-        first = best[self.runs[0].experiment, "step"]
+        times = self.times
+        first = times[self.runs[0].experiment, "step"]
         peak = self._peak() if self.device.type == "cuda" else float("nan")
         rows = []
         for run in self.runs:
-            step = best[run.experiment, "step"]
-            parts = sum(best[run.experiment, name] for name in ("pit", *_names(run)))
-            reading = best.get(("", "reading"), float("nan"))
+            step = times[run.experiment, "step"]
+            parts = sum(times[run.experiment, name] for name in ("pit", *_names(run)))
+            parts += times.get((run.experiment, "views"), 0.0)
+            whole = step + times.get(("", "reading"), 0.0)
+            counts = complexities(run)
             macs = _macs(run)
             rows.append(
-                (run.experiment, 1e3 * step, step / first, step / parts,
-                 run.training.batch_size / step, reading / (step + reading),
-                 self._memory(run), macs / 1e9, macs / step / peak,
-                 self.hours(run))
+                (run.experiment, 1e3 * step, step / first, step / parts, 1 / whole,
+                 run.training.batch_size / whole,
+                 1 - step / whole if self.data else float("nan"),
+                 sum(c.parameters for c in counts.values()) / 1e6, macs / 1e9, macs / step / peak,
+                 self._memory(run), self.hours(run))
             )  # fmt: skip
         return pd.DataFrame(rows, columns=COLUMNS)
 
     def hours(self, run: Run) -> float:
         """Hours that a run takes, from its own step, or else the parts that it consists of.
 
-        NaN where a discriminator of its kind was not measured.
+        NaN where it has another separator or loss than the first, or a discriminator of a kind
+        that was not measured.
         """
+        base = self.runs[0]
         if (step := self.times.get((run.experiment, "step"))) is None:
+            if (run.separator, run.reconstruction) != (base.separator, base.reconstruction):
+                return float("nan")
             parts = {
-                (d.kind, d.domain): self.times[measured.experiment, d.name]
+                (d.kind, d.domain, d.frozen): self.times[measured.experiment, d.name]
                 for measured in self.runs
                 for d in measured.discriminators
             }
-            used = (parts.get((d.kind, d.domain), float("nan")) for d in run.discriminators)
-            step = self.times[self.runs[0].experiment, "pit"] + sum(used)
-        return step * run.training.steps / 3600
+            nothing = float("nan")
+            used = [parts.get((d.kind, d.domain, d.frozen), nothing) for d in run.discriminators]
+            views = max((v for (_, part), v in self.times.items() if part == "views"), default=0.0)
+            step = self.times[base.experiment, "pit"] + sum(used) + (views if used else 0.0)
+        return (step + self.times.get(("", "reading"), 0.0)) * run.training.steps / 3600
 
     @cached_property
     def times(self) -> dict[tuple[str, str], float]:
         """Seconds of (experiment, part), of everything in turns."""
-        torch.set_num_threads(self.runs[0].training.threads)
         works: dict[tuple[str, str], Callable[[], object]] = {}
         if self.data:
             works["", "reading"] = self._reader(self.data).__next__
@@ -88,12 +98,14 @@ class Bench:
             works[run.experiment, "step"] = _stepper(Training(run, Team(self.device)), batch)
             plain = run.model_copy(update={"discriminators": (), "adversary": None})
             works[run.experiment, "pit"] = _stepper(Training(plain, Team(self.device)), batch)
+            if run.discriminators:
+                works[run.experiment, "views"] = _views(Training(run, Team(self.device)), batch)
             for discriminator in run.discriminators:
                 alone = run.model_copy(update={"discriminators": (discriminator,)})
                 works[run.experiment, discriminator.name] = _game(
                     Training(alone, Team(self.device)), batch
                 )
-        best = dict.fromkeys(works, float("inf"))
+        measured: dict[tuple[str, str], list[float]] = {name: [] for name in works}
         for number in range(self.rounds + 1):
             for name, work in works.items():
                 gc.collect()
@@ -102,8 +114,8 @@ class Bench:
                 work()
                 self._wait()
                 if number:  # the first one warms up
-                    best[name] = min(best[name], time.perf_counter() - start)
-        return best
+                    measured[name].append(time.perf_counter() - start)
+        return {name: median(seconds) for name, seconds in measured.items()}
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -131,7 +143,7 @@ class Bench:
 
     def _memory(self, run: Run) -> float:
         if self.device.type == "cpu":
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            return float("nan")
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -139,9 +151,11 @@ class Bench:
         return (torch.cuda.max_memory_allocated() - before) / 2**30
 
     def _peak(self) -> float:
-        """Multiply-accumulates a second of a large matrix product."""
+        """Multiply-accumulates a second of a large matrix product, in the networks' precision."""
         size = 8192
-        matrix = torch.randn(size, size, device=self.device)
+        half = self.runs[0].training.precision == "bfloat16"
+        kind = torch.bfloat16 if half else torch.float32
+        matrix = torch.randn(size, size, device=self.device, dtype=kind)
         best = float("inf")
         for _ in range(4):
             self._wait()
@@ -160,22 +174,57 @@ def _stepper(training: Training, batch: Batch) -> Callable[[], object]:
     return lambda: training.step(batch)
 
 
-def _game(training: Training, batch: Batch) -> Callable[[], object]:
-    """One discriminator alone: its update on real and fake, and its gradient for the estimates."""
+def _judged(training: Training, batch: Batch) -> tuple[Tensor, JudgedSets]:
+    """Estimates with a gradient, and what discriminators see of them."""
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(batch.references.shape, generator=generator).to(batch.references.device)
     estimates = (batch.references + 0.3 * noise).requires_grad_()
     shape = batch.references.shape[:2]
     order = torch.arange(shape[1], device=noise.device).expand(shape)
+    separation = Separation(
+        estimates, torch.ones_like(training.separator.stft.analyse(noise).abs())
+    )
     pit = PIT(noise.new_zeros(()), order)
+    return estimates, training.judged_sets(batch, pit, separation, order)
+
+
+def _views(training: Training, batch: Batch) -> Callable[[], object]:
+    """What all discriminators look at, made once, and its gradient for the estimates."""
+
+    def make() -> None:
+        estimates, judged = _judged(training, batch)
+        seen = {(d.config.replace, d.config.domain) for d in training.discriminators.values()}
+        total = torch.zeros((), device=estimates.device)
+        for replace, domain in seen:
+            judged.references.view(domain)
+            total = total + judged.fakes[replace].view(domain).sum()
+        total.backward()  # type: ignore[no-untyped-call]
+
+    return make
+
+
+def _game(training: Training, batch: Batch) -> Callable[[], object]:
+    """One discriminator alone on ready views: its update on real and fake, its input gradient."""
+    (discriminator,) = training.discriminators.values()
+    config, objective = discriminator.config, training.objective
+    _, judged = _judged(training, batch)
+    real = judged.references.view(config.domain).detach()
+    fake = judged.fakes[config.replace].view(config.domain).detach()
 
     def play() -> None:
-        separation = Separation(estimates, noise.new_zeros(()))
-        judged = training._judged_sets(batch, pit, separation, order)
-        part, done = Fakes(batch, pit, judged), Step(batch)
-        training._update_discriminators([part], done)
-        training._separator_loss(part, done, 1).backward()  # type: ignore[no-untyped-call]
-        estimates.grad = None
+        if training.discriminator_optimiser is not None:
+            loss = objective.discriminator_loss(
+                discriminator(real, judged.mixture), discriminator(fake, judged.mixture)
+            )
+            training.discriminator_optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            training.discriminator_optimiser.step()
+        discriminator.requires_grad_(False)
+        term = objective.separator_loss(discriminator(fake.requires_grad_(), judged.mixture))
+        term.backward()  # type: ignore[no-untyped-call]
+        discriminator.requires_grad_(not config.frozen)
+        fake.grad = None
+        fake.requires_grad_(False)
 
     return play
 

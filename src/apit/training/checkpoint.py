@@ -1,10 +1,10 @@
 """Checkpoints: all moving parts of a run, written whole, read without executing code."""
 
 import io
-import pickle
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from apit.errors import UserError
 from apit.files import whole_file
 
 KEPT = 2
+DIGEST = 32  # bytes of the SHA-256 at the end of a file
 
 
 class Checkpoints:
@@ -48,14 +49,15 @@ class Checkpoints:
         finally:
             if not self._files():
                 (self.folder / "lock").unlink(missing_ok=True)
-                self.folder.rmdir()
+                with suppress(OSError):  # whatever else lies there stays
+                    self.folder.rmdir()
             lock.release()
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.pt"))
 
     def save(self, step: int, state: Mapping[str, Any], *, finished: bool = False) -> None:
-        """Write a checkpoint, and remove those that are older than the one before it.
+        """Write a checkpoint, and remove all others but the one before it.
 
         Raises UserError where the disk is full, and leaves those that there are.
         """
@@ -65,15 +67,17 @@ class Checkpoints:
         path = self.folder / f"step-{step:09d}.pt"
         try:
             with whole_file(path) as partial:
-                partial.write_bytes(buffer.getbuffer())
+                partial.write_bytes(buffer.getvalue() + sha256(buffer.getbuffer()).digest())
         except OSError as error:
             raise UserError(
                 f"{path}: the checkpoint cannot be written: {error.strerror}; those before it are "
                 f"whole. Make room ({len(buffer.getbuffer()) / 1e6:.0f} MB), and start the same "
                 "command again"
             ) from None
-        for old in self._files()[: -1 if finished else -KEPT]:
-            old.unlink(missing_ok=True)
+        before = [other for other in self._files() if other < path]
+        for other in self._files():
+            if other != path and (finished or other not in before[1 - KEPT :]):
+                other.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove all checkpoints."""
@@ -89,11 +93,12 @@ class Checkpoints:
         """
         for path in reversed(self._files()):
             try:
-                found = torch.load(path, map_location="cpu", weights_only=True)
+                found = _read(path)
                 identity, finished, state = (found[k] for k in ("identity", "finished", "state"))
-            except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-                reason = str(error).partition("\n")[0]
+            except Exception as error:  # whatever damage makes of it
+                reason = (str(error) or type(error).__name__).partition("\n")[0]
                 print(f"{path}: cannot be read ({reason}); trying the one before", file=sys.stderr)
+                path.rename(path.with_suffix(".unreadable"))
                 continue
             every = _differences(identity, self.identity)
             differences = [(key, text) for key, text in every if key not in ignore]
@@ -105,10 +110,21 @@ class Checkpoints:
                 return None
             raise UserError(
                 f"{path}: is a checkpoint of another run: "
-                f"{'; '.join(text for _, text in differences)}. Undo that, start over with "
-                f"--restart, or give another folder with --work"
+                f"{'; '.join(text for _, text in differences)}. Undo that, remove {self.folder} "
+                "(or say --restart) to start over, or give another folder with --work"
             )
         return None
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    data = path.read_bytes()
+    content, digest = data[:-DIGEST], data[-DIGEST:]
+    if sha256(content).digest() != digest:
+        raise ValueError("its checksum is wrong")
+    found: Mapping[str, Any] = torch.load(
+        io.BytesIO(content), map_location="cpu", weights_only=True
+    )
+    return found
 
 
 def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -10,12 +10,16 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from apit.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# Whoever sets these has given the process its device already: Slurm, and torchrun.
-ASSIGNED_BY = ("SLURM_JOB_ID", "LOCAL_RANK")
 POLL_SECONDS = 1.0
 
 
@@ -27,17 +31,28 @@ class Device:
     uuid: str
 
 
+def torch_computes_on_gpus() -> bool:
+    """Whether this build of torch knows any GPU."""
+    import torch
+
+    return torch.version.cuda is not None or torch.version.hip is not None
+
+
 def installed() -> list[Device]:
     """GPUs, or in place of those that are divided their parts, as `nvidia-smi` lists them.
 
-    Names are indices, for a part its UUID. Without a driver there are none.
+    Names are indices, for a part its UUID. Where there is no such program, what torch counts.
     """
+    if not torch_computes_on_gpus():
+        return []
     try:
         listed = subprocess.run(
             ("nvidia-smi", "-L"), capture_output=True, text=True, check=True, timeout=60
         ).stdout
     except (OSError, subprocess.SubprocessError):
-        return []
+        import torch
+
+        return [Device(str(index), str(index)) for index in range(torch.cuda.device_count())]
     found: list[Device] = []
     whole: Device | None = None
     for line in listed.splitlines():
@@ -60,8 +75,10 @@ def visible(environment: MutableMapping[str, str]) -> list[Device]:
     for name in map(str.strip, environment[VISIBLE].split(",")):
         if name in ("", "-1", "NoDevFiles"):
             break  # CUDA takes what stands before
-        uuid = next((d.uuid for d in known if name == d.name or d.uuid.startswith(name)), name)
-        devices.append(Device(name, uuid))
+        uuid = next((d.uuid for d in known if name == d.name or d.uuid.startswith(name)), None)
+        if uuid is None and name.isdecimal():
+            break  # there is no such device: CUDA stops here, too
+        devices.append(Device(name, uuid or name))
     return devices
 
 
@@ -71,18 +88,29 @@ def leased(
 ) -> Iterator[Device | None]:
     """Have one of the visible GPUs alone: CUDA_VISIBLE_DEVICES names it within the block.
 
-    Waits, with a message, while all are taken. Does nothing without a GPU, within a Slurm job and
-    under torchrun. To be entered before CUDA is used. `folder` holds a lock for each device.
+    Waits, with a message, while all are taken. Does nothing without a GPU, under torchrun (which
+    numbers its processes), and within a Slurm job that was given one device. To be entered before
+    CUDA is used. `folder` holds a lock for each device, for one user.
     """
-    devices = [] if any(name in environment for name in ASSIGNED_BY) else visible(environment)
-    if not devices:
+    devices = [] if "LOCAL_RANK" in environment else visible(environment)
+    job = environment.get("SLURM_JOB_ID")
+    if not devices or (job and len(devices) == 1):
         yield None
         return
-    folder = folder or Path(tempfile.gettempdir()) / f"apit-devices-{os.getuid()}"
-    folder.mkdir(exist_ok=True)
-    before = environment.get(VISIBLE)
-    device, lock = _wait_for_one(devices, folder)
-    environment[VISIBLE] = device.name
+    # Within Slurm, numbers mean the devices of this job.
+    name = f"apit-devices-{os.getuid()}{f'-job-{job}' if job else ''}"
+    folder = folder or Path(tempfile.gettempdir()) / name
+    try:
+        folder.mkdir(exist_ok=True)
+        before = environment.get(VISIBLE)
+        device, lock = _wait_for_one(devices, folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the locks that give each run a GPU of its own cannot be made: "
+            f"{error.strerror}; set TMPDIR to a folder that can be written"
+        ) from None
+    # nvidia-smi and CUDA may number devices otherwise; only the user's own names are kept.
+    environment[VISIBLE] = device.uuid if before is None else device.name
     try:
         yield device
     finally:
@@ -90,6 +118,22 @@ def leased(
         del environment[VISIBLE]
         if before is not None:
             environment[VISIBLE] = before
+
+
+def make_device(threads: int) -> "torch.device":
+    """The device of this process, and how torch computes on it."""
+    import torch
+
+    torch.set_num_threads(threads)
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    # On a CPU everything used here is deterministic, for one number of threads.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_float32_matmul_precision("high")  # TF32 for networks; inner products leave it out
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    return device
 
 
 def _wait_for_one(devices: list[Device], folder: Path) -> tuple[Device, FileLock]:

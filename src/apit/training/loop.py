@@ -2,20 +2,20 @@
 
 import inspect
 import json
-import os
 import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import isfinite, isnan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as packed
 from torch import Tensor
 from tqdm import tqdm
 
@@ -28,8 +28,9 @@ from apit.losses.reconstruction import Reconstruction
 from apit.measure.si_snr import score
 from apit.models.complexity import complexities
 from apit.models.separators import MaskingSeparator
-from apit.provenance import array_generator, circumstances, code_version, digest
+from apit.provenance import array_generator, circumstances, code_version, digest, file_digest
 from apit.training.checkpoint import Checkpoints
+from apit.training.devices import make_device
 from apit.training.interruption import Interruption
 from apit.training.record import HISTORY, RECORD, WEIGHTS, read_record
 from apit.training.step import Step, Training
@@ -37,8 +38,14 @@ from apit.training.team import Team
 
 CHECKPOINT_SECONDS = 60.0
 # What of the package decides on weights; with other code, a run starts over.
-CODE = ("data/batches.py", "data/fuss.py", "losses", "models", "measure/si_snr.py",
-        "training/loop.py", "training/step.py")  # fmt: skip
+CODE = (
+    *("config.py", "provenance.py", "data/batches.py", "data/fuss.py", "losses", "models"),
+    *("measure/si_snr.py", "training/loop.py", "training/step.py", "training/team.py"),
+)
+
+
+# Keys of a checkpoint's identity that another machine may change, and with them the bits.
+MACHINE = ("run.training.threads", "processes", "device", "torch")
 
 
 def validate(
@@ -53,14 +60,23 @@ def validate(
     Each process of a team takes its part. `check` is called between batches, and may raise.
     """
     improvements = [torch.empty(0, dtype=torch.float64)]
-    own = entries[team.rank :: team.size]
-    for batch in whole_examples(own, run.audio, run.training.validation_batch):
-        check()
-        with torch.inference_mode():
-            estimates = separator(batch.mixture.to(team.device)).estimates.cpu()
-            scores = score(references=batch.references, estimates=estimates, mixture=batch.mixture)
-        several = scores.active & (scores.active.sum(-1, keepdim=True) > 1)
-        improvements.append(scores.si_snri[several])
+    size = run.training.validation_batch
+    batches = whole_examples(entries[team.rank :: team.size], run.audio, size)
+    precision, separator.precision = separator.precision, "float32"  # as whoever loads it later
+    try:
+        for _ in range(0, -(-len(entries) // team.size), size):  # as often in all processes
+            check()
+            if (batch := next(batches, None)) is None:
+                continue
+            with torch.inference_mode():
+                estimates = separator(batch.mixture.to(team.device)).estimates.cpu()
+                scores = score(
+                    references=batch.references, estimates=estimates, mixture=batch.mixture
+                )
+            several = scores.active & (scores.active.sum(-1, keepdim=True) > 1)
+            improvements.append(scores.si_snri[several])
+    finally:
+        separator.precision = precision
     found = torch.cat(improvements)
     count = found.new_tensor(float(len(found)))
     total, number = team.sum(torch.stack([found.sum(), count]).to(team.device)).tolist()
@@ -79,6 +95,7 @@ class Course:
 
     step: int = 0
     spent: float = 0.0  # seconds in steps, without validation and logging
+    seconds: float | None = None  # that it is given, instead of a number of steps
     skipped: int = 0  # steps whose loss or gradient was not finite
     skipped_in_a_row: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -88,9 +105,11 @@ class Course:
     best_step: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
-    def is_over(self, run: Run, seconds: float | None) -> bool:
+    def is_over(self, run: Run) -> bool:
         """Whether all steps are done, or all seconds spent that the run is given instead."""
-        return self.step >= run.training.steps if seconds is None else self.spent >= seconds
+        if self.seconds is None:
+            return self.step >= run.training.steps
+        return self.spent >= self.seconds
 
     def validated(
         self, row: Mapping[str, Any], value: float, separator: MaskingSeparator
@@ -127,7 +146,7 @@ def train(
     every batch. Raises Interrupted after SIGTERM or SIGINT, with a checkpoint written; UserError
     where the checkpoint is of another configuration, data or code.
     """
-    team = Team(_device(run))
+    team = _team(run)
     seconds = read_record(match)["training_seconds"] if match else None
     entries = {
         split: fuss.read_list(fuss.list_path(data, split), run.audio.sources)
@@ -142,14 +161,15 @@ def train(
         array_generator(run.seed, "data"),
         (team.rank, team.size),
     )
-    identity = _identity(run, training.reconstruction, data)
+    identity = _identity(run, training.reconstruction, data, team)
     checkpoints = Checkpoints(work or output.with_name(f"{output.name}.work"), identity)
     with checkpoints.locked() if team.leads else nullcontext():
         if restart and team.leads:
             checkpoints.clear()
-        team.wait()  # for the leader to have the lock
-        ignore = ["run.training.threads"] if any_threads else []
-        course = _taken_up(checkpoints.load(ignore), checkpoints.folder, run, training, batches)
+        state = checkpoints.load(MACHINE if any_threads else ()) if team.leads else None
+        course = _taken_up(
+            team.given_by_leader(state), checkpoints.folder, run, seconds, training, batches
+        )
 
         def save(*, finished: bool = False) -> None:
             if not team.leads:
@@ -160,8 +180,6 @@ def train(
             )
 
         def validation(check: Callable[[], None] = lambda: None) -> float:
-            # The processes of a team look after signals together, and only between steps.
-            check = check if team.size == 1 else lambda: None
             return validate(training.result, entries["validation"], run, team, check)
 
         progress = Progress(run, seconds, course, quiet=not team.leads)
@@ -170,12 +188,12 @@ def train(
                 saved = time.monotonic()
                 while True:
                     if course.due is not None:
-                        value = validation(interruption.check)
+                        value = validation(partial(interruption.check, team.any))
                         course = course.validated(course.due, value, training.result)
                         progress.show(course)
-                    if course.is_over(run, seconds):
+                    if course.is_over(run):
                         break
-                    _advance(course, training, batches, run, seconds)
+                    _advance(course, training, batches, run)
                     progress.show(course)
                     interruption.check(team.any)
                     if time.monotonic() - saved >= checkpoint_seconds:
@@ -190,6 +208,11 @@ def train(
                     f"from there ({checkpoints.folder})",
                 ) from None
         progress.close()
+        if interruption.number is not None:
+            raise Interrupted(
+                interruption.number,
+                f"{run.name}: interrupted after its last step; the same command writes its results",
+            )
         if course.last is not None:
             course = course.validated(course.last, validation(), training.result)
         if team.leads:
@@ -206,7 +229,7 @@ def train(
                 **circumstances(),
             }
             with whole_folder(output) as folder:
-                save_file(course.best_weights, folder / WEIGHTS)
+                (folder / WEIGHTS).write_bytes(packed(course.best_weights))
                 pd.DataFrame(course.history).to_csv(folder / HISTORY, index=False)
                 (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
@@ -223,27 +246,27 @@ def _results(run: Run, course: Course) -> dict[str, Any]:
     }
 
 
-def _device(run: Run) -> torch.device:
-    """The device of this process, and how torch computes on it."""
-    torch.set_num_threads(run.training.threads)
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    # On a CPU everything used here is deterministic, for one number of threads.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.set_float32_matmul_precision("high")  # TF32 for networks; inner products leave it out
-    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    torch.cuda.set_device(device)
-    return device
+def _team(run: Run) -> Team:
+    """Join the processes that train the run, on a device; alone as a rule."""
+    team = Team(make_device(run.training.threads))
+    if run.training.batch_size % (team.size * run.training.accumulate):
+        raise UserError(
+            f"training.batch_size: {run.training.batch_size} cannot be shared out among "
+            f"{team.size} processes in {run.training.accumulate} parts (training.accumulate)"
+        )
+    return team
 
 
-def _identity(run: Run, loss: Reconstruction, data: Path) -> dict[str, Any]:
+def _identity(run: Run, loss: Reconstruction, data: Path, team: Team) -> dict[str, Any]:
     """What a checkpoint must agree in with the run that goes on from it."""
-    own = inspect.getsource(loss) if inspect.isfunction(loss) else ""
+    written_in = inspect.getsourcefile(loss if inspect.isfunction(loss) else type(loss))
     return {
         "run": run.resume_identity,
         "data": fuss.fingerprint(data),
-        "code": digest([code_version(*CODE), own]),
+        "code": digest([code_version(*CODE), file_digest(Path(written_in or __file__))]),
+        "processes": team.size,
+        "device": team.device.type,
+        "torch": str(torch.__version__),
     }
 
 
@@ -251,13 +274,18 @@ def _taken_up(
     state: Mapping[str, Any] | None,
     work: Path,
     run: Run,
+    seconds: float | None,
     training: Training,
     batches: RandomCrops,
 ) -> Course:
     """Where a checkpoint's state stood, which is loaded; without one, the beginning."""
     if state is None:
-        return Course()
+        return Course(seconds=seconds)
     course = Course(**state["course"])
+    if course.seconds != seconds and seconds is not None and course.spent > seconds:
+        print(f"{run.name}: was given {course.seconds} s before; starts over", file=sys.stderr)
+        return Course(seconds=seconds)
+    course.seconds = seconds
     if run.train_as_long_as is None and course.step > run.training.steps:
         raise UserError(
             f"{work}: the run has taken {course.step} steps already, and "
@@ -265,7 +293,7 @@ def _taken_up(
         )
     training.load_state_dict(state["training"])
     batches.load_state_dict(state["batches"])
-    if course.last is not None and course.step < run.training.steps:
+    if course.last is not None and not course.is_over(run):
         course.last = None  # the run goes on: that step is none to be logged
     print(f"{run.name}: goes on after step {course.step}", file=sys.stderr)
     return course
@@ -276,7 +304,6 @@ def _advance(
     training: Training,
     batches: RandomCrops,
     run: Run,
-    seconds: float | None,
 ) -> None:
     """One step, and its row of the history where one is due."""
     started = time.perf_counter()
@@ -293,14 +320,16 @@ def _advance(
         course.skipped_in_a_row += 1
         if course.skipped_in_a_row > run.training.skip_at_most:
             raise _not_finite(run, course, done)
-    last = course.is_over(run, seconds)
+    last = course.is_over(run)
     validates = course.step % run.training.validate_every == 0
     logs = course.step % run.training.log_every == 0
     if not (validates or logs or last):
         return
     values = team.mean(torch.stack(list(done.terms.values()))).tolist()
     row = {"step": course.step, **dict(zip(done.terms, values, strict=True))}
-    row |= training.accuracies(done)
+    accuracies = training.accuracies(done)
+    shared = team.nanmean(torch.tensor(list(accuracies.values()), device=team.device)).tolist()
+    row |= dict(zip(accuracies, shared, strict=True))
     if validates:
         course.due = row
     elif logs:

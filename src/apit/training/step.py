@@ -106,13 +106,15 @@ class Training:
         parts = batch.split(self.run.training.accumulate)
         ranks = torch.split(self._ranks(len(batch.references)), len(parts[0].references))
         fakes: list[Fakes] = []
-        if self.discriminators:
+        if self.discriminators and (len(parts) == 1 or self.discriminator_optimiser):
             with torch.set_grad_enabled(len(parts) == 1):
                 fakes = [self._fakes(*part) for part in zip(parts, ranks, strict=True)]
             self._update_discriminators(fakes, done)
+        if len(parts) > 1:
+            fakes.clear()
         self.optimiser.zero_grad(set_to_none=True)
         for number, (part, own) in enumerate(zip(parts, ranks, strict=True)):
-            last = fakes[number] if fakes and len(parts) == 1 else self._fakes(part, own)
+            last = fakes[number] if fakes else self._fakes(part, own)
             self._separator_loss(last, done, len(parts)).backward()  # type: ignore[no-untyped-call]
         done.judged = last.judged
         norm = self._clipped(self.separator.parameters())
@@ -139,12 +141,16 @@ class Training:
         pit = permutation_invariant(
             self.reconstruction, separation.estimates, batch.references, batch.mixture
         )
-        judged = self._judged_sets(batch, pit, separation, ranks) if self.discriminators else None
+        judged = self.judged_sets(batch, pit, separation, ranks) if self.discriminators else None
         return Fakes(batch, pit, judged)
 
-    def _judged_sets(
+    def judged_sets(
         self, batch: Batch, pit: PIT, separation: Separation, ranks: Tensor
     ) -> "JudgedSets":
+        """The real sources of a batch, and its fakes for every number of replaced slots.
+
+        Ranks [batch, source] say which slots are replaced first.
+        """
         assert self.run.adversary is not None
         own = self.run.adversary.fake_masks == "network"
         mixture = MixtureViews(batch.mixture, self.separator.stft)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -61,6 +62,21 @@ class Team:
         shared = torch.tensor(value, dtype=torch.float64, device=self.device)
         distributed.broadcast(shared, 0)
         return float(shared)
+
+    def given_by_leader(self, value: Any) -> Any:
+        """The leader's object, whatever it is; `value` counts there alone."""
+        if self.size == 1:
+            return value
+        shared = [value]
+        distributed.broadcast_object_list(shared, 0, device=self.device)
+        return shared[0]
+
+    def nanmean(self, values: Tensor) -> Tensor:
+        """Mean over the processes where a value is no NaN."""
+        if self.size == 1:
+            return values
+        known = ~values.isnan()
+        return self.sum(torch.where(known, values, 0)) / self.sum(known.to(values.dtype))
 
     def wait(self) -> None:
         """Wait for all."""

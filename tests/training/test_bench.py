@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+from apit.cli import main
+from apit.training.bench import COLUMNS, Bench
+
+
+def test_steps_are_timed_with_their_parts_and_the_rest_is_estimated(tiny, mixtures):
+    runs = [tiny("pit"), tiny("ctx-stft-i1"), tiny("multi-ctx-i1")]
+    bench = Bench(runs, mixtures, 2, torch.device("cpu"))
+    table = bench.table().set_index("experiment")
+    assert list(table.reset_index().columns) == COLUMNS
+    assert table.loc["pit", "relative"] == 1
+    assert (table["relative"][1:] > 1).all()
+    assert table["of_parts"].between(0.2, 5).all()
+    assert ((table["waiting"] > 0) & (table["waiting"] < 1)).all()
+    assert (table["parameters_m"].diff()[1:] > 0).all()
+    reading = bench.times["", "reading"]
+    for run in runs:
+        step = bench.times[run.experiment, "step"]
+        assert bench.hours(run) == pytest.approx((step + reading) * run.training.steps / 3600)
+    estimated = bench.hours(tiny("pair-ctx-i1"))
+    assert bench.hours(runs[0]) < estimated < 3 * bench.hours(runs[2])
+    assert torch.tensor(bench.hours(tiny("inst-wave"))).isnan()
+    assert torch.tensor(bench.hours(tiny("pit", "separator.architecture=unet"))) > 0  # by name
+    other = tiny("ctx-stft", "separator.architecture=unet")
+    assert torch.tensor(bench.hours(other)).isnan()
+
+
+def test_the_command_says_what_a_scale_would_take(configs, capsys):
+    arguments = ["bench", "--scale", "tiny", "--configs", str(configs), "--rounds", "1"]
+    assert main([*arguments, "--experiments", "pit"]) == 0
+    said = capsys.readouterr().out
+    assert "step_ms" in said
+    assert "but for 1 that were not measured" in said
