@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -145,29 +144,29 @@ def test_the_job_runs_on_slurm_and_a_training_that_is_killed_goes_on(slurm, tmp_
         )
     try:
         written = folder / "logs" / "tiny" / "train" / "pit-s0.log"
-        os.kill(process_of(process, log, written), signal.SIGTERM)
+        wait_for_steps(process, log, written)
+        subprocess.run(["scancel", job_of("pit-s0", slurm)], env=slurm, check=True)
         assert process.wait(timeout=500) == 0, log.read_text()
     finally:
         process.kill()
     assert "goes on after step" in written.read_text()
     table = pd.read_csv(folder / "results" / "tiny" / "tables" / "ablations.csv")
     assert {"pit", "ctx-stft-i1"} <= set(table["experiment"])
-    jobs = list((folder / ".snakemake" / "slurm_logs").rglob("*.log"))
-    assert jobs or "SLURM jobid" in log.read_text()
 
 
-def process_of(process, log, written):
-    """Number of the process that writes to a training's log, once it tells of a step."""
+def wait_for_steps(process, log, written):
+    """Until a training's log tells of a step."""
     deadline = time.monotonic() + 240
     while not (written.exists() and ": step" in written.read_text()):
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes()
-            if (folder / "fd" / "2").resolve() == written.resolve() and b"apit" in command:
-                return int(folder.name)
-        except OSError:
-            continue
-    raise AssertionError("no process writes to the log of the training")
+
+
+def job_of(run, environment):
+    """Number of the Slurm job that trains a run; the executor writes its rule into the comment."""
+    listed = subprocess.run(
+        ["squeue", "-h", "-o", "%A %k"], env=environment, capture_output=True, text=True
+    ).stdout
+    (job,) = (line.split()[0] for line in listed.splitlines() if "train" in line and run in line)
+    return job
