@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from apit.data import fuss
-from apit.data.batches import RandomCrops
+from apit.data.batches import Prefetched, RandomCrops
 from apit.errors import UserError
 from apit.provenance import array_generator
 
@@ -30,6 +30,22 @@ def test_the_parts_of_a_batch_make_up_the_batch(tiny, mixtures):
         assert batch.names == parts[0].names + parts[1].names
     with pytest.raises(UserError, match="cannot be shared out among 3 processes"):
         crops((0, 3))
+
+
+def test_what_is_read_ahead_does_not_count(tiny, mixtures):
+    run = tiny("pit")
+    entries = fuss.read_list(fuss.list_path(mixtures, "train"), 4)
+
+    def crops():
+        return RandomCrops(entries, run.audio, 0.4, 2, array_generator(0, "data"))
+
+    plain, ahead = crops(), Prefetched(crops())
+    for _ in range(8):
+        assert ahead.state_dict() == plain.state_dict()
+        assert torch.equal(next(ahead).references, next(plain).references)
+    later = Prefetched(crops())
+    later.load_state_dict(ahead.state_dict())
+    assert next(later).names == next(plain).names
 
 
 def trained(configs, mixtures, output, *launcher):

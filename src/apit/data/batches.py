@@ -1,6 +1,7 @@
 """Batches: random crops of examples, the same for every ablation of one seed."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +100,36 @@ class RandomCrops:
         """Go on from what `state_dict` gave."""
         self.left = list(state["left"])
         self.generator.bit_generator.state = state["generator"]
+
+
+class Prefetched:
+    """Batches of which a thread reads the next one while the last is computed with."""
+
+    def __init__(self, crops: RandomCrops):
+        self.crops = crops
+        self._thread = ThreadPoolExecutor(1, "batches")
+        self._next: Future[Batch] | None = None
+        self._before: dict[str, Any] = {}
+
+    def __iter__(self) -> "Prefetched":
+        return self
+
+    def __next__(self) -> Batch:
+        batch = (self._next or self._read()).result()
+        self._next = self._read()
+        return batch
+
+    def _read(self) -> Future[Batch]:
+        self._before = self.crops.state_dict()
+        return self._thread.submit(next, self.crops)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position after the batches that were taken: what is read ahead does not count."""
+        return self._before if self._next else self.crops.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave, before any batch is taken."""
+        self.crops.load_state_dict(state)
 
 
 def whole_examples(entries: Sequence[fuss.Entry], audio: Audio, batch_size: int) -> Iterator[Batch]:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from apit.config import Run
 from apit.data import fuss
-from apit.data.batches import Batch, RandomCrops
+from apit.data.batches import Batch, Prefetched, RandomCrops
 from apit.losses.reconstruction import PIT
 from apit.models.complexity import complexities
 from apit.models.separators import Separation
@@ -41,10 +40,10 @@ class Bench:
 
         step_ms, and relative to the first run; of_parts: the step's time by the sum of its parts'
         (a step without discriminators, what discriminators look at, once, and each discriminator
-        alone); steps and mixtures a second; waiting: share of a step with its data that goes into
-        reading; parameters of all networks in millions, and their multiply-accumulates in a step;
-        the share of what one large matrix product reaches, and memory of a step, on a GPU; hours
-        of all steps with reading, without validation.
+        alone); steps and mixtures a second, with their data where there is any; waiting: share of
+        such a step that waits for its batch; parameters of all networks in millions, and their
+        multiply-accumulates in a step; the share of what one large matrix product reaches, and
+        memory of a step, on a GPU; hours of all steps, without validation.
         """
         times = self.times
         first = times[self.runs[0].experiment, "step"]
@@ -54,13 +53,13 @@ class Bench:
             step = times[run.experiment, "step"]
             parts = sum(times[run.experiment, name] for name in ("pit", *_names(run)))
             parts += times.get((run.experiment, "views"), 0.0)
-            whole = step + times.get(("", "reading"), 0.0)
+            whole = times.get((run.experiment, "loop"), step)
             counts = complexities(run)
             macs = _macs(run)
             rows.append(
                 (run.experiment, 1e3 * step, step / first, step / parts, 1 / whole,
                  run.training.batch_size / whole,
-                 1 - step / whole if self.data else float("nan"),
+                 times.get((run.experiment, "waiting"), float("nan")) / whole,
                  sum(c.parameters for c in counts.values()) / 1e6, macs / 1e9, macs / step / peak,
                  self._memory(run), self.hours(run))
             )  # fmt: skip
@@ -73,7 +72,8 @@ class Bench:
         that was not measured.
         """
         base = self.runs[0]
-        if (step := self.times.get((run.experiment, "step"))) is None:
+        step = self.times.get((run.experiment, "loop"), self.times.get((run.experiment, "step")))
+        if step is None:
             if (run.separator, run.reconstruction) != (base.separator, base.reconstruction):
                 return float("nan")
             parts = {
@@ -85,16 +85,16 @@ class Bench:
             used = [parts.get((d.kind, d.domain, d.frozen), nothing) for d in run.discriminators]
             views = max((v for (_, part), v in self.times.items() if part == "views"), default=0.0)
             step = self.times[base.experiment, "pit"] + sum(used) + (views if used else 0.0)
-        return (step + self.times.get(("", "reading"), 0.0)) * run.training.steps / 3600
+        return step * run.training.steps / 3600
 
     @cached_property
     def times(self) -> dict[tuple[str, str], float]:
         """Seconds of (experiment, part), of everything in turns."""
         works: dict[tuple[str, str], Callable[[], object]] = {}
-        if self.data:
-            works["", "reading"] = self._reader(self.data).__next__
         for run in self.runs:
             batch = self._batch(run)
+            if self.data:
+                works[run.experiment, "loop"] = self._loop(run, self.data)
             works[run.experiment, "step"] = _stepper(Training(run, Team(self.device)), batch)
             plain = run.model_copy(update={"discriminators": (), "adversary": None})
             works[run.experiment, "pit"] = _stepper(Training(plain, Team(self.device)), batch)
@@ -115,7 +115,11 @@ class Bench:
                 self._wait()
                 if number:  # the first one warms up
                     measured[name].append(time.perf_counter() - start)
-        return {name: median(seconds) for name, seconds in measured.items()}
+        found = {name: median(seconds) for name, seconds in measured.items()}
+        for name, work in works.items():
+            if isinstance(work, Loop):
+                found[name[0], "waiting"] = median(work.waited[1:])
+        return found
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -130,16 +134,14 @@ class Bench:
         references[0, -1] = 0
         return Batch(references, references.sum(1), ()).to(self.device)
 
-    def _reader(self, data: Path) -> RandomCrops:
-        run = self.runs[0]
+    def _loop(self, run: Run, data: Path) -> "Loop":
         entries = fuss.read_list(fuss.list_path(data, "train"), run.audio.sources)
         training = run.training
         generator = array_generator(run.seed, "data")
         crops = RandomCrops(
             entries, run.audio, training.crop_seconds, training.batch_size, generator
         )
-        list(islice(crops, 3))
-        return crops
+        return Loop(Training(run, Team(self.device)), Prefetched(crops), [])
 
     def _memory(self, run: Run) -> float:
         if self.device.type == "cpu":
@@ -164,6 +166,22 @@ class Bench:
             self._wait()
             best = min(best, time.perf_counter() - start)
         return size**3 / best
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Steps with their batches, as training takes them; how long each waited for its batch."""
+
+    training: Training
+    batches: Prefetched
+    waited: list[float]
+
+    def __call__(self) -> None:
+        """Take one."""
+        start = time.perf_counter()
+        batch = next(self.batches)
+        self.waited.append(time.perf_counter() - start)
+        self.training.step(batch.to(self.training.team.device))
 
 
 def _names(run: Run) -> list[str]:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from apit.config import Run
 from apit.data import fuss
-from apit.data.batches import RandomCrops, whole_examples
+from apit.data.batches import Prefetched, RandomCrops, whole_examples
 from apit.errors import Interrupted, UserError
 from apit.files import whole_folder
 from apit.losses.reconstruction import Reconstruction
@@ -95,6 +95,7 @@ class Course:
 
     step: int = 0
     spent: float = 0.0  # seconds in steps, without validation and logging
+    waited: float = 0.0  # of them for data
     seconds: float | None = None  # that it is given, instead of a number of steps
     skipped: int = 0  # steps whose loss or gradient was not finite
     skipped_in_a_row: int = 0
@@ -153,13 +154,15 @@ def train(
         for split in ("train", "validation")
     }
     training = Training(run, team)
-    batches = RandomCrops(
-        entries["train"],
-        run.audio,
-        run.training.crop_seconds,
-        run.training.batch_size,
-        array_generator(run.seed, "data"),
-        (team.rank, team.size),
+    batches = Prefetched(
+        RandomCrops(
+            entries["train"],
+            run.audio,
+            run.training.crop_seconds,
+            run.training.batch_size,
+            array_generator(run.seed, "data"),
+            (team.rank, team.size),
+        )
     )
     identity = _identity(run, training.reconstruction, data, team)
     checkpoints = Checkpoints(work or output.with_name(f"{output.name}.work"), identity)
@@ -243,6 +246,7 @@ def _results(run: Run, course: Course) -> dict[str, Any]:
         "validation": {"si_snri_all": course.best_value},
         "networks": {name: counts._asdict() for name, counts in complexities(run).items()},
         "training_seconds": round(course.spent, 3),
+        "waiting_for_data": round(course.waited / course.spent, 4) if course.spent else 0.0,
     }
 
 
@@ -276,7 +280,7 @@ def _taken_up(
     run: Run,
     seconds: float | None,
     training: Training,
-    batches: RandomCrops,
+    batches: Prefetched,
 ) -> Course:
     """Where a checkpoint's state stood, which is loaded; without one, the beginning."""
     if state is None:
@@ -302,13 +306,15 @@ def _taken_up(
 def _advance(
     course: Course,
     training: Training,
-    batches: RandomCrops,
+    batches: Prefetched,
     run: Run,
 ) -> None:
     """One step, and its row of the history where one is due."""
     started = time.perf_counter()
     team = training.team
-    done = training.step(next(batches).to(team.device))
+    batch = next(batches)
+    course.waited += time.perf_counter() - started
+    done = training.step(batch.to(team.device))
     if team.device.type == "cuda":
         torch.cuda.synchronize()
     course.spent = team.of_leader(course.spent + time.perf_counter() - started)
