@@ -5,8 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 
 from apit.data import fuss, synthesis
+from apit.data.batches import mixed
 from apit.data.clips import Clip, procedural_clips, split_clips
 from apit.data.mixtures import at_level, loop, make_example, mix
 from apit.errors import UserError
@@ -340,3 +342,4 @@ def test_a_crop_is_a_part_of_the_whole(mixtures, configs):
     for source in whole:
         expected = expected + source
     np.testing.assert_array_equal(fuss.mixture_of(whole), expected)
+    np.testing.assert_array_equal(mixed(torch.from_numpy(whole)[None])[0].numpy(), expected)
