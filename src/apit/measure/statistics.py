@@ -138,7 +138,12 @@ def differences(scores: pd.DataFrame, baseline: str, resamples: int) -> pd.DataF
 
 def seed_mean(scores: pd.DataFrame, experiment: str, seed: int, aggregate: str) -> float:
     """An aggregate of one experiment and seed, without interval; NaN where there is no value."""
-    own = scores[(scores["experiment"] == experiment) & (scores["seed"] == seed)]
+    needed = {AGGREGATES[aggregate].metric, "counted", "active_targets"}
+    own = scores[
+        (scores["experiment"] == experiment)
+        & (scores["seed"] == seed)
+        & scores["metric"].isin(needed)
+    ]
     table = _by_pair(own)
     if AGGREGATES[aggregate].metric not in table:
         return np.nan
