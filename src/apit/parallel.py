@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController, threadpool_limits
 from tqdm import tqdm
@@ -18,7 +18,7 @@ from apit.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-AHEAD = 2  # items for each process that are under way or wait to be taken
+AHEAD = 4  # items for each process that are under way or wait to be taken
 
 
 def in_order(
@@ -60,11 +60,11 @@ def _in_processes(
     # process that has computed with several threads can hang, and starting anew costs seconds.
     context = get_context("forkserver")
     context.set_forkserver_preload([getattr(work, "func", work).__module__])
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(work,)) as pool:
         under_way: deque[Future[Result]] = deque()
         try:
             for item in items:
-                under_way.append(pool.submit(work, item))
+                under_way.append(pool.submit(_do, item))
                 if len(under_way) > AHEAD * jobs:
                     yield under_way.popleft().result()
             while under_way:
@@ -74,9 +74,19 @@ def _in_processes(
                 future.cancel()
 
 
-def _one_thread() -> None:
+_work: Callable[[Any], Any] | None = None  # of a worker; it travels there once
+
+
+def _start(work: Callable[[Any], Any]) -> None:
+    global _work  # noqa: PLW0603
+    _work = work
     threadpool_limits(1)
     threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _do(item: Any) -> Any:
+    assert _work is not None
+    return _work(item)
 
 
 def _die_with_parent() -> None:

@@ -8,7 +8,6 @@ import soundfile
 import torch
 
 from apit.data import fuss, synthesis
-from apit.data.batches import mixed
 from apit.data.clips import Clip, procedural_clips, split_clips
 from apit.data.mixtures import at_level, loop, make_example, mix
 from apit.errors import UserError
@@ -342,4 +341,6 @@ def test_a_crop_is_a_part_of_the_whole(mixtures, configs):
     for source in whole:
         expected = expected + source
     np.testing.assert_array_equal(fuss.mixture_of(whole), expected)
-    np.testing.assert_array_equal(mixed(torch.from_numpy(whole)[None])[0].numpy(), expected)
+    np.testing.assert_array_equal(
+        fuss.mixture_of(torch.from_numpy(whole)[None])[0].numpy(), expected
+    )

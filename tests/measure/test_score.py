@@ -9,7 +9,7 @@ import soundfile
 import torch
 from numpy.testing import assert_array_equal
 
-from apit.config import ORACLES, Slots, Windows
+from apit.config import ORACLES, BSSEval, Slots
 from apit.config import Scoring as ScoringConfig
 from apit.data import fuss
 from apit.data.batches import Batch
@@ -159,7 +159,7 @@ def test_silent_examples_are_skipped_and_silent_targets_named():
 
 def test_a_silent_estimate_scores_minus_eighty_and_is_said_not_to_count():
     references = noise(2, 4000)
-    windows = Windows(window=0.1, hop=0.1, examples=1)
+    windows = BSSEval(window=0.1, hop=0.1, examples=1)
     measures = Measures(PLAIN.stft, (20.0,), windows)
     table = rows_of(references, np.stack([references[0], 0 * references[0]]), measures)
     table = table.set_index(["source", "metric"])
@@ -227,11 +227,11 @@ def test_float_estimates_are_neither_clipped_nor_rescaled(mixtures, estimates, t
 
 def test_integer_estimates_are_read_at_full_scale_one(tmp_path):
     path = tmp_path / "x.wav"
-    for subtype, bits in (("PCM_16", 16), ("PCM_24", 24)):
+    for subtype in ("PCM_16", "PCM_24"):
         soundfile.write(path, np.array([0.5, -1.0]), 8000, subtype=subtype)
         into = np.zeros(2, np.float32)
         fuss.read_wav(path, fuss.Format(8000, 1, 2), "", into)
-        assert_array_equal(into, np.float32([0.5, -1.0]), err_msg=str(bits))
+        assert_array_equal(into, np.float32([0.5, -1.0]))
 
 
 def rewrite(change):
@@ -288,7 +288,7 @@ def test_only_the_first_examples_are_scored_and_the_summary_says_so(
     scores = read_scores([output])
     assert scores["example"].unique().tolist() == [f"example{i:05d}" for i in range(3)]
     alone = scores[scores["note"].str.contains("single source")]
-    assert set(alone["metric"]) <= {"sir", "sir_whole"}
+    assert set(alone["metric"]) == {"sir", "sir_whole"}
     metrics = {"sdr", "isr", "sir", "sar", "sdr_whole", "log_spectral_distance"}
     assert metrics <= set(scores["metric"])
     assert not scores["metric"].str.startswith("hole").any()
@@ -312,6 +312,7 @@ def test_perfect_estimates_have_infinite_ratios_and_a_summary(mixtures, estimate
     assert summary["hole_rate_all"]["mean"] == 0
     scores = pd.read_csv(output, keep_default_na=False)
     infinite = scores[scores["note"].str.startswith("infinite")]
+    assert len(infinite)
     assert set(infinite["value"]) <= {""}
     assert set(infinite["metric"]) <= {m + w for m in ("sdr", "isr", "sir", "sar")
                                        for w in ("", "_whole")}  # fmt: skip

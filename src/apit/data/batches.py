@@ -26,7 +26,7 @@ class Batch:
     def of(cls, sources: Sequence[np.ndarray], names: Sequence[str]) -> "Batch":
         """Stack examples [source, time]."""
         references = torch.from_numpy(np.stack(sources))
-        return cls(references, mixed(references), tuple(names))
+        return cls(references, fuss.mixture_of(references), tuple(names))
 
     def to(self, device: torch.device) -> "Batch":
         """Move to a device; only the references travel, and are mixed there."""
@@ -34,22 +34,13 @@ class Batch:
             return self
         # From pinned memory, copies do not keep the CPU waiting.
         references = self.references.pin_memory().to(device, non_blocking=True)
-        return Batch(references, mixed(references), self.names)
+        return Batch(references, fuss.mixture_of(references), self.names)
 
     def split(self, parts: int) -> list["Batch"]:
         """Parts of equal size."""
         size = len(self.references) // parts
         pieces = [slice(start, start + size) for start in range(0, size * parts, size)]
         return [Batch(self.references[p], self.mixture[p], self.names[p]) for p in pieces]
-
-
-def mixed(references: Tensor) -> Tensor:
-    """[batch, source, time] → [batch, time], bit for bit as `fuss.mixture_of` adds sources."""
-    first, *others = references.unbind(1)
-    mixture = first.clone()
-    for source in others:
-        mixture += source
-    return mixture
 
 
 class RandomCrops:

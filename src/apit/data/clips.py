@@ -43,10 +43,16 @@ def procedural_clips(sounds: Procedural, recipe: Recipe, rate: int, seconds: flo
             family=family,
             seconds=samples / rate,
             sha256="",
-            read=lambda: synthesis.render(family, array_generator(*names), rate, samples),
+            read=functools.partial(_render, family, names, rate, samples),
         )
 
     return [clip(f, i) for f in synthesis.FAMILIES for i in range(sounds.clips_per_family)]
+
+
+def _render(
+    family: str, names: tuple[str | int, ...], rate: int, samples: int
+) -> NDArray[np.float64]:
+    return synthesis.render(family, array_generator(*names), rate, samples)
 
 
 def recorded_clips(folder: Path, rate: int) -> tuple[list[Clip], dict[str, str]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import soundfile
@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 from apit.config import Audio, Split
 from apit.errors import UserError
 from apit.provenance import digest, file_digest
+
+if TYPE_CHECKING:
+    import torch
+
+Signals = TypeVar("Signals", NDArray[np.float32], "torch.Tensor")
 
 SOUNDS = "sounds.txt"  # says of what the mixtures beside it were made
 
@@ -150,12 +155,12 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         raise UserError(f"{path}: cannot be read as a wav: {error}; make it again") from None
 
 
-def mixture_of(sources: NDArray[np.float32]) -> NDArray[np.float32]:
+def mixture_of(sources: Signals) -> Signals:
     """The mixture as the FUSS evaluator makes it: the float32 sum of the sources, in order.
 
-    [..., source, time] → [..., time].
+    [..., source, time] → [..., time], for arrays and tensors, to the same bits.
     """
-    mixture = sources[..., 0, :].copy()
+    mixture = sources[..., 0, :]
     for slot in range(1, sources.shape[-2]):
-        mixture += sources[..., slot, :]
+        mixture = mixture + sources[..., slot, :]
     return mixture

@@ -2,19 +2,15 @@
 
 import functools
 import math
-import os
 import sys
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import soundfile
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from apit.config import Audio, Recipe, Scale, Split
 from apit.data import fuss
@@ -29,6 +25,7 @@ from apit.data.rooms import (
 )
 from apit.errors import UserError
 from apit.files import whole_folder
+from apit.parallel import in_order
 from apit.provenance import array_generator
 
 CROSS_FADE_SECONDS = 0.05
@@ -120,7 +117,7 @@ def mix(scale: Scale, output: Path, clips_folder: Path | None = None, jobs: int 
         for split, count in recipe.examples.items():
             (folder / split).mkdir()
             write = functools.partial(_write_example, audio, recipe, dealt[split], split, folder)
-            written = list(_in_order(write, count, f"mix {split}", jobs))
+            written = list(in_order(write, range(count), count, f"mix {split}", jobs))
             fuss.list_path(folder, split).write_text("".join(f"{w.line}\n" for w in written))
             everything += written
         placements = [asdict(placement) for w in everything for placement in w.placements]
@@ -137,28 +134,6 @@ def _clip_table(dealt: dict[Split, list[Clip]], left_out: dict[str, str]) -> pd.
     ]
     rows += [(name, "", "", 0.0, "", reason) for name, reason in left_out.items()]
     return pd.DataFrame(rows, columns=["clip", "family", "split", "seconds", "sha256", "left_out"])
-
-
-# The function is handed to forked workers through this global, since clips hold closures.
-_work: functools.partial[Written] | None = None
-
-
-def _do(index: int) -> Written:
-    assert _work is not None
-    return _work(index)
-
-
-def _in_order(
-    work: functools.partial[Written], count: int, label: str, jobs: int
-) -> Iterable[Written]:
-    global _work  # noqa: PLW0603
-    _work = work
-    jobs = jobs or os.cpu_count() or 1
-    if jobs == 1:
-        yield from tqdm(map(work, range(count)), label, count, disable=None)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
-        yield from tqdm(pool.map(_do, range(count), chunksize=32), label, count, disable=None)
 
 
 def _write_example(

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apit.config import Audio, Scoring, Transform, Windows
+from apit.config import Audio, BSSEval, Scoring, Transform
 from apit.data import fuss
 from apit.data.batches import whole_examples
 from apit.errors import UserError
@@ -48,7 +48,7 @@ class Measures:
 
     stft: Transform
     hole_depths_db: tuple[float, ...] | None
-    bss_eval: Windows | None
+    bss_eval: BSSEval | None
 
     @property
     def spectral(self) -> bool:
@@ -130,6 +130,7 @@ def score_example(measures: Measures, example: Example) -> Scored:
     return Scored(rows, example.missing)
 
 
+TOO_LARGE = "the signals are too large for float32 spectra"
 NO_BINS = {
     "excess_rate": "no bin outside the support",
     "hole_rate_dominant": "the target dominates in no bin",
@@ -147,20 +148,26 @@ def _spectral(measures: Measures, example: Example, aligned: Tensor, active: Ten
     if measures.hole_depths_db is None:
         found = {"log_spectral_distance": found["log_spectral_distance"]}
     return [
-        (example.name, source, metric, value, "" if isfinite(value) else NO_BINS.get(metric, ""))
+        (
+            example.name,
+            source,
+            metric,
+            value,
+            "" if isfinite(value) else NO_BINS.get(metric, TOO_LARGE),
+        )
         for number, source in enumerate(active.nonzero().flatten().tolist())
         for metric, values in found.items()
         for value in [float(values[number])]
     ]
 
 
-def _bss_eval(windows: Windows, example: Example, aligned: Tensor, active: Tensor) -> list[Row]:
+def _bss_eval(config: BSSEval, example: Example, aligned: Tensor, active: Tensor) -> list[Row]:
     sources = active.nonzero().flatten().tolist()
     found = bss_eval.bss_eval(
         references=example.references[sources],
         estimates=aligned[sources].numpy(),
-        window=round(windows.window * example.rate),
-        hop=round(windows.hop * example.rate),
+        window=round(config.window * example.rate),
+        hop=round(config.hop * example.rate),
     )
     alone = "a single source: nothing interferes" if len(sources) == 1 else ""
     rows: list[Row] = []

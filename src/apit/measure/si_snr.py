@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from apit.losses.permutation import assign
+from apit.losses.permutation import assign, energy
 
 BLOCK = 16_000  # samples
 ENERGY_FLOOR = 1e-16
@@ -22,12 +22,7 @@ def si_snr(*, reference: Tensor, estimate: Tensor) -> Tensor:
     Leading axes broadcast.
     """
     reference, estimate = reference.double(), estimate.double()
-    return _decibels((reference * estimate).sum(-1), _energy(reference), _energy(estimate))
-
-
-def _energy(signals: Tensor) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(signals, dim=-1)
-    return norm.square()
+    return _decibels((reference * estimate).sum(-1), energy(reference), energy(estimate))
 
 
 def _decibels(inner: Tensor, first: Tensor, second: Tensor) -> Tensor:
@@ -54,14 +49,14 @@ def _inner_products(groups: Sequence[Tensor], references: int) -> tuple[Tensor, 
     like = groups[0].new_empty(0, dtype=torch.float64)
     block = like.new_empty(batch, sum(counts), min(BLOCK, samples))
     inner = like.new_zeros(batch, sum(counts) - references, references)
-    energy = like.new_zeros(batch, sum(counts))
+    energies = like.new_zeros(batch, sum(counts))
     for start in range(0, samples, BLOCK):
         part = block[..., : min(BLOCK, samples - start)]
         for first, group in zip(firsts, groups, strict=True):
             part[:, first : first + group.shape[1]] = group[..., start : start + BLOCK]
         inner += part[:, references:] @ part[:, :references].mT
-        energy += _energy(part)
-    return inner, energy
+        energies += energy(part)
+    return inner, energies
 
 
 @dataclass(frozen=True)
@@ -94,8 +89,8 @@ def score(*, references: Tensor, estimates: Tensor, mixture: Tensor) -> Scores:
     References and estimates [batch, source, time], mixture [batch, time].
     """
     slots = references.shape[1]
-    inner, energy = _inner_products((references, estimates, mixture[:, None]), slots)
-    target, other = energy[:, :slots], energy[:, slots:]
+    inner, energies = _inner_products((references, estimates, mixture[:, None]), slots)
+    target, other = energies[:, :slots], energies[:, slots:]
     values = _decibels(inner, other[..., None], target[..., None, :])
 
     pairs = values[:, :-1]  # [batch, estimate, reference]

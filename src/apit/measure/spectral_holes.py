@@ -5,6 +5,7 @@ The definitions are this project's own; the paper shows holes in spectrograms on
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ class Passage:
     reference: Tensor
     estimate: Tensor
 
-    @property
+    @cached_property
     def support(self) -> Tensor:
         """R: bins within 60 dB of the reference's maximum."""
         loudest = self.reference.amax((-2, -1), keepdim=True)

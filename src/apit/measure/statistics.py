@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -136,15 +136,14 @@ def differences(scores: pd.DataFrame, baseline: str, resamples: int) -> pd.DataF
     return pd.DataFrame(rows, columns=columns)
 
 
-def seed_mean(scores: pd.DataFrame, experiment: str, seed: int, aggregate: str) -> float:
-    """An aggregate of one experiment and seed, without interval; NaN where there is no value."""
-    needed = {AGGREGATES[aggregate].metric, "counted", "active_targets"}
-    own = scores[
-        (scores["experiment"] == experiment)
-        & (scores["seed"] == seed)
-        & scores["metric"].isin(needed)
-    ]
-    table = _by_pair(own)
+def by_run(scores: pd.DataFrame) -> dict[tuple[str, int], pd.DataFrame]:
+    """One table for each experiment and seed: a row for each pair, a column for each metric."""
+    groups = scores.groupby(["experiment", "seed"], sort=False)
+    return {cast(tuple[str, int], run): _by_pair(rows) for run, rows in groups}
+
+
+def mean_of(table: pd.DataFrame, aggregate: str) -> float:
+    """An aggregate of one table of `by_run`, without interval; NaN where there is no value."""
     if AGGREGATES[aggregate].metric not in table:
         return np.nan
     values = _select(table, AGGREGATES[aggregate])["value"]

@@ -5,7 +5,7 @@ decide (in a simulation without any effect, tests over mixtures were wrong seven
 they said).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -16,8 +16,9 @@ from scipy import stats
 
 from apit.config import Claim
 from apit.errors import UserError
-from apit.measure.statistics import AGGREGATES, CONFIDENCE, seed_mean
+from apit.measure.statistics import AGGREGATES, CONFIDENCE, by_run, mean_of
 
+Runs = Mapping[tuple[str, int], pd.DataFrame]  # tables of (experiment, seed)
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
 
 FEWEST_SEEDS = 3
@@ -86,10 +87,10 @@ def decide(claims: Sequence[Claim], scores: pd.DataFrame) -> pd.DataFrame:
     both have. Raises UserError where the two were not scored on the same mixtures.
     """
     compared = {name for claim in claims for name in (claim.experiment, claim.baseline)}
-    scores = scores[scores["experiment"].isin(compared)]
+    runs = by_run(scores[scores["experiment"].isin(compared)])
     for claim in claims:
-        _check(claim, scores)
-    found = [_differences(claim, claim.measure, scores) for claim in claims]
+        _check(claim, runs)
+    found = [_differences(claim, claim.measure, runs) for claim in claims]
     intervals = [over_seeds(list(differences.values())) for differences in found]
     adjusted = holm([interval.p for interval in intervals])
     rows: list[tuple[object, ...]] = []
@@ -97,16 +98,16 @@ def decide(claims: Sequence[Claim], scores: pd.DataFrame) -> pd.DataFrame:
         claims, found, intervals, adjusted, strict=True
     ):
         seeds = list(differences)
-        objections = _objections(claim, scores) if seeds else []
+        objections = _objections(claim, runs) if seeds else []
         worthwhile = claim.worthwhile
         if claim.relative and seeds:
-            worthwhile *= float(np.mean([seed_mean(scores, claim.baseline, s, claim.measure)
-                                         for s in seeds]))  # fmt: skip
+            baseline = [mean_of(runs[claim.baseline, seed], claim.measure) for seed in seeds]
+            worthwhile *= float(np.mean(baseline))
         gain = interval
         if claim.better == "lower":
             gain = Interval(-interval.mean, -interval.upper, -interval.lower, interval.p)
         verdict = judge(gain, len(seeds), p_holm, worthwhile, not objections)
-        notes = [] if seeds else [_absent(claim, scores)]
+        notes = [] if seeds else [_absent(claim, runs)]
         if seeds and np.isnan(interval.mean):
             notes.append(f"{claim.measure} not measured")
         if 0 < len(seeds) < FEWEST_SEEDS:
@@ -116,29 +117,27 @@ def decide(claims: Sequence[Claim], scores: pd.DataFrame) -> pd.DataFrame:
              _listed(differences), interval.mean, interval.lower, interval.upper, interval.p,
              p_holm, verdict, "; ".join(notes + objections))
         )  # fmt: skip
-    return pd.DataFrame(rows + _noise(claims, scores), columns=COLUMNS)
+    return pd.DataFrame(rows + _noise(claims, runs), columns=COLUMNS)
 
 
-def _seeds(scores: pd.DataFrame, experiment: str) -> set[int]:
-    return set(scores.loc[scores["experiment"] == experiment, "seed"].unique().tolist())
+def _seeds(runs: Runs, experiment: str) -> set[int]:
+    return {seed for name, seed in runs if name == experiment}
 
 
-def _common_seeds(claim: Claim, scores: pd.DataFrame) -> list[int]:
-    return sorted(_seeds(scores, claim.experiment) & _seeds(scores, claim.baseline))
+def _common_seeds(claim: Claim, runs: Runs) -> list[int]:
+    return sorted(_seeds(runs, claim.experiment) & _seeds(runs, claim.baseline))
 
 
-def _check(claim: Claim, scores: pd.DataFrame) -> None:
+def _check(claim: Claim, runs: Runs) -> None:
     for measure in (claim.measure, *(guard.measure for guard in claim.provided)):
         if measure not in AGGREGATES:
             raise UserError(
                 f"claim {claim.claim!r}: no measure is called {measure!r}; there are "
                 f"{', '.join(AGGREGATES)}"
             )
-    for seed in _common_seeds(claim, scores):
-        first, second = (
-            _mixtures(scores, name, seed) for name in (claim.experiment, claim.baseline)
-        )
-        if odd := sorted(example for example, _ in first ^ second):
+    for seed in _common_seeds(claim, runs):
+        first, second = (_mixtures(runs[name, seed]) for name in (claim.experiment, claim.baseline))
+        if odd := sorted(example for example, *_ in first ^ second):
             raise UserError(
                 f"{claim.experiment} and {claim.baseline}, seed {seed}, were not scored on the "
                 f"same mixtures ({odd[0]} differs, or is in one of them only); evaluate both on "
@@ -146,29 +145,26 @@ def _check(claim: Claim, scores: pd.DataFrame) -> None:
             )
 
 
-def _mixtures(scores: pd.DataFrame, experiment: str, seed: int) -> set[tuple[str, str]]:
-    """Examples, each with its SI-SNR before separation, which depends on the data alone."""
-    own = scores[(scores["experiment"] == experiment) & (scores["seed"] == seed)]
-    before = own[own["metric"].isin(["si_snr_mixture", "active_targets"])]
-    values = before.sort_values(["source", "metric"]).groupby("example")["value"]
-    shown = values.agg(lambda v: " ".join(f"{value:.3f}" for value in v))
-    return {(example, shown.get(example, "")) for example in own["example"].unique()}
+def _mixtures(run: pd.DataFrame) -> set[tuple[str, int, float]]:
+    """Examples and sources, each with its SI-SNR before separation, which only data decide."""
+    before = run["si_snr_mixture"] if "si_snr_mixture" in run else pd.Series(0.0, run.index)
+    return set(zip(run["example"], run["source"], before.fillna(0).round(3), strict=True))
 
 
-def _differences(claim: Claim, measure: str, scores: pd.DataFrame) -> dict[int, float]:
+def _differences(claim: Claim, measure: str, runs: Runs) -> dict[int, float]:
     """Seed → experiment − baseline, for the seeds that both have."""
     return {
-        seed: seed_mean(scores, claim.experiment, seed, measure)
-        - seed_mean(scores, claim.baseline, seed, measure)
-        for seed in _common_seeds(claim, scores)
+        seed: mean_of(runs[claim.experiment, seed], measure)
+        - mean_of(runs[claim.baseline, seed], measure)
+        for seed in _common_seeds(claim, runs)
     }
 
 
-def _objections(claim: Claim, scores: pd.DataFrame) -> list[str]:
+def _objections(claim: Claim, runs: Runs) -> list[str]:
     """What of `provided` does not hold of the mean differences."""
     objections = []
     for guard in claim.provided:
-        change = float(np.mean(list(_differences(claim, guard.measure, scores).values())))
+        change = float(np.mean(list(_differences(claim, guard.measure, runs).values())))
         if np.isnan(change):
             objections.append(f"{guard.measure} not measured")
             continue
@@ -179,18 +175,16 @@ def _objections(claim: Claim, scores: pd.DataFrame) -> list[str]:
     return objections
 
 
-def _absent(claim: Claim, scores: pd.DataFrame) -> str:
-    absent = [n for n in (claim.experiment, claim.baseline) if not _seeds(scores, n)]
+def _absent(claim: Claim, runs: Runs) -> str:
+    absent = [n for n in (claim.experiment, claim.baseline) if not _seeds(runs, n)]
     return f"{' and '.join(absent)} not run" if absent else "no seed in common"
 
 
-def _noise(claims: Sequence[Claim], scores: pd.DataFrame) -> list[tuple[object, ...]]:
+def _noise(claims: Sequence[Claim], runs: Runs) -> list[tuple[object, ...]]:
     """Baselines, seed against seed: `mean` is the mean of the differences' sizes."""
     rows: list[tuple[object, ...]] = []
     for baseline, measure in dict.fromkeys((c.baseline, c.measure) for c in claims):
-        means = {
-            s: seed_mean(scores, baseline, s, measure) for s in sorted(_seeds(scores, baseline))
-        }
+        means = {s: mean_of(runs[baseline, s], measure) for s in sorted(_seeds(runs, baseline))}
         pairs = {f"{b} − {a}": means[b] - means[a] for a, b in combinations(means, 2)}
         size = float(np.mean(np.abs(list(pairs.values())))) if pairs else np.nan
         rows.append(

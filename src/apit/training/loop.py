@@ -39,7 +39,7 @@ from apit.training.team import Team
 CHECKPOINT_SECONDS = 60.0
 # What of the package decides on weights; with other code, a run starts over.
 CODE = (
-    *("config.py", "provenance.py", "data/batches.py", "data/fuss.py", "losses", "models"),
+    *("config", "provenance.py", "data/batches.py", "data/fuss.py", "losses", "models"),
     *("measure/si_snr.py", "training/loop.py", "training/step.py", "training/team.py"),
 )
 

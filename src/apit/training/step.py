@@ -142,7 +142,7 @@ class Training:
             self.reconstruction, separation.estimates, batch.references, batch.mixture
         )
         judged = self.judged_sets(batch, pit, separation, ranks) if self.discriminators else None
-        return Fakes(batch, pit, judged)
+        return Fakes(pit, judged)
 
     def judged_sets(
         self, batch: Batch, pit: PIT, separation: Separation, ranks: Tensor
@@ -302,7 +302,6 @@ class JudgedSets:
 class Fakes:
     """A part of a batch, separated: its PIT loss, and what discriminators judge."""
 
-    batch: Batch
     pit: PIT
     judged: JudgedSets | None
 

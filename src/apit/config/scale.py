@@ -1,0 +1,110 @@
+"""A scale with all that its runs share, and a run with all that it depends on."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from apit.config.base import Audio, Frozen, Transform
+from apit.config.data import Data
+from apit.config.measuring import Evaluation
+from apit.config.training import Adversary, Discriminator, LogMSE, Separator, Training
+from apit.provenance import digest
+
+
+class Scale(Frozen):
+    """All of a scale: what its runs share, and which runs it has."""
+
+    audio: Audio
+    data: Data
+    stft: Transform
+    separator: Separator
+    log_mse: LogMSE
+    adversary: Adversary
+    training: Training
+    evaluation: Evaluation
+    caption: str  # what stands under every table beside the facts from the runs' records
+    experiments: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Scale":
+        if self.training.crop_seconds > self.audio.seconds:
+            raise ValueError(
+                f"training.crop_seconds: {self.training.crop_seconds} s exceed the examples' "
+                f"audio.seconds of {self.audio.seconds} s"
+            )
+        window, hop = (round(s * self.audio.sample_rate) for s in (self.stft.window, self.stft.hop))
+        if hop < 1 or window < 2 or self.training.crop_seconds < self.stft.window:
+            raise ValueError(
+                f"stft: at {self.audio.sample_rate} Hz a window of {window} samples and a hop of "
+                f"{hop} do not fit crops of {self.training.crop_seconds} s"
+            )
+        if self.data.recipe and self.data.recipe.foregrounds[1] >= self.audio.sources:
+            raise ValueError(
+                f"data.recipe.foregrounds: {self.data.recipe.foregrounds[1]} foregrounds and one "
+                f"background are more than audio.sources = {self.audio.sources}"
+            )
+        return self
+
+
+class Run(Frozen):
+    """Everything that one training depends on, resolved; saved in its record."""
+
+    scale: str
+    experiment: str
+    seed: int
+    audio: Audio
+    data: Data
+    stft: Transform
+    separator: Separator
+    log_mse: LogMSE
+    reconstruction: str
+    discriminators: Annotated[tuple[Discriminator, ...], Field(strict=False)]
+    adversary: Adversary | None  # None without discriminators: none of its keys matter then
+    training: Training
+    train_as_long_as: str | None
+
+    @model_validator(mode="after")
+    def _replacements_leave_a_fake(self) -> "Run":
+        for discriminator in self.discriminators:
+            if discriminator.replace >= self.audio.sources:
+                raise ValueError(
+                    f"discriminators: {discriminator.name} replaces {discriminator.replace} of "
+                    f"{self.audio.sources} estimates, which leaves no fake; replace must lie "
+                    f"between 0 and {self.audio.sources - 1}"
+                )
+        return self
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder."""
+        return f"{self.experiment}-s{self.seed}"
+
+    def weight(self, discriminator: Discriminator) -> float:
+        """λ_d of one of the run's discriminators: its own, or λ/N."""
+        if discriminator.weight is not None:
+            return discriminator.weight
+        assert self.adversary is not None, "a run with discriminators has an adversary"
+        return self.adversary.weight / len(self.discriminators)
+
+    @property
+    def training_digest(self) -> str:
+        """Hash of what the trained weights depend on."""
+        return digest(self.model_dump(mode="json"))
+
+    @property
+    def resume_digest(self) -> str:
+        """The same but for the number of steps, which may grow in a run that is taken up again."""
+        return digest(self.resume_identity)
+
+    @property
+    def resume_identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree in with the run that goes on from it."""
+        identity = self.model_dump(mode="json")
+        del identity["training"]["steps"]
+        return identity
+
+
+def mixing_digest(scale: Scale) -> str:
+    """Hash of what a scale's mixtures depend on."""
+    return digest({"audio": scale.audio.model_dump(), "data": scale.data.model_dump()})
