@@ -1,7 +1,6 @@
 """Work on many things with several processes, in order, with a progress bar."""
 
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -11,9 +10,9 @@ from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController, threadpool_limits
-from tqdm import tqdm
 
 from apit.errors import UserError
+from apit.progress import bar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,12 +30,12 @@ def in_order(
     one thread, too. Raises UserError where a process was killed, as by a lack of memory.
     """
     jobs = min(jobs or os.cpu_count() or 1, max(total, 1))
-    with tqdm(total=total, desc=label, disable=None, file=sys.stderr) as bar:
+    with bar(total=total, desc=label) as shown:
         results = _here(work, items) if jobs == 1 else _in_processes(work, items, jobs)
         try:
             for result in results:
                 yield result
-                bar.update()
+                shown.update()
         except BrokenProcessPool:
             raise UserError(
                 f"{label}: one of {jobs} processes was killed, perhaps for lack of memory; try "

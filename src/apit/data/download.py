@@ -5,10 +5,10 @@ from http import HTTPStatus
 from pathlib import Path
 
 import urllib3
-from tqdm import tqdm
 from urllib3.util import Retry, Timeout
 
 from apit.errors import UserError
+from apit.progress import bar
 from apit.provenance import file_digest
 
 BLOCK = 1 << 20  # bytes
@@ -68,11 +68,11 @@ def _complete(address: str, part: Path, size: int, patience: Retry) -> None:
     with (
         urllib3.PoolManager(retries=patience, timeout=Timeout(connect=30, read=60)) as pool,
         part.open("ab") as file,
-        tqdm(total=size, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
+        bar(total=size, unit="B", unit_scale=True, desc=part.stem) as shown,
     ):
         left = ATTEMPTS
         while (have := file.tell()) < size:
-            bar.update(have - bar.n)
+            shown.update(have - shown.n)
             headers = {"Range": f"bytes={have}-"} if have else {}
             reason = ""
             try:
@@ -87,7 +87,7 @@ def _complete(address: str, part: Path, size: int, patience: Retry) -> None:
                 if answer.status != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     for block in answer.stream(BLOCK):
                         file.write(block)
-                        bar.update(len(block))
+                        shown.update(len(block))
             except urllib3.exceptions.MaxRetryError as error:
                 raise UserError(failed.format(error.reason or error)) from None
             except urllib3.exceptions.HTTPError as error:  # the connection broke

@@ -13,7 +13,6 @@ from typing import get_args
 from urllib.parse import urlsplit
 
 import numpy as np
-from tqdm import tqdm
 from urllib3.util import Retry
 
 from apit.config import Audio, Fuss, Package, Split
@@ -22,6 +21,7 @@ from apit.data.clips import PACKAGE, SUFFIXES
 from apit.data.download import PATIENCE, download
 from apit.errors import UserError
 from apit.files import check_replaceable, whole_file, whole_folder
+from apit.progress import bar
 from apit.provenance import file_digest
 
 EXPANSION = 2.5  # of FUSS's archives when they are unpacked [ours]
@@ -126,7 +126,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         with (
             tarfile.open(archive) as tar,
-            tqdm(tar, desc=f"unpack {archive.name}", unit=" files", disable=None) as members,
+            bar(tar, desc=f"unpack {archive.name}", unit=" files") as members,
         ):
             for member in members:
                 if not (member.isfile() or member.isdir()):

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,6 @@ import pandas as pd
 import torch
 from safetensors.torch import save as packed
 from torch import Tensor
-from tqdm import tqdm
 
 from apit.config import Run
 from apit.data import fuss
@@ -28,6 +26,7 @@ from apit.losses.reconstruction import Reconstruction
 from apit.measure.si_snr import score
 from apit.models.complexity import complexities
 from apit.models.separators import MaskingSeparator
+from apit.progress import bar
 from apit.provenance import array_generator, circumstances, code_version, digest, file_digest
 from apit.training.checkpoint import Checkpoints
 from apit.training.devices import make_device
@@ -360,15 +359,12 @@ class Progress:
     def __init__(self, run: Run, seconds: float | None, course: Course, *, quiet: bool = False):
         self.run, self.seconds, self.quiet = run, seconds, quiet
         self.value: float | None = None
-        size = shutil.get_terminal_size()  # tqdm's own shows nothing where the size is not known
-        self.bar = tqdm(
+        self.bar = bar(
             total=run.training.steps if seconds is None else seconds,
             initial=course.step if seconds is None else course.spent,
             unit="step" if seconds is None else "s",
             desc=run.name,
-            disable=quiet or not sys.stderr.isatty(),
-            ncols=size.columns,
-            nrows=size.lines,
+            quiet=quiet,
         )
 
     def show(self, course: Course) -> None:
