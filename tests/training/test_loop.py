@@ -307,10 +307,10 @@ class Terminal(io.StringIO):
 def test_a_terminal_shows_loss_msi_and_time_left(tiny, monkeypatch, seconds):
     monkeypatch.setattr("sys.stderr", Terminal())
     monkeypatch.setenv("COLUMNS", "0")  # as in containers: the width is not known
-    progress = Progress(tiny("pit"), seconds, Course())
+    progress = Progress(tiny("pit"), Course(seconds=seconds))
     for step in range(1, 4):
         row = {"step": step, "loss/total": -3.25, "validation/si_snri_all": 1.5}
-        progress.show(Course(step=step, spent=0.5 * step, history=[row]))
+        progress.show(Course(step=step, spent=0.5 * step, seconds=seconds, history=[row]))
     progress.close()
     last = progress.bar.fp.getvalue().split("\r")[-1]
     assert "pit-s0:  75%" in last

@@ -176,12 +176,11 @@ def _bss_eval(config: BSSEval, example: Example, aligned: Tensor, active: Tensor
             ("", found.windows, found.windows_note),
             ("_whole", found.whole, found.whole_note),
         ):
-            for metric, value in ((m, float(values[number])) for m, values in ratios.items()):
-                why = note
-                if not isfinite(value) and not note:
-                    why = alone or "infinite: nothing but the target"
-                shown = value if isfinite(value) else nan
-                rows.append((example.name, source, metric + suffix, shown, why))
+            for metric, values in ratios.items():
+                value, why = float(values[number]), note
+                if not isfinite(value):
+                    value, why = nan, note or alone or "infinite: nothing but the target"
+                rows.append((example.name, source, metric + suffix, value, why))
     return rows
 
 

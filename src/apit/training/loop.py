@@ -184,7 +184,7 @@ def train(
         def validation(check: Callable[[], None] = lambda: None) -> float:
             return validate(training.result, entries["validation"], run, team, check)
 
-        progress = Progress(run, seconds, course, quiet=not team.leads)
+        progress = Progress(run, course, quiet=not team.leads)
         with Interruption() as interruption:
             try:
                 saved = time.monotonic()
@@ -356,13 +356,14 @@ def _not_finite(run: Run, course: Course, done: Step) -> UserError:
 class Progress:
     """A bar in a terminal; in a log file, a line at every validation."""
 
-    def __init__(self, run: Run, seconds: float | None, course: Course, *, quiet: bool = False):
-        self.run, self.seconds, self.quiet = run, seconds, quiet
+    def __init__(self, run: Run, course: Course, *, quiet: bool = False):
+        self.run, self.quiet = run, quiet
+        self.total = run.training.steps if course.seconds is None else course.seconds
         self.value: float | None = None
         self.bar = bar(
-            total=run.training.steps if seconds is None else seconds,
-            initial=course.step if seconds is None else course.spent,
-            unit="step" if seconds is None else "s",
+            total=self.total,
+            initial=course.step if course.seconds is None else course.spent,
+            unit="step" if course.seconds is None else "s",
             desc=run.name,
             quiet=quiet,
         )
@@ -376,10 +377,10 @@ class Progress:
         if row.get("step") == course.step:
             value = "" if self.value is None else f", MSi(all) {self.value:+.2f} dB"
             self.bar.set_postfix_str(f"loss {row['loss/total']:.2f}{value}", refresh=False)
-        done = course.step if self.seconds is None else course.spent
+        done = course.step if course.seconds is None else course.spent
         self.bar.update(done - self.bar.n)
         if validated and self.bar.disable and not self.quiet:
-            share = done / (self.run.training.steps if self.seconds is None else self.seconds)
+            share = done / self.total
             print(
                 f"{self.run.name}: step {course.step}, loss {row['loss/total']:.2f}, "
                 f"validation MSi(all) {self.value:+.2f} dB, "
