@@ -71,7 +71,7 @@ class Checkpoints:
         except OSError as error:
             raise UserError(
                 f"{path}: the checkpoint cannot be written: {error.strerror}; those before it are "
-                f"whole. Make room ({len(buffer.getbuffer()) / 1e6:.0f} MB), and start the same "
+                f"whole. Make room ({len(buffer.getbuffer()) / 1e6:.1f} MB), and start the same "
                 "command again"
             ) from None
         before = [other for other in self._files() if other < path]
