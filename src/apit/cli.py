@@ -21,6 +21,8 @@ The commands, in the order of the data; the workflow (`snakemake --cores all`) c
 
   fetch     the recordings that a scale mixes, or FUSS, which is mixed already
   mix       clips → mixtures in the FUSS layout
+  pack      mixtures, or FUSS's archive → few large files, which training reads fastest
+  unpack    … and back, bit for bit
   train     mixtures + an experiment → weights, history, record
   bench     how fast training is here, and what a scale would take
   evaluate  a run, or an oracle, over the evaluation split → one long table of scores
@@ -93,10 +95,12 @@ def _parser() -> argparse.ArgumentParser:
         "--configs", type=Path, default=layers.CONFIGS, help="folder of configurations (configs)"
     )
 
-    def command(name: str, call: object, summary: str, epilog: str = "") -> argparse.ArgumentParser:
+    def command(
+        name: str, call: object, summary: str, epilog: str = "", *, of_scale: bool = True
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(
-            name, help=summary, description=summary, epilog=epilog, parents=[scaled],
-            formatter_class=plain,
+            name, help=summary, description=summary, epilog=epilog,
+            parents=[scaled] if of_scale else [], formatter_class=plain,
         )  # fmt: skip
         added.set_defaults(call=call)
         return added
@@ -125,6 +129,10 @@ def _add_data(command: Command) -> None:
     fetch.add_argument("--sha256", metavar="HEX", help="what the archive must have")
     fetch.add_argument("--bytes", type=_whole_number, metavar="N", help="how large it must be")
 
+    fetch.add_argument(
+        "--packed", action="store_true", help="pack FUSS straight from the archive, as `apit pack`"
+    )
+
     mix = command("mix", commands.mix, "Make a scale's mixtures in the FUSS layout.")
     mix.add_argument("--output", type=Path, required=True, help="folder to make, of mixtures")
     mix.add_argument(
@@ -136,6 +144,24 @@ def _add_data(command: Command) -> None:
     mix.add_argument(
         "--jobs", type=_whole_number, default=0, help="processes (as many as there are cores)"
     )
+
+    pack = command(
+        "pack", commands.pack,
+        "Pack mixtures into few large files, of which crops are read from memory maps.",
+        of_scale=False,
+    )  # fmt: skip
+    pack.add_argument(
+        "source", type=Path, metavar="FOLDER_OR_TAR",
+        help="mixtures in the FUSS layout (16-bit wavs of one length), unpacked or in an archive",
+    )  # fmt: skip
+    pack.add_argument("--output", type=Path, required=True, help="folder to make")
+
+    unpack = command(
+        "unpack", commands.unpack, "Give the wavs of packed mixtures back, bit for bit.",
+        of_scale=False,
+    )  # fmt: skip
+    unpack.add_argument("packed", type=Path, metavar="PACKED", help="folder made by `apit pack`")
+    unpack.add_argument("--output", type=Path, required=True, help="folder to make")
 
 
 def _add_training(command: Command) -> None:

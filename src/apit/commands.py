@@ -52,7 +52,7 @@ def fetch(parsed: argparse.Namespace) -> None:
     scale = layers.load_scale(name, [*parsed.settings, *settings], parsed.configs)
     sounds = scale.data.sounds
     assert sounds.kind == "fuss"
-    fetch_fuss(sounds, scale.audio, parsed.output)
+    fetch_fuss(sounds, scale.audio, parsed.output, packed=parsed.packed)
     print(f"{parsed.output}: {sounds.name}")
 
 
@@ -62,6 +62,22 @@ def mix(parsed: argparse.Namespace) -> None:
 
     mixtures.mix(_scale(parsed), parsed.output, parsed.clips, parsed.jobs)
     print(f"{parsed.output}: mixtures of scale {parsed.scale}, in the FUSS layout")
+
+
+def pack(parsed: argparse.Namespace) -> None:
+    """`apit pack`."""
+    from apit.data import packing
+
+    packing.pack(parsed.source, parsed.output)
+    print(f"{parsed.output}: {parsed.source}, packed")
+
+
+def unpack(parsed: argparse.Namespace) -> None:
+    """`apit unpack`."""
+    from apit.data import packing
+
+    packing.unpack(parsed.packed, parsed.output)
+    print(f"{parsed.output}: {parsed.packed}, unpacked")
 
 
 def train(parsed: argparse.Namespace) -> None:

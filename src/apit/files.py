@@ -1,10 +1,14 @@
 """Files and folders that appear under their final name only when they are whole."""
 
+import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from apit.errors import UserError
 
@@ -58,3 +62,41 @@ def whole_folder(path: Path) -> Iterator[Path]:
         os.replace(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def resumable_folder(path: Path, identity: str) -> Iterator[Path]:
+    """Give the folder `PATH.part`; it replaces `path` if the block succeeds, and stays otherwise.
+
+    What a part holds already, the next call goes on from; a part that was begun for another
+    `identity` is thrown away. Raises UserError at once where `path` or its part holds anything
+    that was not made here, or another process is making it.
+    """
+    check_replaceable(path)
+    part = path.with_name(f"{path.name}.part")
+    check_replaceable(part)
+    with _alone(path):
+        mark = part / MADE
+        if part.exists() and (not mark.exists() or mark.read_text() != identity):
+            shutil.rmtree(part)
+        part.mkdir(parents=True, exist_ok=True)
+        mark.write_text(identity)
+        yield part
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(part, path)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes of this user and machine from making `path` at the same time."""
+    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    lock = FileLock(Path(tempfile.gettempdir(), f"apit-{os.getuid()}-{name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{path}: another process is making it; wait for it, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()

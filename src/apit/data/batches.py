@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from apit.config import Audio
 from apit.data import fuss
+from apit.data.examples import Examples
 from apit.errors import UserError
 
 
@@ -23,9 +23,8 @@ class Batch:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, sources: Sequence[np.ndarray], names: Sequence[str]) -> "Batch":
-        """Stack examples [source, time]."""
-        references = torch.from_numpy(np.stack(sources))
+    def of(cls, references: Tensor, names: Sequence[str]) -> "Batch":
+        """A batch of references, which are mixed."""
         return cls(references, fuss.mixture_of(references), tuple(names))
 
     def to(self, device: torch.device) -> "Batch":
@@ -53,14 +52,13 @@ class RandomCrops:
 
     def __init__(
         self,
-        entries: Sequence[fuss.Entry],
-        audio: Audio,
+        examples: Examples,
         crop_seconds: float,
         batch_size: int,
         generator: np.random.Generator,
         share: tuple[int, int] = (0, 1),
     ):
-        self.entries, self.audio, self.batch_size = entries, audio, batch_size
+        self.examples, self.batch_size = examples, batch_size
         part, parts = share
         if batch_size % parts:
             raise UserError(
@@ -68,7 +66,7 @@ class RandomCrops:
             )
         size = batch_size // parts
         self.own = range(size * part, size * (part + 1))
-        self.length = round(crop_seconds * audio.sample_rate)
+        self.length = round(crop_seconds * examples.audio.sample_rate)
         self.generator = generator
         self.left: list[int] = []  # of this epoch, the next one last
 
@@ -76,17 +74,18 @@ class RandomCrops:
         return self
 
     def __next__(self) -> Batch:
-        names, sources = [], []
+        names: list[str] = []
+        audio = self.examples.audio
+        references = np.empty((len(self.own), audio.sources, self.length), np.float32)
         for number in range(self.batch_size):
             if not self.left:
-                self.left = self.generator.permutation(len(self.entries))[::-1].tolist()
-            entry = self.entries[self.left.pop()]
-            start = int(self.generator.integers(self.audio.samples - self.length + 1))
-            if number not in self.own:
-                continue
-            sources.append(fuss.read_sources(entry, self.audio, start, self.length))
-            names.append(entry.name)
-        return Batch.of(sources, names)
+                self.left = self.generator.permutation(len(self.examples))[::-1].tolist()
+            chosen = self.left.pop()
+            start = int(self.generator.integers(audio.samples - self.length + 1))
+            if number in self.own:
+                self.examples.read_into(references[len(names)], chosen, start)
+                names.append(self.examples.names[chosen])
+        return Batch.of(torch.from_numpy(references), names)
 
     def state_dict(self) -> dict[str, Any]:
         """What of this epoch is left, and the generator's state."""
@@ -128,10 +127,12 @@ class Prefetched:
         self.crops.load_state_dict(state)
 
 
-def whole_examples(entries: Sequence[fuss.Entry], audio: Audio, batch_size: int) -> Iterator[Batch]:
-    """Every example once, whole and in order."""
-    for first in range(0, len(entries), batch_size):
-        chosen = entries[first : first + batch_size]
-        yield Batch.of(
-            [fuss.read_sources(entry, audio) for entry in chosen], [e.name for e in chosen]
-        )
+def whole_examples(
+    examples: Examples, batch_size: int, chosen: Sequence[int] | None = None
+) -> Iterator[Batch]:
+    """The chosen examples (all) once, whole and in order."""
+    numbers = range(len(examples)) if chosen is None else chosen
+    for first in range(0, len(numbers), batch_size):
+        some = numbers[first : first + batch_size]
+        references = np.stack([examples.read(number) for number in some])
+        yield Batch.of(torch.from_numpy(references), [examples.names[number] for number in some])

@@ -3,13 +3,9 @@
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import urllib.request
-import zlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -17,13 +13,17 @@ from urllib3.util import Retry
 
 from apit.config import Audio, Fuss, Package, Split
 from apit.data import fuss
+from apit.data.archives import files_of
 from apit.data.clips import PACKAGE, SUFFIXES
 from apit.data.download import PATIENCE, download
+from apit.data.examples import Wavs
+from apit.data.fuss import Format
+from apit.data.packing import pack
 from apit.errors import UserError
-from apit.files import check_replaceable, whole_file, whole_folder
-from apit.progress import bar
+from apit.files import MADE, check_replaceable, resumable_folder, whole_file, whole_folder
 from apit.provenance import file_digest
 
+FUSS_SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
 EXPANSION = 2.5  # of FUSS's archives when they are unpacked [ours]
 LOOKED_AT = 20  # examples of each split whose mixture is compared with its sources
 
@@ -61,13 +61,16 @@ def _call(*command: str, cwd: Path) -> None:
     subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
 
 
-def fetch_fuss(sounds: Fuss, audio: Audio, output: Path, patience: Retry = PATIENCE) -> None:
+def fetch_fuss(
+    sounds: Fuss, audio: Audio, output: Path, *, packed: bool = False, patience: Retry = PATIENCE
+) -> None:
     """Download the FUSS archive beside `output`, verify it, and unpack its lists and wavs there.
 
-    A verified archive is not fetched again, and one in a file of this machine is used where it is.
-    What is unpacked lies in `OUTPUT.unpacking` until every file that the lists name is there and
-    is what `audio` says. Raises UserError where the download fails, is of another size or hash,
-    the disk is too small, or the archive is not FUSS.
+    With `packed`, it is packed straight from the archive instead. A verified archive is not
+    fetched again, and one in a file of this machine is used where it is. What is unpacked lies in
+    `OUTPUT.part` until every file that the lists name is there and is what `audio` says. Raises
+    UserError where the download fails, is of another size or hash, the disk is too small, or the
+    archive is not FUSS.
     """
     check_replaceable(output)
     archive = output.with_name(sounds.archive)
@@ -77,29 +80,37 @@ def fetch_fuss(sounds: Fuss, audio: Audio, output: Path, patience: Retry = PATIE
             raise UserError(f"{archive}: no such archive")
     _check_room(archive, sounds, output)
     download(sounds.address, archive, sounds.bytes, sounds.sha256, patience)
-    unpacked = output.with_name(f"{output.name}.unpacking")
-    try:
-        _unpack(archive, unpacked)
-        top = _checked(archive, unpacked, audio)
-    except UserError:
-        shutil.rmtree(unpacked)
-        raise
-    with whole_folder(output) as folder:
+    origin = f"{sounds.name} (sha256 {sounds.sha256})\n"
+    if packed:
+        lists = [fuss.list_path(Path(), split).name for split in FUSS_SPLITS]
+        pack(archive, output, Format(audio.sample_rate, 1, audio.samples), lists, origin)
+        return
+    with resumable_folder(output, sounds.sha256) as folder:
+        unpacked = folder / "unpacked"
+        for path in folder.iterdir():  # of a call that was killed while it moved them
+            if path.name not in (unpacked.name, MADE):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        try:
+            _unpack(archive, unpacked)
+            top = _checked(archive, unpacked, audio)
+        except UserError:
+            shutil.rmtree(folder)
+            raise
         for path in top.iterdir():
             path.rename(folder / path.name)
-        (folder / fuss.SOUNDS).write_text(f"{sounds.name} (sha256 {sounds.sha256})\n")
-    shutil.rmtree(unpacked)
+        shutil.rmtree(unpacked)
+        (folder / fuss.SOUNDS).write_text(origin)
 
 
 def _checked(archive: Path, unpacked: Path, audio: Audio) -> Path:
     """The folder that holds the example lists, all of whose files are there and as configured."""
     lists = sorted(unpacked.rglob(fuss.list_path(Path(), "train").name))
     if not lists:
-        raise UserError(f"{archive}: holds no train_example_list.txt; it is not FUSS")
+        raise UserError(f"{archive}: holds no {fuss.list_path(Path(), 'train')}; it is not FUSS")
     top = lists[0].parent  # the archive's own folder, ssdata_reverb
-    for split in get_args(Split):
+    for split in FUSS_SPLITS:
         try:
-            _check(fuss.read_list(fuss.list_path(top, split), audio.sources), audio)
+            _check(Wavs(top, split, audio))
         except UserError as error:
             said = str(error).replace(f"{top}/", "").replace(str(top), "it")
             raise UserError(f"{archive}: is not FUSS: {said}") from None
@@ -121,43 +132,28 @@ def _check_room(archive: Path, sounds: Fuss, output: Path) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack plain files and folders alone; what is there already, whole, stays."""
+    """Unpack every file; what is there already, whole, stays."""
     folder.mkdir(exist_ok=True)
-    try:
-        with (
-            tarfile.open(archive) as tar,
-            bar(tar, desc=f"unpack {archive.name}", unit=" files") as members,
-        ):
-            for member in members:
-                if not (member.isfile() or member.isdir()):
-                    raise UserError(
-                        f"{archive}: cannot be unpacked: {member.name} is a link or a device"
-                    )
-                target = folder / member.name
-                if member.isfile() and _is_whole(target, member.size):
-                    continue
-                tar.extract(member, folder, filter="data")
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise UserError(f"{archive}: cannot be unpacked: {error}") from None
+    for tar, member, name in files_of(archive, "unpack"):
+        target = folder / name
+        if not (target.is_file() and target.stat().st_size == member.size):
+            tar.extract(member, folder, filter="data")
 
 
-def _is_whole(target: Path, size: int) -> bool:
-    return target.is_file() and target.stat().st_size == size
-
-
-def _check(entries: Sequence[fuss.Entry], audio: Audio) -> None:
+def _check(examples: Wavs) -> None:
     """Raise UserError for a file that is missing or of another format; warn of other mixtures."""
-    wanted = fuss.Format(audio.sample_rate, 1, audio.samples)
-    for entry in entries:
+    wanted = examples.wanted
+    for entry in examples.entries:
         for path in (entry.mixture, *entry.sources):
             if not path.is_file():
                 raise UserError(f"{path}: is listed, and not there")
-            if (found := fuss.Format.of(path)) != wanted:
+            if (found := Format.of(path)) != wanted:
                 raise UserError(f"{path}: {found}; the configuration's audio says {wanted}")
-    for entry in entries[:: max(1, len(entries) // LOOKED_AT)]:
-        mixture = np.zeros(audio.samples, np.float32)
+    for number in range(0, len(examples), max(1, len(examples) // LOOKED_AT)):
+        entry = examples.entries[number]
+        mixture = np.zeros(examples.audio.samples, np.float32)
         fuss.read_wav(entry.mixture, wanted, "", mixture)
-        error = np.abs(mixture - fuss.mixture_of(fuss.read_sources(entry, audio))).max()
+        error = np.abs(mixture - fuss.mixture_of(examples.read(number))).max()
         if error > (len(entry.sources) + 1) / 2 / 2**15 + 1e-7:  # each rounded to 16 bits
             print(
                 f"{entry.mixture}: differs from the sum of its sources by {error:.4f}; scores "

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from apit.config import Audio, Split
+from apit.config import Split
 from apit.errors import UserError
 from apit.provenance import digest, file_digest
 
@@ -19,12 +19,23 @@ if TYPE_CHECKING:
 
 Signals = TypeVar("Signals", NDArray[np.float32], "torch.Tensor")
 
+LIST_SUFFIX = "_example_list.txt"
 SOUNDS = "sounds.txt"  # says of what the mixtures beside it were made
+INDEX = "shards/index.json"  # of the packed form
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of an example list: the mixture's stem, and files as they are written there."""
+
+    name: str
+    mixture: str
+    sources: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of an example list: the mixture's stem and file, and its sources' files."""
+    """An example: the mixture's stem and file, and its sources' files."""
 
     name: str
     mixture: Path
@@ -33,7 +44,7 @@ class Entry:
 
 def list_path(root: Path, split: Split) -> Path:
     """Path of a split's example list."""
-    return root / f"{split}_example_list.txt"
+    return root / f"{split}{LIST_SUFFIX}"
 
 
 def sounds(root: Path) -> str:
@@ -43,56 +54,78 @@ def sounds(root: Path) -> str:
 
 
 def fingerprint(root: Path) -> str:
-    """Hash of a folder's lists and manifests: what its examples are, but for their sound."""
-    files = sorted(p for p in root.iterdir() if p.suffix in (".txt", ".csv"))
-    return digest({path.name: file_digest(path) for path in files})
+    """Hash of a folder's lists and manifests: what its examples are, but for their sound.
+
+    In the packed form it covers the sound, too.
+    """
+    files = [p for p in root.iterdir() if p.suffix in (".txt", ".csv")] + [root / INDEX]
+    return digest({p.name: file_digest(p) for p in sorted(files) if p.exists()})
 
 
-def read_list(path: Path, slots: int) -> list[Entry]:
+def read_lines(path: Path, slots: int) -> list[Line]:
     """Read an example list: tab-separated mixture and 1 to `slots` sources a line.
 
-    Paths are relative to the list's folder; the mixture's file need not be there, since mixtures
-    are summed anew. Raises UserError, with the line, for missing sources, duplicates and lines of
-    another form.
+    Raises UserError, with the line, for duplicates, for files outside the list's folder, and for
+    lines of another form.
     """
-    root = path.parent
     try:
-        lines = path.read_text().splitlines()
+        text = path.read_text()
     except FileNotFoundError:
         raise UserError(f"{path}: no such example list; `apit mix` makes one") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not text in UTF-8") from None
-    if not lines:
+    if not text:
         raise UserError(f"{path}: is empty")
-    entries: list[Entry] = []
+    lines: list[Line] = []
     seen: dict[str, int] = {}  # stems of mixtures, and in which line
     used: dict[str, int] = {}  # files of sources
-    for number, line in enumerate(lines, 1):
-        mixture, *sources = line.split("\t")
+    for number, written in enumerate(text.splitlines(), 1):
+        mixture, *sources = written.split("\t")
         where = f"{path}:{number}"
-        if not line.strip():
+        if not written.strip():
             raise UserError(f"{where}: is an empty line; remove it")
         if not 1 <= len(sources) <= slots:
             raise UserError(
                 f"{where}: has {len(sources)} sources after the mixture, tab-separated; "
                 f"audio.sources allows 1 to {slots}"
             )
-        name = Path(mixture).stem
+        name = PurePosixPath(mixture).stem
         if name in seen:
             raise UserError(f"{where}: {name} is listed twice, first in line {seen[name]}")
         seen[name] = number
         for file in (mixture, *sources):
-            if Path(file).is_absolute() or ".." in Path(file).parts:
-                raise UserError(f"{where}: names {file}, which lies outside {root}")
+            if not is_inside(file):
+                raise UserError(f"{where}: names {file}, which lies outside {path.parent}")
         for file in sources:
-            if not (root / file).is_file():
-                hint = "; fields are parted by tabs, not by spaces" if " " in file else ""
-                raise UserError(f"{where}: names {file}, which is not in {root}{hint}")
             if file in used:
                 raise UserError(f"{where}: names {file}, as line {used[file]} does already")
             used[file] = number
-        entries.append(Entry(name, root / mixture, tuple(root / file for file in sources)))
-    return entries
+        lines.append(Line(name, mixture, tuple(sources)))
+    return lines
+
+
+def is_inside(file: str) -> bool:
+    """Whether a relative name stays within the folder that it is relative to."""
+    return not (file.startswith("/") or ".." in file.split("/"))
+
+
+def read_list(path: Path, slots: int) -> list[Entry]:
+    """Read an example list whose sources lie beside it, as `read_lines` does.
+
+    The mixture's file need not be there, since mixtures are summed anew. Raises UserError, with
+    the line, for missing sources, too.
+    """
+    root = path.parent
+    lines = read_lines(path, slots)
+    for number, line in enumerate(lines, 1):
+        for file in line.sources:
+            if not (root / file).is_file():
+                hint = "; fields are parted by tabs, not by spaces" if " " in file else ""
+                raise UserError(f"{path}:{number}: names {file}, which is not in {root}{hint}")
+    return [
+        Entry(line.name, root / line.mixture, tuple(root / file for file in line.sources))
+        for line in lines
+    ]
 
 
 class Format(NamedTuple):
@@ -110,21 +143,6 @@ class Format(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.rate} Hz, {self.channels} channel(s), {self.samples} samples"
-
-
-def read_sources(
-    entry: Entry, audio: Audio, start: int = 0, length: int | None = None
-) -> NDArray[np.float32]:
-    """Read a crop of an example's sources → [source, time], silent slots padded with zeros.
-
-    Raises UserError for files that are unreadable or not as `audio` says.
-    """
-    wanted = Format(audio.sample_rate, 1, audio.samples)
-    length = audio.samples - start if length is None else length
-    sources = np.zeros((audio.sources, length), np.float32)
-    for path, signal in zip(entry.sources, sources, strict=False):
-        read_wav(path, wanted, "the configuration's audio says", signal, start)
-    return sources
 
 
 def read_wav(

@@ -19,6 +19,7 @@ from torch import Tensor
 from apit.config import Audio, BSSEval, Scoring, Transform
 from apit.data import fuss
 from apit.data.batches import whole_examples
+from apit.data.examples import open_examples
 from apit.errors import UserError
 from apit.files import whole_file, whole_folder
 from apit.measure import bss_eval, si_snr, spectral_holes
@@ -202,31 +203,31 @@ def evaluate(
     how many were left out.
     """
     _check_output(output)
-    every = fuss.read_list(fuss.list_path(data, "eval"), audio.sources)
-    entries = every[:first]
+    every = open_examples(data, "eval", audio)
+    chosen = range(len(every))[:first]
     keep = config.evaluation.keep_examples if estimates else 0
 
     with whole_folder(estimates) if estimates else nullcontext() as kept:
 
         def examples() -> Iterator[Example]:
             number = 0
-            for batch in whole_examples(entries, audio, config.evaluation.batch_size):
+            for batch in whole_examples(every, config.evaluation.batch_size, chosen):
                 with torch.inference_mode():
                     separated = system.separate(batch)
                 for name, references, signals in zip(
                     batch.names, batch.references.numpy(), separated.numpy(), strict=True
                 ):
                     yield Example(
-                        name, audio.sample_rate, len(entries[number].sources), references, signals,
+                        name, audio.sample_rate, every.counts[number], references, signals,
                         keep=kept / name if kept and number < keep else None,
                     )  # fmt: skip
                     number += 1
 
         work = partial(score_example, measures)
-        scored = in_order(work, examples(), len(entries), f"score {system.experiment}", jobs)
+        scored = in_order(work, examples(), len(chosen), f"score {system.experiment}", jobs)
         labels = {column: getattr(system, column) for column in RUN_COLUMNS}
-        left_out = len(every) - len(entries)
-        _write(scored, entries, labels, config.evaluation.resamples, output, left_out)
+        left_out = len(every) - len(chosen)
+        _write(scored, len(chosen), labels, config.evaluation.resamples, output, left_out)
 
 
 def score_estimates(
@@ -249,7 +250,7 @@ def score_estimates(
     check_folders(estimates, entries, references)
     work = partial(_read_and_score, measures, slots, estimates)
     scored = in_order(work, entries, len(entries), "score", jobs)
-    return _write(scored, entries, {}, config.evaluation.resamples, output)
+    return _write(scored, len(entries), {}, config.evaluation.resamples, output)
 
 
 def _read_and_score(measures: Measures, slots: int, folder: Path, entry: fuss.Entry) -> Scored:
@@ -277,7 +278,7 @@ def _read_and_score(measures: Measures, slots: int, folder: Path, entry: fuss.En
 
 def _write(
     scored: Iterable[Scored],
-    entries: list[fuss.Entry],
+    examples: int,
     labels: Mapping[str, Any],
     resamples: int,
     output: Path,
@@ -290,8 +291,8 @@ def _write(
         missing += one.missing
     scores = pd.DataFrame(rows, columns=SCORE_COLUMNS)
     aggregates = summary(scores, resamples)
-    if aggregates["examples_scored"] + aggregates["examples_skipped"] != len(entries):
-        raise UserError(f"{output}: not all of {len(entries)} examples were scored or skipped")
+    if aggregates["examples_scored"] + aggregates["examples_skipped"] != examples:
+        raise UserError(f"{output}: not all of {examples} examples were scored or skipped")
     aggregates |= {"examples_left_out": left_out, "missing_slots": missing}
     text = json.dumps(aggregates, indent=2, allow_nan=False) + "\n"
     for position, (column, value) in enumerate(labels.items()):

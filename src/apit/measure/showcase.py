@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from apit.config import HEADLINE_DB, Audio
-from apit.data import fuss
+from apit.data.examples import open_examples
 from apit.errors import UserError
 from apit.losses.reconstruction import is_silent
 from apit.measure import spectral_holes
@@ -51,11 +51,11 @@ def showcase(
         chosen.append(best)
     chosen = chosen or list(runs)[:1]
     kept = {p.name for p in (estimates / chosen[0].name).iterdir()}
-    listed = fuss.read_list(fuss.list_path(data, "eval"), audio.sources)
-    entries = [entry for entry in listed if entry.name in kept]
-    if not entries:
+    examples = open_examples(data, "eval", audio)
+    shown = [number for number, name in enumerate(examples.names) if name in kept]
+    if not shown:
         raise UserError(f"{estimates / chosen[0].name}: holds no estimate of {data}'s eval split")
-    sources = {e.name: torch.from_numpy(fuss.read_sources(e, audio)) for e in entries}
+    sources = {examples.names[number]: torch.from_numpy(examples.read(number)) for number in shown}
     name = max(sources, key=lambda n: int((~is_silent(sources[n])).sum()))
     references = sources[name]
     mixture = references.sum(0)

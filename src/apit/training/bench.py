@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from apit.config import Run
-from apit.data import fuss
 from apit.data.batches import Batch, Prefetched, RandomCrops
+from apit.data.examples import open_examples
 from apit.losses.reconstruction import PIT
 from apit.models.complexity import complexities
 from apit.models.separators import Separation
@@ -135,12 +135,10 @@ class Bench:
         return Batch(references, references.sum(1), ()).to(self.device)
 
     def _loop(self, run: Run, data: Path) -> "Loop":
-        entries = fuss.read_list(fuss.list_path(data, "train"), run.audio.sources)
         training = run.training
         generator = array_generator(run.seed, "data")
-        crops = RandomCrops(
-            entries, run.audio, training.crop_seconds, training.batch_size, generator
-        )
+        examples = open_examples(data, "train", run.audio)
+        crops = RandomCrops(examples, training.crop_seconds, training.batch_size, generator)
         return Loop(Training(run, Team(self.device)), Prefetched(crops), [])
 
     def _memory(self, run: Run) -> float:

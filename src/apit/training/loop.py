@@ -20,6 +20,7 @@ from torch import Tensor
 from apit.config import Run
 from apit.data import fuss
 from apit.data.batches import Prefetched, RandomCrops, whole_examples
+from apit.data.examples import Examples, open_examples
 from apit.errors import Interrupted, UserError
 from apit.files import whole_folder
 from apit.losses.reconstruction import Reconstruction
@@ -38,7 +39,15 @@ from apit.training.team import Team
 CHECKPOINT_SECONDS = 60.0
 # What of the package decides on weights; with other code, a run starts over.
 CODE = (
-    *("config", "provenance.py", "data/batches.py", "data/fuss.py", "losses", "models"),
+    *(
+        "config",
+        "provenance.py",
+        "data/batches.py",
+        "data/examples.py",
+        "data/fuss.py",
+        "losses",
+        "models",
+    ),
     *("measure/si_snr.py", "training/loop.py", "training/step.py", "training/team.py"),
 )
 
@@ -49,7 +58,7 @@ MACHINE = ("run.training.threads", "processes", "device", "torch")
 
 def validate(
     separator: MaskingSeparator,
-    entries: Sequence[fuss.Entry],
+    examples: Examples,
     run: Run,
     team: Team,
     check: Callable[[], None] = lambda: None,
@@ -60,10 +69,11 @@ def validate(
     """
     improvements = [torch.empty(0, dtype=torch.float64)]
     size = run.training.validation_batch
-    batches = whole_examples(entries[team.rank :: team.size], run.audio, size)
+    own = range(len(examples))[team.rank :: team.size]
+    batches = whole_examples(examples, size, own)
     precision, separator.precision = separator.precision, "float32"  # as whoever loads it later
     try:
-        for _ in range(0, -(-len(entries) // team.size), size):  # as often in all processes
+        for _ in range(0, -(-len(examples) // team.size), size):  # as often in all processes
             check()
             if (batch := next(batches, None)) is None:
                 continue
@@ -148,15 +158,11 @@ def train(
     """
     team = _team(run)
     seconds = read_record(match)["training_seconds"] if match else None
-    entries = {
-        split: fuss.read_list(fuss.list_path(data, split), run.audio.sources)
-        for split in ("train", "validation")
-    }
+    examples = {s: open_examples(data, s, run.audio) for s in ("train", "validation")}
     training = Training(run, team)
     batches = Prefetched(
         RandomCrops(
-            entries["train"],
-            run.audio,
+            examples["train"],
             run.training.crop_seconds,
             run.training.batch_size,
             array_generator(run.seed, "data"),
@@ -182,7 +188,7 @@ def train(
             )
 
         def validation(check: Callable[[], None] = lambda: None) -> float:
-            return validate(training.result, entries["validation"], run, team, check)
+            return validate(training.result, examples["validation"], run, team, check)
 
         progress = Progress(run, course, quiet=not team.leads)
         with Interruption() as interruption:
@@ -224,7 +230,7 @@ def train(
                 "settings": list(settings),
                 "data": str(data),
                 "sounds": fuss.sounds(data),
-                "examples": {split: len(listed) for split, listed in entries.items()},
+                "examples": {split: len(found) for split, found in examples.items()},
                 **_results(run, course),
                 "device": str(team.device),
                 "processes": team.size,

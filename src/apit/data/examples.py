@@ -1,0 +1,90 @@
+"""Examples: a split's sources, read crop by crop, wherever and however they are stored."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apit.config import Audio, Split
+from apit.data import fuss, packed
+from apit.errors import UserError
+
+
+class Examples(ABC):
+    """The examples of a split, in the order of its list: names, and how many sources each has."""
+
+    def __init__(self, audio: Audio, names: Sequence[str], counts: Sequence[int]):
+        self.audio, self.names, self.counts = audio, tuple(names), tuple(counts)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @abstractmethod
+    def read_into(self, into: NDArray[np.float32], number: int, start: int = 0) -> None:
+        """Fill `into` [source, time] with an example's sources from a sample on; 1 is full scale.
+
+        Slots without source are zero. Raises UserError for files that are unreadable or not as
+        `audio` says.
+        """
+
+    def read(self, number: int) -> NDArray[np.float32]:
+        """Read a whole example → [source, time]."""
+        sources = np.empty((self.audio.sources, self.audio.samples), np.float32)
+        self.read_into(sources, number)
+        return sources
+
+
+class Wavs(Examples):
+    """Examples in the FUSS layout, one wav for each source."""
+
+    def __init__(self, root: Path, split: Split, audio: Audio):
+        self.entries = fuss.read_list(fuss.list_path(root, split), audio.sources)
+        self.wanted = fuss.Format(audio.sample_rate, 1, audio.samples)
+        super().__init__(
+            audio, [e.name for e in self.entries], [len(e.sources) for e in self.entries]
+        )
+
+    def read_into(self, into: NDArray[np.float32], number: int, start: int = 0) -> None:
+        """See Examples."""
+        paths = self.entries[number].sources
+        for path, signal in zip(paths, into, strict=False):
+            fuss.read_wav(path, self.wanted, "the configuration's audio says", signal, start)
+        into[len(paths) :] = 0
+
+
+class Packed(Examples):
+    """Examples in the packed form, in maps of memory: nothing is read but what is asked for."""
+
+    def __init__(self, root: Path, split: Split, audio: Audio):
+        index = packed.Index.read(root)
+        if (found := index.format) != (wanted := fuss.Format(audio.sample_rate, 1, audio.samples)):
+            raise UserError(f"{root}: holds {found}; the configuration's audio says {wanted}")
+        lines = fuss.read_lines(fuss.list_path(root, split), audio.sources)
+        places = {file: place for place, file in enumerate(index.sources())}
+        try:
+            self.places = [[places[file] for file in line.sources] for line in lines]
+        except KeyError as error:
+            raise UserError(
+                f"{fuss.list_path(root, split)}: names {error.args[0]}, which was not packed"
+            ) from None
+        self.rows = [row for shard in index.maps() for row in np.asarray(shard)]
+        super().__init__(audio, [line.name for line in lines], [len(p) for p in self.places])
+
+    def read_into(self, into: NDArray[np.float32], number: int, start: int = 0) -> None:
+        """See Examples."""
+        places = self.places[number]
+        for place, signal in zip(places, into, strict=False):
+            signal[:] = self.rows[place][start : start + len(signal)]
+        into[: len(places)] *= packed.STEP
+        into[len(places) :] = 0
+
+
+def open_examples(root: Path, split: Split, audio: Audio) -> Examples:
+    """Open a split of a folder in the FUSS layout, packed or as wavs.
+
+    Raises UserError where the folder's lists or the packed form are not what `audio` says.
+    """
+    form = Packed if packed.is_packed(root) else Wavs
+    return form(root, split, audio)

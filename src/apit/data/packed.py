@@ -1,0 +1,106 @@
+"""The packed form of the FUSS layout: few large files, which readers map into memory.
+
+A packed folder holds the lists and whatever else lay at the top of the unpacked one, and `shards/`:
+
+    000.i16 001.i16 …   the sources, 16 bits a sample (little-endian), one after the other
+    sources.csv         their names, in that order, and which header each wav had
+    residuals.bin       each mixture less the sum of its sources (mod 2^16), compressed by zlib;
+                        before each its length in bytes
+    mixtures.csv        their names, in that order, and their headers
+    labels.tar.gz       all other files
+    index.json          rate and length of the examples, the headers, and each shard's SHA-256
+"""
+
+import json
+from base64 import b64decode
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from apit.data.fuss import INDEX, Format
+from apit.errors import UserError
+
+VERSION = 1
+SAMPLE = np.dtype("<i2")
+STEP = np.float32(2**-15)  # of a sample, where full scale is 1
+SOURCES, MIXTURES, RESIDUALS, LABELS = (
+    "sources.csv",
+    "mixtures.csv",
+    "residuals.bin",
+    "labels.tar.gz",
+)
+
+
+class Shard(NamedTuple):
+    """A file of sources, how many they are, and its SHA-256."""
+
+    name: str
+    sources: int
+    sha256: str
+
+
+class Header(NamedTuple):
+    """What stands before and after the samples of a wav."""
+
+    before: bytes
+    after: bytes
+
+
+@dataclass(frozen=True)
+class Index:
+    """What a packed folder holds."""
+
+    folder: Path
+    format: Format
+    shards: tuple[Shard, ...]
+    headers: tuple[Header, ...]
+
+    @classmethod
+    def read(cls, root: Path) -> "Index":
+        """Read the index; raises UserError unless all files are there, each of its size."""
+        path = root / INDEX
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+            if found["version"] != VERSION:
+                raise UserError(f"{path}: was packed by another version of apit; pack it again")
+            index = cls(
+                path.parent,
+                Format(found["sample_rate"], 1, found["samples"]),
+                tuple(Shard(*shard) for shard in found["shards"]),
+                tuple(Header(*map(b64decode, header)) for header in found["headers"]),
+            )
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); pack it again") from None
+        for shard in index.shards:
+            needed = shard.sources * index.format.samples * SAMPLE.itemsize
+            file = index.folder / shard.name
+            if not file.exists() or file.stat().st_size != needed:
+                raise UserError(
+                    f"{file}: is not the {needed} bytes that were packed; pack it again"
+                )
+        return index
+
+    def sources(self) -> list[str]:
+        """Names of all sources, in the order in which the shards hold them."""
+        return list(self.table(SOURCES)["file"])
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read `sources.csv` or `mixtures.csv`."""
+        return pd.read_csv(self.folder / name, dtype={"file": str}, keep_default_na=False)
+
+    def maps(self) -> list[NDArray[np.int16]]:
+        """Each shard as a map of memory [source, time]."""
+        samples = self.format.samples
+        return [
+            np.memmap(self.folder / s.name, SAMPLE, "r", shape=(s.sources, samples))
+            for s in self.shards
+        ]
+
+
+def is_packed(root: Path) -> bool:
+    """Whether a folder is in the packed form."""
+    return (root / INDEX).exists()
