@@ -4,10 +4,11 @@
 # make bench               speed against peers, as ratios
 SCALE ?=
 CLIPS ?=
+ROOMS ?=
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-CONFIG := $(strip $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips='$(CLIPS)'))
+CONFIG := $(strip $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips='$(CLIPS)') $(if $(ROOMS),rooms='$(ROOMS)'))
 RESULTS = results/$(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' params.yaml))
 READY := .venv/ready
 
@@ -26,6 +27,7 @@ test-all: $(READY)
 bench: $(READY)
 	python benchmarks/scoring.py
 	python benchmarks/losses.py
+	python benchmarks/loading.py
 
 check: $(READY)
 	ruff check .

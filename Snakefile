@@ -1,12 +1,13 @@
 # From sounds to the ablation table. `snakemake --cores all` makes everything for the scale in
-# params.yaml; `--config scale=mini` takes another; `--config clips=FOLDER` mixes one's own sounds.
+# params.yaml; `--config scale=mini` takes another; `--config clips=FOLDER` mixes one's own sounds,
+# and `rooms=FOLDER` one's own impulse responses.
 import shlex
 import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
 
-from apit.config import IDEAL, TRIVIAL, mixing_digest
+from apit.config import IDEAL, TRIVIAL, bank_digest, mixing_digest
 from apit.layers import load_run, load_scale
 from apit.errors import UserError
 
@@ -50,7 +51,7 @@ rule all:
 # The job in parts, as dvc.yaml calls it: `snakemake data`, `snakemake runs`, `snakemake scores`.
 rule data:
     input:
-        MIXTURES,
+        PACKED,
 
 
 rule runs:

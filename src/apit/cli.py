@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import get_args
 
 from apit import commands, layers
-from apit.config import ORACLES
+from apit.config import ORACLES, Split
 from apit.errors import Interrupted, UserError
 
 Command = Callable[..., argparse.ArgumentParser]  # name, function, summary, epilogue → parser
@@ -20,7 +21,8 @@ Adversarial permutation invariant training for universal sound separation.
 The commands, in the order of the data; the workflow (`snakemake --cores all`) calls the same ones:
 
   fetch     the recordings that a scale mixes, or FUSS, which is mixed already
-  mix       clips → mixtures in the FUSS layout
+  bank      clips and rooms, checked, split, and ready to be mixed
+  mix       bank → mixtures in the FUSS layout
   pack      mixtures, or FUSS's archive → few large files, which training reads fastest
   unpack    … and back, bit for bit
   train     mixtures + an experiment → weights, history, record
@@ -133,17 +135,29 @@ def _add_data(command: Command) -> None:
         "--packed", action="store_true", help="pack FUSS straight from the archive, as `apit pack`"
     )
 
+    def jobs(added: argparse.ArgumentParser) -> None:
+        added.add_argument(
+            "--jobs", type=_whole_number, default=0, help="processes (as many as there are cores)"
+        )
+
+    bank = command(
+        "bank", commands.bank, "Check a scale's clips, deal them to splits, and make its rooms."
+    )
+    bank.add_argument("--output", type=Path, required=True, help="folder to make")
+    bank.add_argument(
+        "--clips", type=Path, metavar="FOLDER",
+        help="recordings in any format of libsndfile, at any rate, instead of procedural sounds",
+    )  # fmt: skip
+    bank.add_argument(
+        "--rooms", type=Path, metavar="FOLDER",
+        help="impulse responses, SPLIT/ROOM/background0.wav …, for rooms of kind: recorded",
+    )  # fmt: skip
+    jobs(bank)
+
     mix = command("mix", commands.mix, "Make a scale's mixtures in the FUSS layout.")
+    mix.add_argument("--bank", type=Path, required=True, help="folder made by `apit bank`")
     mix.add_argument("--output", type=Path, required=True, help="folder to make, of mixtures")
-    mix.add_argument(
-        "--clips",
-        type=Path,
-        help="folder of recordings in any format of libsndfile, at any rate, to mix instead of the "
-        "scale's procedural sounds",
-    )
-    mix.add_argument(
-        "--jobs", type=_whole_number, default=0, help="processes (as many as there are cores)"
-    )
+    jobs(mix)
 
     pack = command(
         "pack", commands.pack,
@@ -169,6 +183,7 @@ def _add_training(command: Command) -> None:
     train.add_argument("--experiment", required=True, help="an entry of configs/experiments.yaml")
     train.add_argument("--seed", type=int, default=0, help="seed of all generators (0)")
     train.add_argument("--data", type=Path, required=True, help="folder of mixtures")
+    train.add_argument("--bank", type=Path, help="bank to remix, for training.remix: clips")
     train.add_argument("--output", type=Path, required=True, help="folder to make, of the run")
     train.add_argument(
         "--match", type=Path, metavar="RUN",
@@ -199,6 +214,7 @@ def _add_training(command: Command) -> None:
         help="what to time, first what the others are relative to (%(default)s)",
     )  # fmt: skip
     bench.add_argument("--data", type=Path, help="folder of mixtures, to time reading them")
+    bench.add_argument("--bank", type=Path, help="bank to remix, for training.remix: clips")
     bench.add_argument("--rounds", type=int, default=5, help="of which the best counts")
 
 
@@ -227,6 +243,9 @@ def _add_measuring(command: Command) -> None:
         "--oracle", choices=ORACLES, help="a system without training, which bounds the tables"
     )
     evaluate.add_argument("--data", type=Path, required=True, help="folder of mixtures")
+    evaluate.add_argument(
+        "--split", choices=get_args(Split), default="eval", help="which examples (%(default)s)"
+    )
     evaluate.add_argument("--output", type=Path, required=True, help="scores, .csv or .csv.gz")
     evaluate.add_argument(
         "--estimates", type=Path, metavar="DIR",

@@ -30,7 +30,7 @@ def _scale(parsed: argparse.Namespace) -> Scale:
 
 def fetch(parsed: argparse.Namespace) -> None:
     """`apit fetch`."""
-    from apit.data.fetch import fetch_fuss, fetch_package
+    from apit.data.fetch import fetch_fuss, fetch_packages
 
     of_archive = {"address": parsed.archive, "sha256": parsed.sha256, "bytes": parsed.bytes}
     given = {key: value for key, value in of_archive.items() if value is not None}
@@ -41,9 +41,12 @@ def fetch(parsed: argparse.Namespace) -> None:
         raise UserError(f"scale {name} mixes its own examples: it has no archive to fetch")
     if sounds.kind == "procedural":
         raise UserError(f"scale {name} has procedural sounds: nothing to fetch")
-    if sounds.kind == "package":
-        fetch_package(sounds, parsed.output)
-        print(f"{parsed.output}: recordings of {sounds.package}")
+    if sounds.kind == "folder":
+        raise UserError(f"scale {name} mixes a folder of your own: nothing to fetch")
+    if sounds.kind == "packages":
+        fetch_packages(sounds.packages, parsed.output)
+        names = ", ".join(package.name for package in sounds.packages)
+        print(f"{parsed.output}: recordings of {names}")
         return
     address = str(given.get("address", ""))
     if address and "://" not in address:
@@ -56,11 +59,19 @@ def fetch(parsed: argparse.Namespace) -> None:
     print(f"{parsed.output}: {sounds.name}")
 
 
+def bank(parsed: argparse.Namespace) -> None:
+    """`apit bank`."""
+    from apit.data.bank import make_bank
+
+    make_bank(_scale(parsed), parsed.output, parsed.clips, parsed.rooms, parsed.jobs)
+    print(f"{parsed.output}: clips and rooms of scale {parsed.scale}; clips.html tells of them")
+
+
 def mix(parsed: argparse.Namespace) -> None:
     """`apit mix`."""
     from apit.data import mixtures
 
-    mixtures.mix(_scale(parsed), parsed.output, parsed.clips, parsed.jobs)
+    mixtures.mix(_scale(parsed), parsed.bank, parsed.output, parsed.jobs)
     print(f"{parsed.output}: mixtures of scale {parsed.scale}, in the FUSS layout")
 
 
@@ -104,6 +115,7 @@ def train(parsed: argparse.Namespace) -> None:
             parsed.output,
             parsed.settings,
             parsed.match,
+            bank=parsed.bank,
             work=parsed.work,
             restart=parsed.restart,
             any_threads=parsed.any_threads,
@@ -129,7 +141,7 @@ def bench(parsed: argparse.Namespace) -> None:
         device = make_device(scale.training.threads)
         name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
         timed = [resolved(experiment) for experiment in parsed.experiments]
-        bench = Bench(timed, parsed.data, parsed.rounds, device)
+        bench = Bench(timed, parsed.data, parsed.rounds, device, parsed.bank)
         table = bench.table()
         table[table.columns[1:]] = table[table.columns[1:]].map(lambda value: f"{value:.3g}")
         print(table.set_index("experiment").T.replace("nan", "–").to_string())
@@ -195,6 +207,7 @@ def _evaluate_here(parsed: argparse.Namespace) -> None:
     evaluate(
         system,
         parsed.data,
+        parsed.split,
         audio,
         measures,
         config,

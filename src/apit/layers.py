@@ -18,12 +18,9 @@ from apit.config import Claim, Experiment, Frozen, Reported, Run, Scale, Scoring
 from apit.errors import UserError
 
 CONFIGS = Path("configs")
-NOT_SCALES = (
-    "method",
-    "experiments",
-    "reported",
-    "claims",
-)  # files in configs/ with another purpose
+NOT_SCALES = ("method", "experiments", "reported", "claims")  # files of configs/ for other ends
+KINDS = ("procedural", "packages", "folder", "fuss", "box", "recorded")
+LIKE = "like"  # in a scale's file: another scale, which it differs from in what it says
 
 Part = TypeVar("Part", bound=Frozen)
 
@@ -64,7 +61,7 @@ class Layers:
 
     def _explain(self, model: type[BaseModel], problem: dict[str, Any]) -> str:
         # Discriminated unions put their tag into the path; the files do not have it.
-        location = [p for p in problem["loc"] if p not in ("procedural", "package", "fuss")]
+        location = [p for p in problem["loc"] if p not in KINDS]
         key = ".".join(map(str, location))
         where = f"{self.origin(location)}: {key}" if key else self.origin(location)
         if problem["type"] == "extra_forbidden":
@@ -228,8 +225,14 @@ def _scale_layers(scale: str, settings: Sequence[str], configs: Path) -> Layers:
     if scale not in scale_names(configs):
         raise _unknown("scale", scale, scale_names(configs), configs)
     layers = Layers()
-    for path in (configs / "method.yaml", configs / f"{scale}.yaml"):
-        layers.add(str(path), read_yaml(path))
+    layers.add(str(configs / "method.yaml"), read_yaml(configs / "method.yaml"))
+    path = configs / f"{scale}.yaml"
+    values = read_yaml(path)
+    if (like := values.pop(LIKE, None)) is not None:
+        if like not in scale_names(configs):
+            raise _unknown("scale", str(like), scale_names(configs), path)
+        layers.add(str(configs / f"{like}.yaml"), read_yaml(configs / f"{like}.yaml"))
+    layers.add(str(path), values)
     settings_tree = {k: v for k, v in _overrides(settings).items() if k != "experiment"}
     if settings_tree:
         layers.add("--set", settings_tree)

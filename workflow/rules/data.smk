@@ -1,50 +1,86 @@
-# clips → mixtures in the FUSS layout; or FUSS itself, which is mixed already
+# clips → bank → mixtures in the FUSS layout → packed; or FUSS itself, which is mixed already
 
 sounds = scale.data.sounds
-own_clips = config.get("clips")
-if own_clips and sounds.kind == "fuss":
-    raise WorkflowError(
-        f"scale {SCALE} is mixed already: clips={own_clips} needs another"
-    )
-MIXTURES = f"{DATA}/mixtures"
+own = {name: config.get(name) for name in ("clips", "rooms")}
+if sounds.kind == "fuss" and any(own.values()):
+    raise WorkflowError(f"scale {SCALE} is mixed already: clips and rooms need another")
+if sounds.kind == "folder" and not own["clips"]:
+    raise WorkflowError(f"scale {SCALE} mixes a folder of yours: add clips=FOLDER")
+BANK = f"{DATA}/bank"
+PACKED = f"{DATA}/packed"
 
 
-if sounds.kind != "procedural":
+if sounds.kind in ("packages", "fuss"):
 
     rule fetch:
         output:
-            directory(MIXTURES if sounds.kind == "fuss" else f"{DATA}/clips"),
+            directory(PACKED if sounds.kind == "fuss" else f"{DATA}/clips"),
         log:
             f"logs/{SCALE}/fetch.log",
         resources:
             runtime=1440,
         params:
             scale=SCALE,
+            packed="--packed" if sounds.kind == "fuss" else "",
             # What is fetched, wherever it is fetched from.
             sounds=sounds.model_dump_json(exclude={"name", "address"}),
         shell:
-            "apit fetch --scale {params.scale} --output {output} 2> {log}"
+            "apit fetch --scale {params.scale} {params.packed} --output {output} 2> {log}"
 
 
 if sounds.kind != "fuss":
 
-    rule mix:
+    rule bank:
         input:
-            own_clips or (rules.fetch.output if sounds.kind == "package" else []),
+            clips=own["clips"] or (rules.fetch.output if sounds.kind == "packages" else []),
+            rooms=own["rooms"] or [],
         output:
-            directory(MIXTURES),
+            directory(BANK),
         log:
-            f"logs/{SCALE}/mix.log",
+            f"logs/{SCALE}/bank.log",
         benchmark:
-            f"logs/{SCALE}/mix.benchmark.tsv"
+            f"logs/{SCALE}/bank.benchmark.tsv"
         threads: 16  # or as many as there are
         resources:
             runtime=480,
         params:
             scale=SCALE,
-            clips=lambda wildcards, input: (
-                f"--clips {shlex.quote(str(input))}" if input else ""
+            folders=lambda wildcards, input: " ".join(
+                f"--{name} {shlex.quote(str(folder))}"
+                for name, folder in input.items()
+                if folder
             ),
+            bank=bank_digest(scale.audio, scale.data),
+        shell:
+            "apit bank --scale {params.scale} {params.folders} --jobs {threads} --output {output}"
+            " 2> {log}"
+
+    rule mix:
+        input:
+            rules.bank.output,
+        output:
+            directory(f"{DATA}/mixtures"),
+        log:
+            f"logs/{SCALE}/mix.log",
+        benchmark:
+            f"logs/{SCALE}/mix.benchmark.tsv"
+        threads: 16
+        resources:
+            runtime=480,
+        params:
+            scale=SCALE,
             mixing=mixing_digest(scale),
         shell:
-            "apit mix --scale {params.scale} {params.clips} --jobs {threads} --output {output} 2> {log}"
+            "apit mix --scale {params.scale} --bank {input} --jobs {threads} --output {output} 2> {log}"
+
+    rule pack:
+        input:
+            rules.mix.output,
+        output:
+            directory(PACKED),
+        log:
+            f"logs/{SCALE}/pack.log",
+        resources:
+            runtime=480,
+        shell:
+            "apit pack {input} --output {output} 2> {log}"

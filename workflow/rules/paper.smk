@@ -49,7 +49,7 @@ rule figures:
         scores=SCORES,
         runs=expand(f"{RESULTS}/runs/{{run}}", run=RUNS),
         estimates=expand(f"{RESULTS}/estimates/{{run}}", run=RUNS),
-        data=MIXTURES,
+        data=PACKED,
         reported="configs/reported.yaml",
     output:
         expand(

@@ -1,9 +1,10 @@
-# mixtures → runs → scores
+# packed mixtures → runs → scores
 
 
 rule train:
     input:
-        data=MIXTURES,
+        data=PACKED,
+        bank=BANK if scale.training.remix == "clips" else [],
         # The run whose training time this one gets, for an experiment with train_as_long_as.
         match=lambda wildcards: [
             f"{RESULTS}/runs/{name}-s{RUNS[wildcards.run].seed}"
@@ -26,6 +27,7 @@ rule train:
         experiment=lambda wildcards: RUNS[wildcards.run].experiment,
         seed=lambda wildcards: RUNS[wildcards.run].seed,
         match=lambda wildcards, input: f"--match {input.match}" if input.match else "",
+        bank=lambda wildcards, input: f"--bank {input.bank}" if input.bank else "",
         # Of the run's own configuration: a new ablation trains itself alone.
         configuration=lambda wildcards: RUNS[wildcards.run].training_digest,
         # Checkpoints, from which a run that was killed goes on; another configuration has others.
@@ -35,13 +37,13 @@ rule train:
     shell:
         # exec: a signal to the shell reaches the training, which writes a checkpoint.
         "exec apit train --scale {params.scale} --experiment {params.experiment} --seed {params.seed}"
-        " {params.match} --data {input.data} --work {params.work} --output {output} 2> {log}"
+        " {params.match} --data {input.data} {params.bank} --work {params.work} --output {output} 2> {log}"
 
 
 rule evaluate:
     input:
         run=run_of,
-        data=MIXTURES,
+        data=PACKED,
     output:
         scores=f"{RESULTS}/scores/{{system}}.csv.gz",
         summary=f"{RESULTS}/scores/{{system}}.summary.json",
@@ -68,7 +70,7 @@ rule evaluate:
 rule bss_eval:
     input:
         run=run_of,
-        data=MIXTURES,
+        data=PACKED,
     output:
         scores=f"{RESULTS}/bss_eval/{{system}}.csv.gz",
         summary=f"{RESULTS}/bss_eval/{{system}}.summary.json",

@@ -5,7 +5,16 @@ There are no defaults in code: every value that a run depends on stands in a fil
 """
 
 from apit.config.base import Audio, Domain, Frozen, Range, Split, Transform
-from apit.config.data import Data, Fuss, Package, Procedural, Recipe, Rooms
+from apit.config.data import (
+    Boxes,
+    Data,
+    Fuss,
+    Package,
+    Packages,
+    Procedural,
+    Recipe,
+    Recorded,
+)
 from apit.config.measuring import (
     HEADLINE_DB,
     IDEAL,
@@ -20,7 +29,7 @@ from apit.config.measuring import (
     Scoring,
     Slots,
 )
-from apit.config.scale import Run, Scale, mixing_digest
+from apit.config.scale import Run, Scale, bank_digest, mixing_digest
 from apit.config.training import (
     Adversary,
     Convolutions,
@@ -41,6 +50,7 @@ __all__ = [
     "Adversary",
     "Audio",
     "BSSEval",
+    "Boxes",
     "Claim",
     "Convolutions",
     "Data",
@@ -53,12 +63,13 @@ __all__ = [
     "Guard",
     "LogMSE",
     "Package",
+    "Packages",
     "Procedural",
     "Published",
     "Range",
     "Recipe",
+    "Recorded",
     "Reported",
-    "Rooms",
     "Run",
     "Scale",
     "Scoring",
@@ -69,5 +80,6 @@ __all__ = [
     "Training",
     "Transform",
     "UNetSizes",
+    "bank_digest",
     "mixing_digest",
 ]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 Domain = Literal["wave", "stft", "mask"]
-Split = Literal["train", "validation", "eval"]
+Split = Literal["train", "validation", "eval", "out_of_domain"]
 Range = Annotated[tuple[float, float], Field(strict=False)]
 
 

@@ -1,8 +1,15 @@
 """Where sounds come from, and how they become mixtures."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from apit.config.base import Frozen, Range, Split
 
@@ -15,11 +22,24 @@ class Procedural(Frozen):
 
 
 class Package(Frozen):
-    """Recordings from a Debian package (or from the folder given by `apit mix --clips`)."""
+    """A Debian package of recordings, which lie in one of its folders."""
 
-    kind: Literal["package"]
-    package: str
-    folder: str  # of the package, where its recordings lie
+    name: str
+    folder: str
+    licence: str  # of its recordings
+
+
+class Packages(Frozen):
+    """Recordings from Debian packages (or from a folder of one's own in their place)."""
+
+    kind: Literal["packages"]
+    packages: Annotated[tuple[Package, ...], Field(strict=False, min_length=1)]
+
+
+class Folder(Frozen):
+    """Recordings in a folder of this machine, which whoever mixes them gives."""
+
+    kind: Literal["folder"]
 
 
 class Fuss(Frozen):
@@ -37,9 +57,11 @@ class Fuss(Frozen):
         return self.address.rpartition("/")[2]
 
 
-class Rooms(Frozen):
+class Boxes(Frozen):
     """What box-shaped rooms are drawn from; ranges are in metres."""
 
+    kind: Literal["box"]
+    at_most: PositiveInt  # rooms of a split; more examples share them
     length: Range
     width: Range
     height: Range
@@ -50,7 +72,7 @@ class Rooms(Frozen):
     reflections: NonNegativeInt  # in a row, at the most
 
     @model_validator(mode="after")
-    def _sides(self) -> "Rooms":
+    def _sides(self) -> "Boxes":
         for name in ("length", "width", "height"):
             low, high = getattr(self, name)
             if not 2 * self.margin < low <= high:
@@ -61,24 +83,45 @@ class Rooms(Frozen):
         return self
 
 
+class Recorded(Frozen):
+    """Impulse responses in a folder of this machine, laid out as FUSS_rir_data is."""
+
+    kind: Literal["recorded"]
+    gain_db: float  # of every response
+
+
 class Recipe(Frozen):
-    """How clips become mixtures (after FUSS; levels are RMS over active samples, not LUFS)."""
+    """How clips become mixtures (after FUSS, whose values stand in `configs/fuss-recipe.yaml`)."""
 
     seed: int
     examples: dict[Split, PositiveInt]
-    split_by: Literal["family", "clip"]  # what is in one split only: a whole family, or a clip
+    # What is in one split only: a clip, a whole family, or the folder of a split's name.
+    split_by: Literal["clip", "family", "folder"]
     clip_shares: dict[Split, PositiveFloat]
-    background_level_db: Annotated[float, Field(le=0)]  # relative to full scale
+    held_out: Annotated[tuple[str, ...], Field(strict=False)]  # folders, for out_of_domain alone
+    silence_db: Annotated[float, Field(lt=0)]  # below a clip's peak, trimmed at both its ends
+    clipped_at_most: Annotated[float, Field(ge=0, le=1)]  # share of a usable clip's samples
+    level: Literal["rms", "lufs"]  # of samples within 40 dB of the peak, or by ITU-R BS.1770-4
+    background_level: Annotated[float, Field(le=0)]  # in dB relative to full scale, or LUFS
     background_min_seconds: PositiveFloat  # shorter clips are foregrounds only
+    foreground_max_seconds: PositiveFloat | None  # longer clips are backgrounds only
     foregrounds: Annotated[tuple[NonNegativeInt, NonNegativeInt], Field(strict=False)]
     foreground_snr_db: Range  # against the background
-    rooms: Rooms | None  # None: sources are mixed as dry as their clips
+    overhang: Literal["cut", "moved"]  # foregrounds that would sound on after the end
+    fade_seconds: NonNegativeFloat  # at both ends of a foreground
+    rooms: Annotated[Boxes | Recorded, Field(discriminator="kind")] | None  # None: as dry as clips
 
     @model_validator(mode="after")
     def _all_splits(self) -> "Recipe":
-        for name in ("examples", "clip_shares"):
-            if missing := sorted(set(get_args(Split)) - set(getattr(self, name))):
+        for name, found in (("examples", self.examples), ("clip_shares", self.clip_shares)):
+            if missing := sorted({"train", "validation", "eval"} - set(found)):
                 raise ValueError(f"{name}: lacks {', '.join(missing)}")
+        if "out_of_domain" in self.clip_shares:
+            raise ValueError("clip_shares: out_of_domain has the folders of held_out, no share")
+        if ("out_of_domain" in self.examples) != bool(self.held_out):
+            raise ValueError(
+                "held_out: names folders if examples have out_of_domain, and only then"
+            )
         return self
 
     @model_validator(mode="after")
@@ -91,13 +134,21 @@ class Recipe(Frozen):
 
 
 class Data(Frozen):
-    """Where sounds come from, and how they are mixed (not for FUSS, which is mixed already)."""
+    """Where sounds come from, and how they are mixed; FUSS is mixed already, and has no recipe."""
 
-    sounds: Annotated[Procedural | Package | Fuss, Field(discriminator="kind")]
+    sounds: Annotated[Procedural | Packages | Folder | Fuss, Field(discriminator="kind")]
     recipe: Recipe | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mixed_already(cls, values: Any) -> Any:
+        sounds = values.get("sounds") if isinstance(values, dict) else None
+        if isinstance(sounds, dict) and sounds.get("kind") == "fuss":
+            return {**values, "recipe": None}
+        return values
 
     @model_validator(mode="after")
     def _recipe_where_mixed(self) -> "Data":
-        if (self.recipe is None) != (self.sounds.kind == "fuss"):
-            raise ValueError("recipe: is null for kind: fuss, and only for it")
+        if self.recipe is None and self.sounds.kind != "fuss":
+            raise ValueError("recipe: is null, and these sounds need one to be mixed by")
         return self

@@ -105,6 +105,25 @@ class Run(Frozen):
         return identity
 
 
+OF_MIXING_ALONE = {
+    *("examples", "level", "background_level", "foreground_max_seconds", "foregrounds"),
+    *("foreground_snr_db", "overhang", "fade_seconds"),
+}
+
+
+def bank_digest(audio: Audio, data: Data) -> str:
+    """Hash of what a bank of clips and rooms depends on."""
+    recipe = data.recipe
+    return digest(
+        {
+            "audio": audio.model_dump(),
+            "sounds": data.sounds.model_dump(),
+            "recipe": recipe.model_dump(exclude=OF_MIXING_ALONE) if recipe else None,
+            "rooms": dict(recipe.examples) if recipe and recipe.rooms else None,
+        }
+    )
+
+
 def mixing_digest(scale: Scale) -> str:
     """Hash of what a scale's mixtures depend on."""
     return digest({"audio": scale.audio.model_dump(), "data": scale.data.model_dump()})

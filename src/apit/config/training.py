@@ -87,6 +87,7 @@ class Training(Frozen):
     steps: PositiveInt
     batch_size: PositiveInt
     crop_seconds: PositiveFloat
+    remix: Literal["none", "sources", "clips"]  # of what mixtures are made anew in every step
     learning_rate: PositiveFloat
     halve_every: PositiveInt  # steps after which the learning rate is halved
     average_decay: Annotated[float, Field(ge=0, lt=1)]  # of averaged weights; 0: none

@@ -1,5 +1,6 @@
 """Batches: random crops of examples, the same for every ablation of one seed."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """Move to a device; only the references travel, and are mixed there."""
-        if device.type == "cpu":
+        if device.type == self.references.device.type:
             return self
         # From pinned memory, copies do not keep the CPU waiting.
         references = self.references.pin_memory().to(device, non_blocking=True)
@@ -42,7 +43,37 @@ class Batch:
         return [Batch(self.references[p], self.mixture[p], self.names[p]) for p in pieces]
 
 
-class RandomCrops:
+class Batches(ABC):
+    """Endless batches, and a position between two of them that can be taken up again."""
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    @abstractmethod
+    def __next__(self) -> Batch:
+        """The next batch."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """The position."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+
+
+def own_share(batch_size: int, share: tuple[int, int]) -> range:
+    """Which of a batch's examples the a-th of n processes makes, for a `share` of (a, n)."""
+    part, parts = share
+    if batch_size % parts:
+        raise UserError(
+            f"training.batch_size: {batch_size} cannot be shared out among {parts} processes"
+        )
+    size = batch_size // parts
+    return range(size * part, size * (part + 1))
+
+
+class RandomCrops(Batches):
     """Endless batches of random crops; every epoch is a new order of all examples.
 
     Whether a source is silent is judged on the crop, by whoever looks at the batch. `state_dict`
@@ -53,25 +84,15 @@ class RandomCrops:
     def __init__(
         self,
         examples: Examples,
-        crop_seconds: float,
+        length: int,
         batch_size: int,
         generator: np.random.Generator,
         share: tuple[int, int] = (0, 1),
     ):
-        self.examples, self.batch_size = examples, batch_size
-        part, parts = share
-        if batch_size % parts:
-            raise UserError(
-                f"training.batch_size: {batch_size} cannot be shared out among {parts} processes"
-            )
-        size = batch_size // parts
-        self.own = range(size * part, size * (part + 1))
-        self.length = round(crop_seconds * examples.audio.sample_rate)
+        self.examples, self.length, self.batch_size = examples, length, batch_size
+        self.own = own_share(batch_size, share)
         self.generator = generator
         self.left: list[int] = []  # of this epoch, the next one last
-
-    def __iter__(self) -> "RandomCrops":
-        return self
 
     def __next__(self) -> Batch:
         names: list[str] = []
@@ -97,17 +118,14 @@ class RandomCrops:
         self.generator.bit_generator.state = state["generator"]
 
 
-class Prefetched:
-    """Batches of which a thread reads the next one while the last is computed with."""
+class Prefetched(Batches):
+    """Batches of which a thread makes the next one while the last is computed with."""
 
-    def __init__(self, crops: RandomCrops):
-        self.crops = crops
+    def __init__(self, batches: Batches):
+        self.batches = batches
         self._thread = ThreadPoolExecutor(1, "batches")
         self._next: Future[Batch] | None = None
         self._before: dict[str, Any] = {}
-
-    def __iter__(self) -> "Prefetched":
-        return self
 
     def __next__(self) -> Batch:
         batch = (self._next or self._read()).result()
@@ -115,16 +133,16 @@ class Prefetched:
         return batch
 
     def _read(self) -> Future[Batch]:
-        self._before = self.crops.state_dict()
-        return self._thread.submit(next, self.crops)
+        self._before = self.batches.state_dict()
+        return self._thread.submit(next, self.batches)
 
     def state_dict(self) -> dict[str, Any]:
         """The position after the batches that were taken: what is read ahead does not count."""
-        return self._before if self._next else self.crops.state_dict()
+        return self._before if self._next else self.batches.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave, before any batch is taken."""
-        self.crops.load_state_dict(state)
+        self.batches.load_state_dict(state)
 
 
 def whole_examples(

@@ -1,193 +1,196 @@
-"""Clips: single sounds, procedural or recorded, each in one split only."""
+"""Clips: single sounds, procedural or recorded, listed with what is wrong with some of them."""
 
+import csv
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from apit.config import Procedural, Recipe, Split
+from apit.config import Procedural, Recipe
 from apit.data import synthesis
 from apit.errors import UserError
 from apit.provenance import array_generator, file_digest
 
 SHORTEST_SECONDS = 0.1
-PACKAGE = "PACKAGE.txt"  # names the package that a folder of clips was unpacked from
+SILENT = 1e-5  # RMS
+FULL_SCALE = 0.999
+LICENCES = "licences.csv"  # of a folder of clips: patterns of files, their licence and origin
 SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()}
 SUFFIXES = (SUFFIXES | {".aif", ".oga", ".opus"}) - {".raw"}  # raw samples do not say their rate
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One sound; `read` gives its samples → [time] at the rate that it was listed for."""
+    """One usable sound: where it came from, and what is known of it."""
 
     name: str
     family: str
+    folder: str  # the topmost, within the folder of clips; empty without one
+    samples: int  # at the rate of the mixtures, silence trimmed
     seconds: float
-    sha256: str  # of the file; empty where the sound is computed
-    read: Callable[[], NDArray[np.float64]]
+    rate: int = 0  # of the file, in Hz
+    channels: int = 1
+    peak_db: float = 0.0  # relative to full scale
+    rms_db: float = 0.0
+    licence: str = ""
+    sha256: str = ""  # of the file; empty where the sound is computed
 
 
-def procedural_clips(sounds: Procedural, recipe: Recipe, rate: int, seconds: float) -> list[Clip]:
-    """List `clips_per_family` clips of each family, 0.4 to 1.6 times as long as a mixture."""
+class Sound(NamedTuple):
+    """A clip with its samples [time], and a hash of them."""
 
-    def clip(family: str, index: int) -> Clip:
-        names = ("clip", recipe.seed, family, index)
-        samples = round(array_generator(*names, "length").uniform(0.4, 1.6) * seconds * rate)
-        return Clip(
-            name=f"{family}_{index:04d}",
-            family=family,
-            seconds=samples / rate,
-            sha256="",
-            read=functools.partial(_render, family, names, rate, samples),
-        )
-
-    return [clip(f, i) for f in synthesis.FAMILIES for i in range(sounds.clips_per_family)]
+    clip: Clip
+    samples: NDArray[np.float32]
+    likeness: str
 
 
-def _render(
-    family: str, names: tuple[str | int, ...], rate: int, samples: int
-) -> NDArray[np.float64]:
-    return synthesis.render(family, array_generator(*names), rate, samples)
+class Refused(NamedTuple):
+    """A file that is no usable clip, and why."""
+
+    name: str
+    reason: str
 
 
-def recorded_clips(folder: Path, rate: int) -> tuple[list[Clip], dict[str, str]]:
-    """List a folder of recordings in any format of libsndfile, and why others are left out.
+@dataclass(frozen=True)
+class Source:
+    """Where sounds come from: names, and a function that makes a sound of one, or refuses it."""
 
-    Returns the usable clips, sorted by name, and a reason for every file that is not one.
+    names: Sequence[str]
+    read: Callable[[str], Sound | Refused]
+    origin: str
+
+
+def procedural(sounds: Procedural, recipe: Recipe, rate: int, seconds: float) -> Source:
+    """`clips_per_family` clips of each family, 0.4 to 1.6 times as long as a mixture."""
+    names = [f"{f}_{i:04d}" for f in synthesis.FAMILIES for i in range(sounds.clips_per_family)]
+    render = functools.partial(_render, recipe, rate, seconds)
+    return Source(names, render, "procedural sounds")
+
+
+def _render(recipe: Recipe, rate: int, seconds: float, name: str) -> Sound:
+    family, _, index = name.rpartition("_")
+    names = ("clip", recipe.seed, family, int(index))
+    samples = round(array_generator(*names, "length").uniform(0.4, 1.6) * seconds * rate)
+    found = synthesis.render(family, array_generator(*names), rate, samples).astype(np.float32)
+    clip = Clip(name, family, "", samples, samples / rate, rate, 1, *_levels(found))
+    return Sound(clip, found, _likeness(found))
+
+
+def recorded(folder: Path, recipe: Recipe, rate: int) -> Source:
+    """All files of a folder, which are recordings in any format of libsndfile, or refused.
+
+    Their licences stand in the folder's `licences.csv`, with the columns clips (a pattern such as
+    `birds/*`), licence and origin; the last pattern that fits a file holds.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of clips")
-    usable: list[Clip] = []
-    left_out: dict[str, str] = {}
-    seen: dict[str, str] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name[0] != "."):
-        name = str(path.relative_to(folder))
-        if name == PACKAGE:
-            continue
-        if path.suffix.lower() not in SUFFIXES:
-            left_out[name] = "not in a format that libsndfile reads"
-            continue
-        try:
-            samples = read_clip(path, rate)
-        except UserError as error:
-            left_out[name] = str(error)
-            continue
-        sha256 = file_digest(path)
-        if sha256 in seen:
-            left_out[name] = f"the same file as {seen[sha256]}"
-            continue
-        seen[sha256] = name
-        seconds = len(samples) / rate
-        family = path.stem.split("_")[0]
-        usable.append(Clip(name, family, seconds, sha256, functools.partial(read_clip, path, rate)))
-    return usable, left_out
-
-
-def read_clip(path: Path, rate: int) -> NDArray[np.float64]:
-    """Read a recording → [time], mixed down to one channel and resampled to `rate`.
-
-    Raises UserError for files that are unreadable, shorter than 0.1 s, silent or not finite.
-    """
-    try:
-        samples, own_rate = soundfile.read(path, dtype="float64", always_2d=True)
-    except (soundfile.LibsndfileError, OSError, ValueError) as error:
-        raise UserError(f"cannot be read: {error}") from None
-    if len(samples) < SHORTEST_SECONDS * own_rate:
-        raise UserError(f"shorter than {SHORTEST_SECONDS} s")
-    if not np.isfinite(samples).all():
-        raise UserError("holds samples that are not finite")
-    mono = samples.mean(axis=1)
-    if np.sqrt(np.mean(mono**2)) < 1e-5:
-        raise UserError("silent")
-    divisor = np.gcd(own_rate, rate)
-    return resample_poly(mono, rate // divisor, own_rate // divisor)
-
-
-def split_clips(clips: Sequence[Clip], recipe: Recipe) -> dict[Split, list[Clip]]:
-    """Deal out clips to the splits by `clip_shares`, each clip or whole family to one split only.
-
-    Every split gets a clip that is long enough for a background. Clips are dealt family by family,
-    backgrounds and the rest apart, so that the shares hold for all of them. Whole families are
-    dealt by size: first those with backgrounds, by how many they have, then the rest, as near to
-    the shares as that goes.
-    """
-    generator = array_generator("split", recipe.seed)
-    shuffled = [clips[position] for position in generator.permutation(len(clips))]
-    families: dict[str, list[Clip]] = {}
-    for clip in shuffled:
-        families.setdefault(clip.family, []).append(clip)
-
-    def backgrounds(hand: Sequence[Clip]) -> int:
-        return sum(clip.seconds >= recipe.background_min_seconds for clip in hand)
-
-    if recipe.split_by == "family":
-        hands = list(families.values())
-        long = [[h for h in hands if backgrounds(h)]]
-        short = [[h for h in hands if not backgrounds(h)]]
-    else:
-        by_family = [[[clip] for clip in families[f]] for f in sorted(families)]
-        long = [[h for h in hands if backgrounds(h)] for hands in by_family]
-        short = [[h for h in hands if not backgrounds(h)] for hands in by_family]
-    if sum(map(len, long)) < len(recipe.clip_shares):
-        raise UserError(_too_few(clips, sorted(families), backgrounds, recipe))
-    dealt: dict[Split, list[Clip]] = {split: [] for split in recipe.clip_shares}
-    _deal(long, backgrounds, recipe.clip_shares, dealt)
-    _deal(short, len, recipe.clip_shares, dealt)
-    return dealt
-
-
-def _deal(
-    rounds: Sequence[Sequence[list[Clip]]],
-    weight: Callable[[list[Clip]], int],
-    shares: Mapping[Split, float],
-    dealt: dict[Split, list[Clip]],
-) -> None:
-    """Deal hands, round by round, each to the split that is due most; none is left without."""
-    due = dict.fromkeys(shares, 0.0)
-    left = sum(map(len, rounds))
-    for hands in rounds:
-        for split, share in shares.items():
-            due[split] += share / sum(shares.values()) * sum(map(weight, hands))
-        for hand in sorted(hands, key=weight, reverse=True):
-            empty = [split for split in shares if not dealt[split]]
-            split = max(empty if len(empty) >= left else shares, key=due.__getitem__)
-            dealt[split] += hand
-            due[split] -= weight(hand)
-            left -= 1
-
-
-def _too_few(
-    clips: Sequence[Clip],
-    families: Sequence[str],
-    backgrounds: Callable[[Sequence[Clip]], int],
-    recipe: Recipe,
-) -> str:
-    seconds, splits = recipe.background_min_seconds, len(recipe.clip_shares)
-    long = sorted({c.family for c in clips if backgrounds([c])})
-    if recipe.split_by == "clip":
-        names = sorted(clip.name for clip in clips if backgrounds([clip]))
-        found = f"{len(clips)} clips, of which {len(names)} last {seconds} s or more"
-        found += f" ({_some(names)})"
-        needed = "such clip"
-    else:
-        found = (
-            f"{len(clips)} clips of {len(families)} families ({_some(families)}), of which "
-            f"{len(long)} have a clip of {seconds} s or more ({_some(long)})"
-        )
-        needed = "such family (a family is what stands before a file name's first _)"
-    remedies = ["add longer clips", "lower data.recipe.background_min_seconds"]
-    if recipe.split_by == "family" and backgrounds(clips) >= splits:
-        remedies.append("set data.recipe.split_by: clip")
-    return (
-        f"{found}: every one of the {splits} splits needs at least one {needed} as a background; "
-        + ", or ".join(remedies)
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name[0] != ".")
+    names = [str(path.relative_to(folder)) for path in paths if path != folder / LICENCES]
+    if not names:
+        raise UserError(f"{folder}: holds no file; give a folder of recordings")
+    licences = list(_licences(folder / LICENCES))
+    origins = sorted({origin for _, _, origin in licences if origin})
+    return Source(
+        names,
+        functools.partial(_read, folder, recipe, rate, licences),
+        f"recordings of {', '.join(origins)}"
+        if origins
+        else f"{len(names)} recordings of the folder {folder.resolve().name}",
     )
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "") if names else "none"
+def _licences(path: Path) -> Iterator[tuple[str, str, str]]:
+    if not path.exists():
+        return
+    with path.open(newline="") as file:
+        rows = csv.DictReader(file)
+        if not {"clips", "licence"} <= set(rows.fieldnames or ()):
+            raise UserError(f"{path}: must have the columns clips, licence and, if known, origin")
+        for row in rows:
+            yield row["clips"], row["licence"], row.get("origin") or ""
+
+
+def _read(
+    folder: Path, recipe: Recipe, rate: int, licences: Sequence[tuple[str, str, str]], name: str
+) -> Sound | Refused:
+    path = folder / name
+    if path.suffix.lower() not in SUFFIXES:
+        return Refused(name, "not in a format that libsndfile reads")
+    try:
+        samples, info = read_clip(path, recipe, rate)
+    except UserError as error:
+        return Refused(name, str(error))
+    family = re.split("[_-]", path.stem)[0] or path.stem
+    top = name.partition("/")[0] if "/" in name else ""
+    licence = [text for pattern, text, _ in licences if fnmatchcase(name, pattern)]
+    clip = Clip(
+        name, family, top, len(samples), len(samples) / rate, info.samplerate, info.channels,
+        *_levels(samples), licence[-1] if licence else "", file_digest(path),
+    )  # fmt: skip
+    return Sound(clip, samples, _likeness(samples))
+
+
+class Info(NamedTuple):
+    """What a file of sound is."""
+
+    samplerate: int  # Hz
+    channels: int
+
+
+def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32], Info]:
+    """Read a recording → [time], in one channel, at `rate`, without the silence at its ends.
+
+    Raises UserError for files that are unreadable, cut, shorter than 0.1 s, silent, clipped or not
+    finite.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            samples = file.read(dtype="float64", always_2d=True)
+            info = Info(file.samplerate, file.channels)
+            promised = file.frames
+    except (soundfile.LibsndfileError, OSError, ValueError) as error:
+        raise UserError(f"cannot be read: {error}") from None
+    if len(samples) < promised:
+        raise UserError(f"cut: {len(samples)} of {promised} samples can be read")
+    if not np.isfinite(samples).all():
+        raise UserError("holds samples that are not finite")
+    if len(samples) < SHORTEST_SECONDS * info.samplerate:
+        raise UserError(f"shorter than {SHORTEST_SECONDS} s")
+    clipped = float(np.mean(np.abs(samples) >= FULL_SCALE))
+    if clipped > recipe.clipped_at_most:
+        raise UserError(f"clipped: {100 * clipped:.1f} % of its samples are at full scale")
+    mono = samples.mean(axis=1)
+    if np.sqrt(np.mean(mono**2)) < SILENT:
+        raise UserError("silent")
+    divisor = np.gcd(info.samplerate, rate)
+    resampled = resample_poly(mono, rate // divisor, info.samplerate // divisor)
+    found = trimmed(resampled, recipe.silence_db)
+    if len(found) < SHORTEST_SECONDS * rate:
+        raise UserError(f"shorter than {SHORTEST_SECONDS} s but for silence")
+    return found.astype(np.float32), info
+
+
+def trimmed(samples: NDArray[np.float64], silence_db: float) -> NDArray[np.float64]:
+    """Leave out what lies more than `silence_db` below the peak at both ends of a sound [time]."""
+    magnitude = np.abs(samples)
+    loud = np.flatnonzero(magnitude > magnitude.max() * 10 ** (silence_db / 20))
+    return samples[loud[0] : loud[-1] + 1] if len(loud) else samples[:0]
+
+
+def _levels(samples: NDArray[np.float32]) -> tuple[float, float]:
+    """Peak and RMS in dB relative to full scale."""
+    peak, rms = np.abs(samples).max(), np.sqrt(np.mean(np.square(samples, dtype=np.float64)))
+    return round(20 * float(np.log10(peak)), 2), round(20 * float(np.log10(rms)), 2)
+
+
+def _likeness(samples: NDArray[np.float32]) -> str:
+    return hashlib.sha256(samples.tobytes()).hexdigest()

@@ -22,12 +22,20 @@ class Examples(ABC):
         return len(self.names)
 
     @abstractmethod
-    def read_into(self, into: NDArray[np.float32], number: int, start: int = 0) -> None:
-        """Fill `into` [source, time] with an example's sources from a sample on; 1 is full scale.
+    def read_source(
+        self, into: NDArray[np.float32], number: int, slot: int, start: int = 0
+    ) -> None:
+        """Fill `into` [time] with one source of an example from a sample on; 1 is full scale.
 
-        Slots without source are zero. Raises UserError for files that are unreadable or not as
-        `audio` says.
+        Raises UserError for files that are unreadable or not as `audio` says.
         """
+
+    def read_into(self, into: NDArray[np.float32], number: int, start: int = 0) -> None:
+        """Fill `into` [source, time] in the same way; slots without source are zero."""
+        count = self.counts[number]
+        for slot in range(count):
+            self.read_source(into[slot], number, slot, start)
+        into[count:] = 0
 
     def read(self, number: int) -> NDArray[np.float32]:
         """Read a whole example → [source, time]."""
@@ -46,12 +54,12 @@ class Wavs(Examples):
             audio, [e.name for e in self.entries], [len(e.sources) for e in self.entries]
         )
 
-    def read_into(self, into: NDArray[np.float32], number: int, start: int = 0) -> None:
+    def read_source(
+        self, into: NDArray[np.float32], number: int, slot: int, start: int = 0
+    ) -> None:
         """See Examples."""
-        paths = self.entries[number].sources
-        for path, signal in zip(paths, into, strict=False):
-            fuss.read_wav(path, self.wanted, "the configuration's audio says", signal, start)
-        into[len(paths) :] = 0
+        path = self.entries[number].sources[slot]
+        fuss.read_wav(path, self.wanted, "the configuration's audio says", into, start)
 
 
 class Packed(Examples):
@@ -72,13 +80,12 @@ class Packed(Examples):
         self.rows = [row for shard in index.maps() for row in np.asarray(shard)]
         super().__init__(audio, [line.name for line in lines], [len(p) for p in self.places])
 
-    def read_into(self, into: NDArray[np.float32], number: int, start: int = 0) -> None:
+    def read_source(
+        self, into: NDArray[np.float32], number: int, slot: int, start: int = 0
+    ) -> None:
         """See Examples."""
-        places = self.places[number]
-        for place, signal in zip(places, into, strict=False):
-            signal[:] = self.rows[place][start : start + len(signal)]
-        into[: len(places)] *= packed.STEP
-        into[len(places) :] = 0
+        into[:] = self.rows[self.places[number][slot]][start : start + len(into)]
+        into *= packed.STEP
 
 
 def open_examples(root: Path, split: Split, audio: Audio) -> Examples:

@@ -5,56 +5,78 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import pandas as pd
 from urllib3.util import Retry
 
 from apit.config import Audio, Fuss, Package, Split
 from apit.data import fuss
 from apit.data.archives import files_of
-from apit.data.clips import PACKAGE, SUFFIXES
+from apit.data.clips import LICENCES, SUFFIXES
 from apit.data.download import PATIENCE, download
 from apit.data.examples import Wavs
 from apit.data.fuss import Format
 from apit.data.packing import pack
 from apit.errors import UserError
-from apit.files import MADE, check_replaceable, resumable_folder, whole_file, whole_folder
-from apit.provenance import file_digest
+from apit.files import MADE, check_replaceable, resumable_folder, whole_file
+from apit.progress import bar
+from apit.provenance import digest, file_digest
 
 FUSS_SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
 EXPANSION = 2.5  # of FUSS's archives when they are unpacked [ours]
 LOOKED_AT = 20  # examples of each split whose mixture is compared with its sources
 
 
-def fetch_package(package: Package, output: Path) -> None:
-    """Download a Debian package of recordings and unpack its sounds into `output`.
+def fetch_packages(packages: Sequence[Package], output: Path) -> None:
+    """Download Debian packages of recordings and unpack the sounds of each into a folder there.
 
-    Needs apt-get and dpkg-deb, no root. Writes PACKAGE.txt with version and SHA-256.
+    Needs apt-get and dpkg-deb, no root. Writes `licences.csv`, with versions and hashes. Packages
+    that came before a call was killed stay in `OUTPUT.part`. Raises UserError where one cannot be
+    had.
     """
-    name = package.package
     own = "give a folder of your own recordings instead (make reproduce SCALE=… CLIPS=FOLDER)"
     missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
     if missing:
-        raise UserError(f"{' and '.join(missing)} cannot be found here, to fetch {name}; {own}")
-    with tempfile.TemporaryDirectory() as scratch, whole_folder(output) as folder:
+        raise UserError(f"{' and '.join(missing)} cannot be found here, to fetch packages; {own}")
+    wanted = digest([package.model_dump() for package in packages])
+    with resumable_folder(output, wanted) as part:
+        for package in bar(packages, desc="fetch", unit=" packages"):
+            origin = part / f".{package.name}"
+            if not origin.exists():
+                _fetch_package(package, part, origin, own)
+        rows = [
+            {"clips": f"{package.name}/*", "licence": package.licence}
+            | {"origin": (part / f".{package.name}").read_text()}
+            for package in packages
+        ]
+        pd.DataFrame(rows).to_csv(part / LICENCES, index=False)
+
+
+def _fetch_package(package: Package, part: Path, origin: Path, own: str) -> None:
+    """Bring a package's sounds into a folder of its name, and then its version into `origin`."""
+    with tempfile.TemporaryDirectory(dir=part, prefix=".") as scratch:
         try:
-            _call("apt-get", "download", name, cwd=Path(scratch))
+            _call("apt-get", "download", package.name, cwd=Path(scratch))
             archive = next(Path(scratch).glob("*.deb"))
             _call("dpkg-deb", "-x", str(archive), "unpacked", cwd=Path(scratch))
         except (subprocess.CalledProcessError, StopIteration) as error:
             said = getattr(error, "stderr", "").strip() or "apt-get left no package"
-            raise UserError(f"{name} cannot be fetched: {said}; {own}") from None
+            raise UserError(f"{package.name} cannot be fetched: {said}; {own}") from None
         unpacked = Path(scratch, "unpacked", package.folder)
         sounds = [p for p in unpacked.rglob("*") if p.suffix.lower() in SUFFIXES]
         if not sounds:
             raise UserError(f"{archive.name} holds no sound in {package.folder}; {own}")
         for sound in sounds:
-            shutil.copyfile(sound, folder / sound.name)
-        with whole_file(folder / PACKAGE) as partial:
+            target = part / package.name / sound.relative_to(unpacked)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(sound, target)
+        with whole_file(origin) as partial:
             version = archive.name.removesuffix(".deb")
-            partial.write_text(f"{version} (sha256 {file_digest(archive)})\n")
+            partial.write_text(f"{version} (sha256 {file_digest(archive)})")
 
 
 def _call(*command: str, cwd: Path) -> None:

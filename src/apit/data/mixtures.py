@@ -1,274 +1,157 @@
-"""Mixtures: clips and a seed → a folder in the FUSS layout."""
+"""Mixtures: a bank and a seed → a folder in the FUSS layout."""
 
 import functools
+import json
 import math
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import soundfile
 from numpy.typing import NDArray
+from scipy.io import wavfile
+from scipy.signal import fftconvolve
 
-from apit.config import Audio, Recipe, Scale, Split
+from apit.config import Scale, mixing_digest
 from apit.data import fuss
-from apit.data.clips import PACKAGE, Clip, procedural_clips, recorded_clips, split_clips
-from apit.data.rooms import (
-    Room,
-    check_surfaces,
-    draw_room,
-    impulse_responses,
-    metres,
-    reverberate,
-)
-from apit.errors import UserError
-from apit.files import whole_folder
+from apit.data.bank import Stock, fingerprint, open_stock, recipe_of
+from apit.data.recipe import PEAK, Draft, draft, dry
+from apit.files import resumable_folder
 from apit.parallel import in_order
-from apit.provenance import array_generator
+from apit.provenance import array_generator, code_version, digest
 
-CROSS_FADE_SECONDS = 0.05
-PEAK = 32767
-
-
-@dataclass(frozen=True)
-class Placement:
-    """A row of the manifest: which part of which clip stands where in a source, and how loud."""
-
-    example: str
-    source: str
-    clip: str
-    family: str
-    clip_offset: int  # samples
-    onset: int  # samples
-    length: int  # samples
-    level_db: float  # RMS of its active samples before room and gain, relative to full scale
-    room_db: float = 0.0  # what the room adds to the level of the source
-    gain_db: float = 0.0  # of the whole mixture, below zero where it would have clipped
-    position: str = ""  # x y z in the room, in metres
+ROWS = "rows"  # folder of what was written of each example, while others are being mixed
+CODE = ("data/mixtures.py", "data/recipe.py")
 
 
 @dataclass(frozen=True)
 class Example:
-    """A mixture's sources as 16-bit samples [source, time], and where they came from."""
+    """A mixture's sources as 16-bit samples [source, time], and how they came about."""
 
     sources: NDArray[np.int16]
-    placements: list[Placement]
-    room: Room | None
+    draft: Draft
+    room_db: list[float]  # what the room adds to the level of each source
+    gain_db: float  # of the whole mixture, below zero where it would have clipped
 
 
-@dataclass(frozen=True)
-class Written:
-    """An example's line of the example list, and its rows of the manifests."""
+def mix(scale: Scale, bank: Path, output: Path, jobs: int = 0) -> None:
+    """Make a scale's mixtures in `output`, in the FUSS layout, with their manifests.
 
-    line: str
-    placements: list[Placement]
-    room: dict[str, str] | None
-
-
-def mix(scale: Scale, output: Path, clips_folder: Path | None = None, jobs: int = 0) -> None:
-    """Make a scale's mixtures in `output`, in the FUSS layout, with its manifests.
-
-    `clips.csv` lists every clip with its split, or why it was left out; `manifest.csv` what each
-    source consists of; `rooms.csv` each mixture's room. The same seed gives the same bytes,
-    whatever the number of jobs.
+    `manifest.csv` says what each source consists of, `rooms.csv` in which room each mixture is;
+    `clips.csv` is the bank's. The same seed gives the same bytes, whatever the number of jobs, and
+    in whichever order they come. What was mixed when a call was killed stays in `OUTPUT.part`, and
+    the same call goes on from there.
     """
-    recipe, audio = scale.data.recipe, scale.audio
-    if recipe is None:
-        raise UserError("this scale's mixtures are made already: `apit fetch` downloads them")
-    left_out: dict[str, str] = {}
-    if clips_folder is not None:
-        clips, left_out = recorded_clips(clips_folder, audio.sample_rate)
-        some = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:5])
-        if not clips:
-            raise UserError(
-                f"{clips_folder}: none of {len(left_out)} files is a usable clip ({some})"
-                if left_out
-                else f"{clips_folder}: holds no file; give a folder of recordings"
-            )
-        if left_out:
-            print(
-                f"{clips_folder}: {len(clips)} clips, {len(left_out)} files left out ({some}"
-                f"{'; …' if len(left_out) > 5 else ''}); clips.csv lists them all",
-                file=sys.stderr,
-            )
-        package = clips_folder / PACKAGE
-        origin = (
-            f"recordings of {package.read_text().strip()}"
-            if package.exists()
-            else f"{len(clips)} recordings of the folder {clips_folder.resolve().name}"
-        )
-    elif scale.data.sounds.kind == "procedural":
-        origin = "procedural sounds"
-        clips = procedural_clips(scale.data.sounds, recipe, audio.sample_rate, audio.seconds)
-    else:
-        raise UserError(
-            "this scale mixes recordings: give their folder with --clips (`apit fetch` fetches "
-            "the scale's own package)"
-        )
-    dealt = split_clips(clips, recipe)
-    if recipe.rooms:
-        check_surfaces(recipe.rooms)
-    with whole_folder(output) as folder:
-        (folder / fuss.SOUNDS).write_text(f"{origin}\n")
-        _clip_table(dealt, left_out).to_csv(folder / "clips.csv", index=False)
-        everything: list[Written] = []
+    recipe = recipe_of(scale.data)
+    stocks = {split: open_stock(bank, split, scale.audio, scale.data) for split in recipe.examples}
+    identity = [mixing_digest(scale), code_version(*CODE), fingerprint(bank)]
+    with resumable_folder(output, digest(identity)) as part:
+        (part / ROWS).mkdir(exist_ok=True)
+        manifest: list[dict[str, Any]] = []
+        rooms: list[dict[str, Any]] = []
         for split, count in recipe.examples.items():
-            (folder / split).mkdir()
-            write = functools.partial(_write_example, audio, recipe, dealt[split], split, folder)
+            (part / split).mkdir(exist_ok=True)
+            write = functools.partial(write_example, scale, stocks[split], part)
             written = list(in_order(write, range(count), count, f"mix {split}", jobs))
-            fuss.list_path(folder, split).write_text("".join(f"{w.line}\n" for w in written))
-            everything += written
-        placements = [asdict(placement) for w in everything for placement in w.placements]
-        pd.DataFrame(placements).to_csv(folder / "manifest.csv", index=False)
-        if recipe.rooms:
-            pd.DataFrame([w.room for w in everything]).to_csv(folder / "rooms.csv", index=False)
+            lines = "".join(f"{one['line']}\n" for one in written)
+            fuss.list_path(part, split).write_text(lines)
+            manifest += [row for one in written for row in one["sources"]]
+            rooms += [one["room"] for one in written if one["room"]]
+        pd.DataFrame(manifest).to_csv(part / "manifest.csv", index=False)
+        if rooms:
+            pd.DataFrame(rooms).to_csv(part / "rooms.csv", index=False)
+        for name in ("clips.csv", fuss.SOUNDS):
+            shutil.copyfile(bank / name, part / name)
+        shutil.rmtree(part / ROWS)
 
 
-def _clip_table(dealt: dict[Split, list[Clip]], left_out: dict[str, str]) -> pd.DataFrame:
-    rows: list[tuple[str, str, str, float, str, str]] = [
-        (clip.name, clip.family, split, round(clip.seconds, 4), clip.sha256, "")
-        for split, clips in dealt.items()
-        for clip in clips
-    ]
-    rows += [(name, "", "", 0.0, "", reason) for name, reason in left_out.items()]
-    return pd.DataFrame(rows, columns=["clip", "family", "split", "seconds", "sha256", "left_out"])
+def write_example(scale: Scale, stock: Stock, folder: Path, index: int) -> dict[str, Any]:
+    """Write one example's wavs and label file, unless that was done before.
 
-
-def _write_example(
-    audio: Audio, recipe: Recipe, clips: Sequence[Clip], split: Split, folder: Path, index: int
-) -> Written:
-    """Write one example's wavs and label file."""
-    name = f"example{index:05d}"
-    example = make_example(audio, recipe, clips, split, index)
-    sources = folder / split / f"{name}_sources"
-    sources.mkdir()
-    paths = [folder / split / f"{name}.wav"]
-    mixture = example.sources.sum(axis=0, dtype=np.int32).astype(np.int16)
-    _write_wav(paths[0], mixture, audio.sample_rate)
-    labels = []
-    for samples, placement in zip(example.sources, example.placements, strict=True):
-        paths.append(sources / f"{placement.source}_sound.wav")
-        _write_wav(paths[-1], samples, audio.sample_rate)
-        onset, offset = placement.onset, placement.onset + placement.length
-        labels.append(
-            f"{onset / audio.sample_rate:.6f}\t{offset / audio.sample_rate:.6f}\t{placement.clip}\n"
-        )
-    (folder / split / f"{name}.txt").write_text("".join(labels))
-    return Written(
-        line="\t".join(str(path.relative_to(folder)) for path in paths),
-        placements=example.placements,
-        room={"example": f"{split}/{name}", **example.room.row()} if example.room else None,
-    )
-
-
-def _write_wav(path: Path, samples: NDArray[np.int16], rate: int) -> None:
-    try:
-        soundfile.write(path, samples, rate, subtype="PCM_16")
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{path}: cannot be written: {error}; is the disk full?") from None
-
-
-def make_example(
-    audio: Audio, recipe: Recipe, clips: Sequence[Clip], split: Split, index: int
-) -> Example:
-    """Mix one example: a background over the whole length, and foregrounds at random onsets.
-
-    Each is a random excerpt of its clip, and stands in its own place of one room. The example
-    depends on the recipe's seed, the split and the index alone. A joint gain keeps the sum of the
-    sources within 16 bits, so that the mixture is their sum exactly.
+    Gives its line of the example list, and its rows of the manifests.
     """
-    generator = array_generator("example", recipe.seed, split, index)
-    backgrounds = [c for c in clips if c.seconds >= recipe.background_min_seconds]
-    count = int(generator.integers(recipe.foregrounds[0], recipe.foregrounds[1] + 1))
-    signals: list[NDArray[np.float64]] = []
-    placements: list[Placement] = []
-    for slot in range(1 + count):
-        background = slot == 0
-        pool = backgrounds if background else clips
-        taken = [p.clip for p in placements]
-        free = [c for c in pool if c.name not in taken] or pool
-        clip = free[int(generator.integers(len(free)))]
-        samples = _samples(clip)
-        snr_db = 0.0 if background else float(generator.uniform(*recipe.foreground_snr_db))
-        onset = 0 if background else int(generator.integers(audio.samples))
-        length = audio.samples - onset
-        if len(samples) >= length:
-            offset = int(generator.integers(len(samples) - length + 1))
-            excerpt = samples[offset : offset + length]
-        elif background:
-            offset = int(generator.integers(len(samples)))
-            fade = round(CROSS_FADE_SECONDS * audio.sample_rate)
-            excerpt = loop(samples, offset + length, fade)[offset:]
-        else:
-            offset, excerpt = 0, samples
-        level_db = recipe.background_level_db + snr_db
-        signal = np.zeros(audio.samples)
-        signal[onset : onset + len(excerpt)] = at_level(excerpt, level_db)
-        signals.append(signal)
-        placements.append(
-            Placement(
-                example=f"{split}/example{index:05d}",
-                source="background0" if background else f"foreground{slot - 1}",
-                clip=clip.name,
-                family=clip.family,
-                clip_offset=offset,
-                onset=onset,
-                length=len(excerpt),
-                level_db=round(level_db, 3),
-            )
+    name = f"example{index:05d}"
+    written = folder / ROWS / f"{stock.split}-{name}.json"
+    if (before := _written_before(written, folder)) is not None:
+        return before
+    rate = scale.audio.sample_rate
+    example = make_example(scale, stock, index)
+    top = Path(stock.split)
+    sources = top / f"{name}_sources"
+    (folder / sources).mkdir(exist_ok=True)
+    paths = [top / f"{name}.wav"]
+    mixture = example.sources.sum(axis=0, dtype=np.int32).astype(np.int16)
+    wavfile.write(folder / paths[0], rate, mixture)
+    rows, labels = [], []
+    responses = stock.rooms[example.draft.room] if example.draft.room is not None else None
+    for slot, placement in enumerate(example.draft.placements):
+        paths.append(sources / f"{placement.source}_sound.wav")
+        wavfile.write(folder / paths[-1], rate, example.sources[slot])
+        onset, offset = placement.onset / rate, (placement.onset + placement.length) / rate
+        labels.append(f"{onset:.6f}\t{offset:.6f}\t{placement.clip}\n")
+        row = asdict(placement)
+        del row["number"]
+        rows.append(
+            {"example": f"{stock.split}/{name}"}
+            | row
+            | {"room_db": example.room_db[slot], "gain_db": example.gain_db}
+            | {"position": responses[slot].position if responses else ""}
         )
+    (folder / top / f"{name}.txt").write_text("".join(labels))
     room = None
-    if recipe.rooms:
-        room = draw_room(recipe.rooms, len(signals), generator)
-        responses = impulse_responses(room, audio.sample_rate, recipe.rooms.reflections)
-        dry, signals = signals, [reverberate(s, r) for s, r in zip(signals, responses, strict=True)]
-        placements = [
-            replace(placement, position=metres(position), room_db=_ratio_db(wet, before))
-            for placement, position, wet, before in zip(
-                placements, room.positions, signals, dry, strict=True
-            )
+    if responses:
+        room = {"example": f"{stock.split}/{name}"} | {
+            key: getattr(responses[0], key) for key in ("room", "size", "surfaces", "microphone")
+        }
+    sizes = {str(path): (folder / path).stat().st_size for path in paths}
+    found = {"line": "\t".join(sizes), "sources": rows, "room": room}
+    written.write_text(json.dumps(found | {"sizes": sizes}))
+    return found
+
+
+def _written_before(path: Path, folder: Path) -> dict[str, Any] | None:
+    """What a call that was killed wrote of an example; None unless all of it is there."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        whole = all((folder / p).stat().st_size == size for p, size in found["sizes"].items())
+    except (OSError, ValueError):
+        return None
+    return found if whole else None
+
+
+def make_example(scale: Scale, stock: Stock, index: int) -> Example:
+    """Mix one example of a split, which depends on the recipe's seed and the index alone.
+
+    A joint gain keeps the sum of the sources within 16 bits, so that the mixture is their sum
+    exactly.
+    """
+    audio, recipe = scale.audio, recipe_of(scale.data)
+    generator = array_generator("example", recipe.seed, stock.split, index)
+    drawn = draft(audio, recipe, stock, generator, index)
+    placements = drawn.placements
+    before = [dry(audio, recipe, placed, stock.sounds[placed.number]) for placed in placements]
+    after = before
+    if drawn.room is not None:
+        responses = stock.responses[drawn.room]
+        after = [
+            fftconvolve(signal, response)[: audio.samples]  # the rest of the reverberation is cut
+            for signal, response in zip(before, responses, strict=False)
         ]
-    sources = np.stack(signals) * PEAK  # [source, time]
+    sources = np.stack(after) * PEAK  # [source, time]
     # Rounding moves each sample by half a step at the most, and so their sum by half a step each.
     loudest = max(np.abs(sources).max(), np.abs(sources.sum(axis=0)).max()) + len(sources)
     gain = min(1.0, PEAK / loudest)
-    gain_db = round(20 * math.log10(gain), 3)
-    placements = [replace(placement, gain_db=gain_db) for placement in placements]
-    return Example(np.round(gain * sources).astype(np.int16), placements, room)
+    return Example(
+        np.round(gain * sources).astype(np.int16),
+        drawn,
+        [_ratio_db(wet, one) for wet, one in zip(after, before, strict=True)],
+        round(20 * math.log10(gain), 3),
+    )
 
 
 def _ratio_db(after: NDArray[np.float64], before: NDArray[np.float64]) -> float:
     """How much stronger a signal became, in dB; 0 where it is silent on either side."""
     energies = float(np.sum(after**2)), float(np.sum(before**2))
     return round(10 * math.log10(energies[0] / energies[1]), 3) if all(energies) else 0.0
-
-
-@functools.lru_cache(maxsize=2048)
-def _samples(clip: Clip) -> NDArray[np.float64]:
-    return clip.read()
-
-
-def loop(samples: NDArray[np.float64], length: int, fade: int) -> NDArray[np.float64]:
-    """Repeat a clip up to `length` samples [time], cross-fading by equal power over `fade`."""
-    fade = min(fade, len(samples) // 2)
-    ramp = np.sin(np.linspace(0, np.pi / 2, fade))
-    looped = samples
-    while len(looped) < length:
-        joint = looped[-fade:] * ramp[::-1] + samples[:fade] * ramp if fade else samples[:0]
-        looped = np.concatenate([looped[: len(looped) - fade], joint, samples[fade:]])
-    return looped[:length]
-
-
-def at_level(samples: NDArray[np.float64], level_db: float) -> NDArray[np.float64]:
-    """Scale to an RMS in dB relative to full scale, over samples within 40 dB of the loudest.
-
-    FUSS sets loudness in LUFS, which is not defined under 0.4 s; silence stays silence.
-    """
-    magnitude = np.abs(samples)
-    active = samples[magnitude > 0.01 * magnitude.max()]
-    if not len(active):
-        return samples
-    levelled: NDArray[np.float64] = samples * (10 ** (level_db / 20) / np.sqrt(np.mean(active**2)))
-    return levelled

@@ -3,19 +3,23 @@
 As in FUSS, by the image-source method with frequency-dependent walls, and nothing is realigned
 afterwards. pyroomacoustics' filters delay all responses by 40 samples, and those for the walls'
 octave bands ring a little before the sound arrives (about 25 dB below all of it).
+
+Recorded rooms are read as FUSS_rir_data has them: a folder for each, `SPLIT/ROOM/`, with responses
+`background0.wav`, `foreground0.wav`, …
 """
 
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyroomacoustics
+import soundfile
 from numpy.typing import NDArray
 from pyroomacoustics.parameters import constants, materials_absorption_table
-from scipy.signal import fftconvolve
 
-from apit.config import Rooms
+from apit.config import Boxes, Split
 from apit.errors import UserError
 
 WALLS = ("west", "east", "south", "north")
@@ -42,7 +46,7 @@ def metres(point: Sequence[float]) -> str:
     return " ".join(f"{coordinate:.3f}" for coordinate in point)
 
 
-def draw_room(rooms: Rooms, sources: int, generator: np.random.Generator) -> Room:
+def draw_room(rooms: Boxes, sources: int, generator: np.random.Generator) -> Room:
     """Draw size, surfaces, the microphone and a position for each source, all uniformly."""
     size = tuple(_to_millimetres(generator.uniform(*side)) for side in (rooms.length, rooms.width))
     size += (_to_millimetres(generator.uniform(*rooms.height)),)
@@ -58,7 +62,7 @@ def draw_room(rooms: Rooms, sources: int, generator: np.random.Generator) -> Roo
     return Room(size, surfaces, microphone, tuple(position() for _ in range(sources)))
 
 
-def check_surfaces(rooms: Rooms) -> None:
+def check_surfaces(rooms: Boxes) -> None:
     """Raise UserError for a surface that pyroomacoustics does not know."""
     for name in (*rooms.walls, *rooms.floors, *rooms.ceilings):
         _material(name)
@@ -96,10 +100,37 @@ def impulse_responses(room: Room, rate: int, reflections: int) -> list[NDArray[n
     return [response / np.sqrt(energy) for response in responses]
 
 
-def reverberate(signal: NDArray[np.float64], response: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convolve a source with its response [time] → as long as the signal; the rest is cut off."""
-    reverberant: NDArray[np.float64] = fftconvolve(signal, response)[: len(signal)]
-    return reverberant
+def recorded_rooms(folder: Path, split: Split) -> list[Path]:
+    """List the folders of a split's recorded rooms."""
+    if not (folder / split).is_dir():
+        raise UserError(f"{folder}: has no folder {split} with rooms (ROOM/background0.wav, …)")
+    rooms = sorted(path for path in (folder / split).iterdir() if path.is_dir())
+    if not rooms:
+        raise UserError(f"{folder / split}: holds no folder of a room")
+    return rooms
+
+
+def recorded_responses(
+    room: Path, rate: int, sources: int, gain_db: float
+) -> list[NDArray[np.float64]]:
+    """Read a recorded room's responses, first the background's → a list of [time].
+
+    Raises UserError where there are fewer than `sources`, or one cannot be read or has another
+    rate.
+    """
+    found = [p for kind in ("background", "foreground") for p in sorted(room.glob(f"{kind}*.wav"))]
+    if len(found) < sources:
+        raise UserError(f"{room}: holds {len(found)} responses, and {sources} are needed")
+    responses = []
+    for path in found[:sources]:
+        try:
+            samples, own_rate = soundfile.read(path, dtype="float64", always_2d=True)
+        except (soundfile.LibsndfileError, OSError) as error:
+            raise UserError(f"{path}: cannot be read: {error}") from None
+        if own_rate != rate or not len(samples) or not np.isfinite(samples).all():
+            raise UserError(f"{path}: {own_rate} Hz, {len(samples)} samples; must have {rate} Hz")
+        responses.append(samples[:, 0] * 10 ** (gain_db / 20))
+    return responses
 
 
 def _material(name: str) -> pyroomacoustics.Material:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apit.config import Audio, BSSEval, Scoring, Transform
+from apit.config import Audio, BSSEval, Scoring, Split, Transform
 from apit.data import fuss
 from apit.data.batches import whole_examples
 from apit.data.examples import open_examples
@@ -188,6 +188,7 @@ def _bss_eval(config: BSSEval, example: Example, aligned: Tensor, active: Tensor
 def evaluate(
     system: System,
     data: Path,
+    split: Split,
     audio: Audio,
     measures: Measures,
     config: Scoring,
@@ -196,14 +197,14 @@ def evaluate(
     jobs: int = 1,
     first: int | None = None,
 ) -> None:
-    """Score a system over the evaluation split into `output`, and its summary beside it.
+    """Score a system over a split of `data` into `output`, and its summary beside it.
 
     The first `keep_examples` estimates, aligned with their targets, are kept in `estimates` as
     `EXAMPLE/source0.wav …`. With `first`, only so many examples are scored, and the summary says
     how many were left out.
     """
     _check_output(output)
-    every = open_examples(data, "eval", audio)
+    every = open_examples(data, split, audio)
     chosen = range(len(every))[:first]
     keep = config.evaluation.keep_examples if estimates else 0
 

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from apit.config import Run
-from apit.data.batches import Batch, Prefetched, RandomCrops
+from apit.data.batches import Batch, Prefetched
 from apit.data.examples import open_examples
+from apit.data.remixing import training_batches
 from apit.losses.reconstruction import PIT
 from apit.models.complexity import complexities
 from apit.models.separators import Separation
-from apit.provenance import array_generator
 from apit.training.step import JudgedSets, Training
 from apit.training.team import Team
 
@@ -34,6 +34,7 @@ class Bench:
     data: Path | None  # mixtures, to time reading them
     rounds: int
     device: torch.device
+    bank: Path | None = None  # for training.remix: clips
 
     def table(self) -> pd.DataFrame:
         """One row for each run; times are medians over the rounds.
@@ -135,11 +136,9 @@ class Bench:
         return Batch(references, references.sum(1), ()).to(self.device)
 
     def _loop(self, run: Run, data: Path) -> "Loop":
-        training = run.training
-        generator = array_generator(run.seed, "data")
         examples = open_examples(data, "train", run.audio)
-        crops = RandomCrops(examples, training.crop_seconds, training.batch_size, generator)
-        return Loop(Training(run, Team(self.device)), Prefetched(crops), [])
+        batches = training_batches(run, examples, self.bank, self.device)
+        return Loop(Training(run, Team(self.device)), Prefetched(batches), [])
 
     def _memory(self, run: Run) -> float:
         if self.device.type == "cpu":

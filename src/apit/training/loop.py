@@ -19,8 +19,10 @@ from torch import Tensor
 
 from apit.config import Run
 from apit.data import fuss
-from apit.data.batches import Prefetched, RandomCrops, whole_examples
+from apit.data.bank import fingerprint
+from apit.data.batches import Prefetched, whole_examples
 from apit.data.examples import Examples, open_examples
+from apit.data.remixing import training_batches
 from apit.errors import Interrupted, UserError
 from apit.files import whole_folder
 from apit.losses.reconstruction import Reconstruction
@@ -28,7 +30,7 @@ from apit.measure.si_snr import score
 from apit.models.complexity import complexities
 from apit.models.separators import MaskingSeparator
 from apit.progress import bar
-from apit.provenance import array_generator, circumstances, code_version, digest, file_digest
+from apit.provenance import circumstances, code_version, digest, file_digest
 from apit.training.checkpoint import Checkpoints
 from apit.training.devices import make_device
 from apit.training.interruption import Interruption
@@ -142,6 +144,7 @@ def train(
     settings: Sequence[str] = (),
     match: Path | None = None,
     *,
+    bank: Path | None = None,
     work: Path | None = None,
     restart: bool = False,
     any_threads: bool = False,
@@ -150,8 +153,9 @@ def train(
     """Train one run on the mixtures in `data` and write weights, history and record to `output`.
 
     `match` is the folder of a finished run whose training time this one is given instead of a
-    number of steps (`train_as_long_as`). Checkpoints are written to `work` (beside `output`) every
-    `checkpoint_seconds`, and the same call goes on from the newest one, to the same bits on a CPU;
+    number of steps (`train_as_long_as`); `bank` is what `training.remix: clips` mixes anew.
+    Checkpoints are written to `work` (beside `output`) every `checkpoint_seconds`, and the same
+    call goes on from the newest one, to the same bits on a CPU;
     with `restart` it starts over. Started several times by `torchrun`, the processes share out
     every batch. Raises Interrupted after SIGTERM or SIGINT, with a checkpoint written; UserError
     where the checkpoint is of another configuration, data or code.
@@ -161,15 +165,9 @@ def train(
     examples = {s: open_examples(data, s, run.audio) for s in ("train", "validation")}
     training = Training(run, team)
     batches = Prefetched(
-        RandomCrops(
-            examples["train"],
-            run.training.crop_seconds,
-            run.training.batch_size,
-            array_generator(run.seed, "data"),
-            (team.rank, team.size),
-        )
+        training_batches(run, examples["train"], bank, team.device, (team.rank, team.size))
     )
-    identity = _identity(run, training.reconstruction, data, team)
+    identity = _identity(run, training.reconstruction, data, bank, team)
     checkpoints = Checkpoints(work or output.with_name(f"{output.name}.work"), identity)
     with checkpoints.locked() if team.leads else nullcontext():
         if restart and team.leads:
@@ -266,12 +264,15 @@ def _team(run: Run) -> Team:
     return team
 
 
-def _identity(run: Run, loss: Reconstruction, data: Path, team: Team) -> dict[str, Any]:
+def _identity(
+    run: Run, loss: Reconstruction, data: Path, bank: Path | None, team: Team
+) -> dict[str, Any]:
     """What a checkpoint must agree in with the run that goes on from it."""
     written_in = inspect.getsourcefile(loss if inspect.isfunction(loss) else type(loss))
     return {
         "run": run.resume_identity,
         "data": fuss.fingerprint(data),
+        "bank": fingerprint(bank) if bank else None,
         "code": digest([code_version(*CODE), file_digest(Path(written_in or __file__))]),
         "processes": team.size,
         "device": team.device.type,

@@ -1,0 +1,268 @@
+"""The bank: every clip and impulse response that mixtures are made of, ready to be mapped.
+
+    clips.f32   samples of all usable clips, one after the other, at the rate of the mixtures
+    clips.csv   what each is and in which split; and files that were left out, and why
+    rooms.f32   impulse responses, one after the other (where there are rooms)
+    rooms.csv   of which room and source each is
+    sounds.txt  what all this was made from
+
+Mixing draws from it once, into wavs; remixing in every step of a training.
+"""
+
+import functools
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from apit.config import Audio, Boxes, Data, Recipe, Recorded, Scale, Split, bank_digest
+from apit.data import fuss, report, splits
+from apit.data.clips import Clip, Refused, Source, procedural, recorded
+from apit.data.rooms import (
+    check_surfaces,
+    draw_room,
+    impulse_responses,
+    metres,
+    recorded_responses,
+    recorded_rooms,
+)
+from apit.errors import UserError
+from apit.files import resumable_folder, whole_file
+from apit.parallel import in_order
+from apit.provenance import array_generator, code_version, digest, file_digest
+
+SAMPLE = np.dtype("<f4")
+IDENTITY = "bank.txt"  # of the configuration that it was made for
+CODE = ("data/bank.py", "data/clips.py", "data/rooms.py", "data/splits.py", "data/synthesis.py")
+TOLD = 5  # files that were left out
+
+
+class Response(NamedTuple):
+    """A row of rooms.csv: from which source of which room, and how long."""
+
+    split: Split
+    room: str
+    source: int  # 0 is the background
+    samples: int
+    position: str = ""  # x y z in metres, where it is known
+    size: str = ""
+    surfaces: str = ""
+    microphone: str = ""
+
+
+class Stock:
+    """What a split is mixed from: clips and rooms' responses, in maps of memory.
+
+    Processes that it is sent to map the files themselves.
+    """
+
+    def __init__(self, root: Path, split: Split, recipe: Recipe):
+        self._made_of = (root, split, recipe)
+        self.split = split
+        clips = _read_table(root / "clips.csv")
+        clips = clips[clips["left_out"] == ""]
+        sounds = _cut(root / "clips.f32", clips["samples"])
+        own = np.flatnonzero(clips["split"] == split)
+        names = [field.name for field in fields(Clip)]
+        self.clips = [Clip(*row) for row in clips.iloc[own][names].itertuples(index=False)]
+        self.sounds = [sounds[number] for number in own]
+        numbers = {clip.name: number for number, clip in enumerate(self.clips)}
+        self.backgrounds = [numbers[c.name] for c in splits.backgrounds(self.clips, recipe)]
+        self.foregrounds = [numbers[c.name] for c in splits.foregrounds(self.clips, recipe)]
+        self.rooms: list[list[Response]] = []  # by source
+        self.responses: list[list[NDArray[np.float32]]] = []
+        if recipe.rooms:
+            rows = _read_table(root / "rooms.csv")
+            cut = _cut(root / "rooms.f32", rows["samples"])
+            for row, response in zip(rows.itertuples(index=False), cut, strict=True):
+                if row.split != split:
+                    continue
+                if row.source == 0:
+                    self.rooms.append([])
+                    self.responses.append([])
+                self.rooms[-1].append(Response(*row))
+                self.responses[-1].append(response)
+
+    def __reduce__(self) -> Any:
+        return Stock, self._made_of
+
+
+def open_stock(root: Path, split: Split, audio: Audio, data: Data) -> Stock:
+    """Open a split of a bank; raises UserError where it is none, or was made for another `data`."""
+    try:
+        identity = (root / IDENTITY).read_text()
+    except OSError:
+        raise UserError(f"{root}: is no bank; `apit bank` makes one") from None
+    if identity != bank_digest(audio, data):
+        raise UserError(f"{root}: was made for another audio or data; make it again (`apit bank`)")
+    return Stock(root, split, recipe_of(data))
+
+
+def recipe_of(data: Data) -> Recipe:
+    """The recipe; raises UserError where somebody else has mixed already."""
+    if data.recipe is None:
+        raise UserError("this scale's mixtures are made already: `apit fetch` downloads them")
+    return data.recipe
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    text = dict.fromkeys(
+        ("name", "family", "folder", "licence", "sha256", "split", "left_out", "room", "position"),
+        str,
+    )
+    return pd.read_csv(path, dtype=text, keep_default_na=False)
+
+
+def _cut(path: Path, lengths: "pd.Series[int]") -> list[NDArray[np.float32]]:
+    """The pieces of a file, in a map of memory."""
+    ends = np.cumsum(lengths)
+    total = int(lengths.sum())
+    if path.stat().st_size != total * SAMPLE.itemsize:
+        raise UserError(f"{path}: has not the {total} samples that its table lists; make it again")
+    mapped = np.asarray(np.memmap(path, SAMPLE, "r", shape=(total,)))
+    return np.split(mapped, ends[:-1])
+
+
+def make_bank(
+    scale: Scale,
+    output: Path,
+    clips_folder: Path | None = None,
+    rooms_folder: Path | None = None,
+    jobs: int = 0,
+) -> None:
+    """Make a scale's bank in `output`, of its procedural sounds or of a folder of recordings.
+
+    `rooms_folder` has the rooms of `rooms: {kind: recorded}`. Bad clips are left out, and listed.
+    What is whole when a call is killed stays, in `OUTPUT.part`.
+    """
+    recipe, audio = recipe_of(scale.data), scale.audio
+    if clips_folder is not None:
+        source = recorded(clips_folder, recipe, audio.sample_rate)
+    elif scale.data.sounds.kind == "procedural":
+        source = procedural(scale.data.sounds, recipe, audio.sample_rate, audio.seconds)
+    else:
+        raise UserError(
+            "this scale mixes recordings: give their folder with --clips (`apit fetch` fetches "
+            "those of a scale's packages)"
+        )
+    recorded_ones = isinstance(recipe.rooms, Recorded)
+    if recorded_ones != (rooms_folder is not None):
+        raise UserError(
+            "data.recipe.rooms are recorded: give their folder with --rooms"
+            if recorded_ones
+            else "--rooms: data.recipe.rooms has no kind: recorded, which would read them"
+        )
+    if isinstance(recipe.rooms, Boxes):
+        check_surfaces(recipe.rooms)
+    wanted = bank_digest(scale.audio, scale.data)
+    made_of = [wanted, code_version(*CODE), _listing(clips_folder), _listing(rooms_folder)]
+    with resumable_folder(output, digest(made_of)) as part:
+        if not (part / "clips.csv").exists():
+            _write_clips(source, recipe, part, clips_folder, jobs)
+        if recipe.rooms and not (part / "rooms.csv").exists():
+            _write_rooms(scale, part, rooms_folder, jobs)
+        (part / fuss.SOUNDS).write_text(f"{source.origin}\n")
+        report.write(_read_table(part / "clips.csv"), source.origin, part / "clips.html")
+        (part / IDENTITY).write_text(wanted)
+
+
+def _listing(folder: Path | None) -> list[tuple[str, int, int]]:
+    """Names, sizes and dates of a folder's files: another listing makes another bank."""
+    found = sorted(p for p in folder.rglob("*") if p.is_file()) if folder else []
+    return [(str(p), (stat := p.stat()).st_size, stat.st_mtime_ns) for p in found]
+
+
+def _write_clips(
+    source: Source, recipe: Recipe, part: Path, folder: Path | None, jobs: int
+) -> None:
+    clips: list[Clip] = []
+    left_out: dict[str, str] = {}
+    same: dict[str, str] = {}  # names of files and sounds, by their hash
+    with whole_file(part / "clips.f32") as partial, partial.open("wb") as file:
+        read = in_order(source.read, source.names, len(source.names), "clips", jobs)
+        for found in read:
+            if isinstance(found, Refused):
+                left_out[found.name] = found.reason
+                continue
+            clip = found.clip
+            if clip.sha256 and clip.sha256 in same:
+                left_out[clip.name] = f"the same file as {same[clip.sha256]}"
+            elif found.likeness in same:
+                left_out[clip.name] = f"sounds the same as {same[found.likeness]}"
+            else:
+                same |= {clip.sha256: clip.name, found.likeness: clip.name}
+                clips.append(clip)
+                file.write(found.samples.astype(SAMPLE, copy=False).tobytes())
+    some = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:TOLD])
+    if not clips:
+        raise UserError(f"{folder}: none of {len(left_out)} files is a usable clip ({some})")
+    if left_out:
+        print(
+            f"{folder}: {len(clips)} clips, {len(left_out)} files left out ({some}"
+            f"{'; …' if len(left_out) > TOLD else ''}); clips.csv lists them all",
+            file=sys.stderr,
+        )
+    split_of = {c.name: s for s, hand in splits.split_clips(clips, recipe).items() for c in hand}
+    rows = [asdict(clip) | {"split": split_of.get(clip.name, ""), "left_out": ""} for clip in clips]
+    table = pd.DataFrame(rows)
+    empty = asdict(Clip("", "", "", 0, 0.0)) | {"split": ""}
+    others = [empty | {"name": name, "left_out": reason} for name, reason in left_out.items()]
+    with whole_file(part / "clips.csv") as partial:
+        pd.concat([table, pd.DataFrame(others)]).to_csv(partial, index=False)
+
+
+def _write_rooms(scale: Scale, part: Path, folder: Path | None, jobs: int) -> None:
+    recipe = recipe_of(scale.data)
+    rows: list[Response] = []
+    with whole_file(part / "rooms.f32") as partial, partial.open("wb") as file:
+        for split, examples in recipe.examples.items():
+            if folder is None:
+                assert isinstance(recipe.rooms, Boxes)
+                rooms: Sequence[Any] = range(min(examples, recipe.rooms.at_most))
+            else:
+                rooms = recorded_rooms(folder, split)
+            make = functools.partial(_responses, scale, split)
+            for made in in_order(make, rooms, len(rooms), f"rooms {split}", jobs):
+                for row, samples in made:
+                    rows.append(row)
+                    file.write(samples.astype(SAMPLE).tobytes())
+    with whole_file(part / "rooms.csv") as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
+
+
+def _responses(
+    scale: Scale, split: Split, which: int | Path
+) -> list[tuple[Response, NDArray[np.float64]]]:
+    """A room's responses: the number of a box to draw, or the folder of a recorded one."""
+    recipe, rate = recipe_of(scale.data), scale.audio.sample_rate
+    sources = 1 + recipe.foregrounds[1]
+    if isinstance(which, Path):
+        assert isinstance(recipe.rooms, Recorded)
+        found = recorded_responses(which, rate, sources, recipe.rooms.gain_db)
+        return [
+            (Response(split, which.name, source, len(samples)), samples)
+            for source, samples in enumerate(found)
+        ]
+    assert isinstance(recipe.rooms, Boxes)
+    room = draw_room(recipe.rooms, sources, array_generator("room", recipe.seed, split, which))
+    found = impulse_responses(room, rate, recipe.rooms.reflections)
+    return [
+        (
+            Response(
+                split, f"room{which:05d}", source, len(samples), metres(position),
+                metres(room.size), " ".join(room.surfaces.values()), metres(room.microphone),
+            ),
+            samples,
+        )
+        for source, (samples, position) in enumerate(zip(found, room.positions, strict=True))
+    ]  # fmt: skip
+
+
+def fingerprint(root: Path) -> str:
+    """Hash of what a bank holds, but for its sound."""
+    return digest({path.name: file_digest(path) for path in sorted(root.glob("*.csv"))})
