@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from apit.config import Run
+from apit.data.bank import make_bank
 from apit.data.mixtures import mix
+from apit.data.packing import pack
 from apit.layers import load_run, load_scale
 
 REPOSITORY = Path(__file__).parent.parent
@@ -38,10 +40,26 @@ def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mixtures(configs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Mixtures of the scale `tiny`."""
-    folder = tmp_path_factory.mktemp("data") / "mixtures"
-    mix(load_scale("tiny", configs=configs), folder, jobs=1)
+def bank(configs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bank of the scale `tiny`."""
+    folder = tmp_path_factory.mktemp("data") / "bank"
+    make_bank(load_scale("tiny", configs=configs), folder, jobs=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mixtures(configs: Path, bank: Path) -> Path:
+    """Mixtures of the scale `tiny`, as wavs."""
+    folder = bank.with_name("mixtures")
+    mix(load_scale("tiny", configs=configs), bank, folder, jobs=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def packed(mixtures: Path) -> Path:
+    """The same mixtures, packed."""
+    folder = mixtures.with_name("packed")
+    pack(mixtures, folder)
     return folder
 
 

@@ -72,7 +72,7 @@ def test_another_archive_is_refused_and_set_aside(mixtures, audio, remote, tmp_p
     path = archive_of(mixtures, folder / "FUSS.tar.gz")
     wrong = described(path, address).model_copy(update=change)
     with pytest.raises(UserError, match=said):
-        fetch_fuss(wrong, audio, tmp_path / "data" / "mixtures", IMPATIENT)
+        fetch_fuss(wrong, audio, tmp_path / "data" / "mixtures", patience=IMPATIENT)
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["FUSS.tar.gz.wrong"]
 
 
@@ -81,10 +81,9 @@ def test_an_archive_that_is_not_there_or_not_reached(mixtures, audio, remote, tm
     path = archive_of(mixtures, folder / "FUSS.tar.gz")
     good = described(path, address)
     for wrong in (f"{address}/nothing.tar.gz", "http://127.0.0.1:1/FUSS.tar.gz"):
+        elsewhere = good.model_copy(update={"address": wrong})
         with pytest.raises(UserError, match=r"cannot be downloaded: .*or elsewhere"):
-            fetch_fuss(
-                good.model_copy(update={"address": wrong}), audio, tmp_path / "mixtures", IMPATIENT
-            )
+            fetch_fuss(elsewhere, audio, tmp_path / "mixtures", patience=IMPATIENT)
     assert not (tmp_path / "mixtures").exists()
 
 

@@ -79,8 +79,8 @@ def test_a_signal_in_the_middle_of_a_validation_is_heeded_at_once(
     run = run_of(tiny, "training.validation_batch=1")
     usual, looked_at = loop.whole_examples, []
 
-    def signalled(entries, audio, batch_size):
-        for batch in usual(entries, audio, batch_size):
+    def signalled(*arguments):
+        for batch in usual(*arguments):
             looked_at.append(batch)
             if len(looked_at) == 2:
                 os.kill(os.getpid(), signal.SIGTERM)

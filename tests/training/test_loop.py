@@ -6,15 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from apit.data import fuss
-from apit.data.batches import Batch, RandomCrops, whole_examples
+from apit.data.batches import Batch, whole_examples
+from apit.data.examples import open_examples
+from apit.data.remixing import training_batches
 from apit.errors import UserError
 from apit.layers import experiment_names, load_run, scale_names
 from apit.losses.adversarial import OBJECTIVES
 from apit.losses.reconstruction import is_silent
 from apit.measure.si_snr import si_snr
 from apit.models.separators import Separation
-from apit.provenance import array_generator
 from apit.training.loop import Course, Progress, train, validate
 from apit.training.record import load_separator
 from apit.training.step import Step, Training
@@ -24,10 +24,7 @@ CPU = Team(torch.device("cpu"))
 
 
 def batches_of(run, mixtures, count=2):
-    entries = fuss.read_list(fuss.list_path(mixtures, "train"), run.audio.sources)
-    generator = array_generator(run.seed, "data")
-    training = run.training
-    stream = RandomCrops(entries, run.audio, training.crop_seconds, training.batch_size, generator)
+    stream = training_batches(run, open_examples(mixtures, "train", run.audio), None, CPU.device)
     return [next(stream) for _ in range(count)]
 
 
@@ -154,7 +151,7 @@ def test_fakes_are_sorted_to_the_ground_truth_and_then_partly_replaced(tiny, gen
 
 def test_validation_takes_all_active_targets_of_mixtures_of_two_or_more(tiny, mixtures):
     run = tiny("pit")
-    entries = fuss.read_list(fuss.list_path(mixtures, "eval"), 4)
+    examples = open_examples(mixtures, "eval", run.audio)
 
     class FirstSourceIsLost(torch.nn.Module):
         """Gives every target but the first, which it silences: −80 dB, and not counted."""
@@ -164,7 +161,7 @@ def test_validation_takes_all_active_targets_of_mixtures_of_two_or_more(tiny, mi
         def forward(self, mixture):
             batch = next(
                 b
-                for b in whole_examples(entries, run.audio, run.training.validation_batch)
+                for b in whole_examples(examples, run.training.validation_batch)
                 if torch.equal(b.mixture, mixture)
             )
             estimates = batch.references.clone()
@@ -172,14 +169,14 @@ def test_validation_takes_all_active_targets_of_mixtures_of_two_or_more(tiny, mi
             return Separation(estimates, torch.empty(0))
 
     expected = []
-    for batch in whole_examples(entries, run.audio, 1):
+    for batch in whole_examples(examples, 1):
         (active,) = ~is_silent(batch.references)
         if active.sum() > 1:
             before = si_snr(reference=batch.references[0], estimate=batch.mixture)
             after = torch.tensor([-80.0, 80.0, 80.0, 80.0], dtype=torch.float64)
             expected += (after - before)[active].tolist()
     assert expected
-    found = validate(FirstSourceIsLost(), entries, run, CPU)
+    found = validate(FirstSourceIsLost(), examples, run, CPU)
     assert found == pytest.approx(sum(expected) / len(expected), abs=1e-2)
 
 

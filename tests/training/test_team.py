@@ -10,18 +10,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from apit.data import fuss
 from apit.data.batches import Prefetched, RandomCrops
+from apit.data.examples import open_examples
 from apit.errors import UserError
 from apit.provenance import array_generator
 
 
 def test_the_parts_of_a_batch_make_up_the_batch(tiny, mixtures):
-    run = tiny("pit")
-    entries = fuss.read_list(fuss.list_path(mixtures, "train"), 4)
+    examples = open_examples(mixtures, "train", tiny("pit").audio)
 
     def crops(share):
-        return RandomCrops(entries, run.audio, 0.4, 4, array_generator(0, "data"), share)
+        return RandomCrops(examples, 3200, 4, array_generator(0, "data"), share)
 
     whole, first, second = crops((0, 1)), crops((0, 2)), crops((1, 2))
     for _ in range(5):
@@ -33,11 +32,10 @@ def test_the_parts_of_a_batch_make_up_the_batch(tiny, mixtures):
 
 
 def test_what_is_read_ahead_does_not_count(tiny, mixtures):
-    run = tiny("pit")
-    entries = fuss.read_list(fuss.list_path(mixtures, "train"), 4)
+    examples = open_examples(mixtures, "train", tiny("pit").audio)
 
     def crops():
-        return RandomCrops(entries, run.audio, 0.4, 2, array_generator(0, "data"))
+        return RandomCrops(examples, 3200, 2, array_generator(0, "data"))
 
     plain, ahead = crops(), Prefetched(crops())
     for _ in range(8):

@@ -171,12 +171,12 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
     mono = samples.mean(axis=1)
     if np.sqrt(np.mean(mono**2)) < SILENT:
         raise UserError("silent")
-    divisor = np.gcd(info.samplerate, rate)
-    resampled = resample_poly(mono, rate // divisor, info.samplerate // divisor)
-    found = trimmed(resampled, recipe.silence_db)
-    if len(found) < SHORTEST_SECONDS * rate:
+    sound = trimmed(mono, recipe.silence_db)
+    if len(sound) < SHORTEST_SECONDS * info.samplerate:
         raise UserError(f"shorter than {SHORTEST_SECONDS} s but for silence")
-    return found.astype(np.float32), info
+    divisor = np.gcd(info.samplerate, rate)
+    resampled = resample_poly(sound, rate // divisor, info.samplerate // divisor)
+    return resampled.astype(np.float32), info
 
 
 def trimmed(samples: NDArray[np.float64], silence_db: float) -> NDArray[np.float64]:
