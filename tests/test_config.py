@@ -26,7 +26,7 @@ def test_every_name_of_the_method_is_an_experiment():
         *("pair-ctx-i1", "multi-ctx", "multi-ctx-i1", "multi-inst", "multi-all-i1"),
         *("pit-long", "frozen-ctx-stft-i1"),
     }
-    assert set(scale_names()) == {"smoke", "mini", "paper"}
+    assert set(scale_names()) == {"smoke", "mini", "paper", "dry", "fuss-recipe"}
 
 
 def test_names_say_what_entries_do():
@@ -52,7 +52,11 @@ def test_names_say_what_entries_do():
         ),
         ("training.crop_seconds=2.0", "crop_seconds: 2.0 s exceed"),
         ("data.recipe.foregrounds=[0,4]", "4 foregrounds and one background are more than"),
-        ("data.recipe=null", "recipe: is null for kind: fuss, and only for it"),
+        ("data.recipe=null", "data: recipe: is null, and these sounds need one"),
+        (
+            "data.recipe.held_out=[a]",
+            "data.recipe: held_out: names folders if examples have out_of_domain",
+        ),
         ("experiment=foo", "must hold keys and values"),
         ("training.crop_seconds=0.00001", "do not fit crops"),
         ("stft.hop=0.00001", "do not fit crops"),

@@ -14,6 +14,7 @@ from archives import archive_of, served
 from ruamel.yaml import YAML
 
 from apit.config import IDEAL, ORACLES, TRIVIAL
+from apit.data.bank import make_bank
 from apit.data.mixtures import mix
 from apit.layers import experiment_names, load_scale
 from apit.provenance import file_digest
@@ -173,15 +174,17 @@ def test_recordings_from_a_package_go_the_whole_way(tmp_path):
     text = config.read_text()
     text = text.replace(
         "{kind: procedural, clips_per_family: 4}",
-        "{kind: package, package: sonic-pi-samples, folder: usr/share/sonic-pi/samples}",
+        "{kind: packages, packages: [{name: sonic-pi-samples, licence: CC0-1.0, "
+        "folder: usr/share/sonic-pi/samples}]}",
     )
     config.write_text(text)
     code, printed = snakemake(folder)
     assert code == 0, printed
-    clips = pd.read_csv(folder / "data" / "tiny" / "mixtures" / "clips.csv")
+    clips = pd.read_csv(folder / "data" / "tiny" / "bank" / "clips.csv")
     assert len(clips) > 150
     assert clips["left_out"].notna().sum() < 20
-    sounds = (folder / "data" / "tiny" / "mixtures" / "sounds.txt").read_text()
+    assert set(clips["licence"].dropna()) == {"CC0-1.0"}
+    sounds = (folder / "data" / "tiny" / "packed" / "sounds.txt").read_text()
     assert re.fullmatch(r"recordings of sonic-pi-samples_\S+ \(sha256 [0-9a-f]{64}\)\n", sounds)
     table = (folder / "results" / "tiny" / "tables" / "ablations.md").read_text()
     assert "recordings of sonic-pi-samples" in table
@@ -201,7 +204,8 @@ def test_the_papers_sizes_go_the_whole_way_from_an_archive(tmp_path):
             "data.recipe.foregrounds=[1, 3]",
         ],
     )
-    mix(sounds, tmp_path / "mixtures", jobs=2)
+    make_bank(sounds, tmp_path / "bank", jobs=2)
+    mix(sounds, tmp_path / "bank", tmp_path / "mixtures", jobs=2)
     (tmp_path / "remote").mkdir()
     archive = archive_of(tmp_path / "mixtures", tmp_path / "remote" / "FUSS_ssdata_reverb.tar.gz")
     path = folder / "configs" / "paper.yaml"

@@ -178,6 +178,7 @@ def evaluate(parsed: argparse.Namespace) -> None:
 def _evaluate_here(parsed: argparse.Namespace) -> None:
     import torch
 
+    from apit.data.examples import open_examples
     from apit.measure.score import Measures, System, evaluate
     from apit.measure.systems import oracle
     from apit.models.stft import make_stft
@@ -206,9 +207,7 @@ def _evaluate_here(parsed: argparse.Namespace) -> None:
     measures = Measures.of(config, spectral_holes=parsed.spectral_holes, bss_eval=parsed.bss_eval)
     evaluate(
         system,
-        parsed.data,
-        parsed.split,
-        audio,
+        open_examples(parsed.data, parsed.split, audio),
         measures,
         config,
         parsed.output,

@@ -13,6 +13,7 @@ from apit.config import ORACLES, BSSEval, Slots
 from apit.config import Scoring as ScoringConfig
 from apit.data import fuss
 from apit.data.batches import Batch
+from apit.data.examples import open_examples
 from apit.errors import UserError
 from apit.layers import load_scale, load_scoring
 from apit.measure.estimates import read_estimates
@@ -51,8 +52,7 @@ def scored(scale, config, mixtures, tmp_path_factory):
     for name in ORACLES:
         evaluate(
             System("tiny", name, 0, oracle(name, stft)),
-            mixtures,
-            scale.audio,
+            open_examples(mixtures, "eval", scale.audio),
             Measures.of(config, spectral_holes=True, bss_eval=False),
             config,
             folder / f"{name}.csv.gz",
@@ -86,7 +86,7 @@ def test_the_same_scores_give_the_same_bytes_in_any_number_of_processes(
     again = tmp_path / f"{name}.csv.gz"
     system = System("tiny", name, 0, oracle(name, make_stft(scale.stft, scale.audio.sample_rate)))
     measures = Measures.of(config, spectral_holes=True, bss_eval=False)
-    evaluate(system, mixtures, scale.audio, measures, config, again, jobs=2)
+    evaluate(system, open_examples(mixtures, "eval", scale.audio), measures, config, again, jobs=2)
     assert again.read_bytes() == (scored / again.name).read_bytes()
     assert summary_path(again).read_bytes() == summary_path(scored / again.name).read_bytes()
 
@@ -284,7 +284,9 @@ def test_only_the_first_examples_are_scored_and_the_summary_says_so(
     stft = make_stft(scale.stft, scale.audio.sample_rate)
     system = System("tiny", "irm", 0, oracle("ideal-ratio-mask", stft))
     measures = Measures.of(config, spectral_holes=False, bss_eval=True)
-    evaluate(system, mixtures, scale.audio, measures, config, output, first=3)
+    evaluate(
+        system, open_examples(mixtures, "eval", scale.audio), measures, config, output, first=3
+    )
     scores = read_scores([output])
     assert scores["example"].unique().tolist() == [f"example{i:05d}" for i in range(3)]
     alone = scores[scores["note"].str.contains("single source")]

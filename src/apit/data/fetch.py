@@ -156,10 +156,11 @@ def _check_room(archive: Path, sounds: Fuss, output: Path) -> None:
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack every file; what is there already, whole, stays."""
     folder.mkdir(exist_ok=True)
-    for tar, member, name in files_of(archive, "unpack"):
-        target = folder / name
-        if not (target.is_file() and target.stat().st_size == member.size):
-            tar.extract(member, folder, filter="data")
+    with files_of(archive, "unpack") as files:
+        for tar, member, name in files:
+            target = folder / name
+            if not (target.is_file() and target.stat().st_size == member.size):
+                tar.extract(member, folder, filter="data")
 
 
 def _check(examples: Wavs) -> None:

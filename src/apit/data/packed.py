@@ -80,7 +80,7 @@ class Index:
             file = index.folder / shard.name
             if not file.exists() or file.stat().st_size != needed:
                 raise UserError(
-                    f"{file}: is not the {needed} bytes that were packed; pack it again"
+                    f"{file}: has not the {needed} bytes that were packed; pack it again"
                 )
         return index
 

@@ -138,18 +138,19 @@ def _of_tar(archive: Path, shards: Shards, spill: Shards) -> Contents:
     The lists may come last: until then, a wav in a folder `…_sources` is taken for a source.
     """
     others: dict[str, bytes] = {}
-    for tar, member, name in files_of(archive, "pack"):
-        if name in shards.done or name in spill.done:
-            continue
-        stream = tar.extractfile(member)
-        assert stream is not None, "a plain file"
-        content = stream.read()
-        if not name.endswith(".wav"):
-            others[name] = content
-        elif PurePosixPath(name).parent.name.endswith("_sources"):
-            shards.add(name, content)
-        else:
-            spill.add(name, content)
+    with files_of(archive, "pack") as files:
+        for tar, member, name in files:
+            if name in shards.done or name in spill.done:
+                continue
+            stream = tar.extractfile(member)
+            assert stream is not None, "a plain file"
+            content = stream.read()
+            if not name.endswith(".wav"):
+                others[name] = content
+            elif PurePosixPath(name).parent.name.endswith("_sources"):
+                shards.add(name, content)
+            else:
+                spill.add(name, content)
     shards.finish()
     spill.finish()
     found = sorted(name for name in others if name.endswith(LIST_SUFFIX))
@@ -289,10 +290,11 @@ def unpack(root: Path, output: Path) -> None:
         for path in root.iterdir():
             if path.is_file() and path.name != MADE:
                 shutil.copyfile(path, part / path.name)
-        for tar, member, name in files_of(index.folder / LABELS, "unpack"):
-            stream = tar.extractfile(member)
-            assert stream is not None, "a plain file"
-            _write_once(part, name, stream.read())
+        with files_of(index.folder / LABELS, "unpack") as files:
+            for tar, member, name in files:
+                stream = tar.extractfile(member)
+                assert stream is not None, "a plain file"
+                _write_once(part, name, stream.read())
 
 
 def _write_once(folder: Path, name: str, content: bytes) -> None:

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apit.config import Audio, BSSEval, Scoring, Split, Transform
+from apit.config import BSSEval, Scoring, Transform
 from apit.data import fuss
 from apit.data.batches import whole_examples
-from apit.data.examples import open_examples
+from apit.data.examples import Examples
 from apit.errors import UserError
 from apit.files import whole_file, whole_folder
 from apit.measure import bss_eval, si_snr, spectral_holes
@@ -187,9 +187,7 @@ def _bss_eval(config: BSSEval, example: Example, aligned: Tensor, active: Tensor
 
 def evaluate(
     system: System,
-    data: Path,
-    split: Split,
-    audio: Audio,
+    examples: Examples,
     measures: Measures,
     config: Scoring,
     output: Path,
@@ -197,37 +195,36 @@ def evaluate(
     jobs: int = 1,
     first: int | None = None,
 ) -> None:
-    """Score a system over a split of `data` into `output`, and its summary beside it.
+    """Score a system over a split into `output`, and its summary beside it.
 
     The first `keep_examples` estimates, aligned with their targets, are kept in `estimates` as
     `EXAMPLE/source0.wav …`. With `first`, only so many examples are scored, and the summary says
     how many were left out.
     """
     _check_output(output)
-    every = open_examples(data, split, audio)
-    chosen = range(len(every))[:first]
+    chosen = range(len(examples))[:first]
     keep = config.evaluation.keep_examples if estimates else 0
 
     with whole_folder(estimates) if estimates else nullcontext() as kept:
 
-        def examples() -> Iterator[Example]:
+        def separated() -> Iterator[Example]:
             number = 0
-            for batch in whole_examples(every, config.evaluation.batch_size, chosen):
+            for batch in whole_examples(examples, config.evaluation.batch_size, chosen):
                 with torch.inference_mode():
-                    separated = system.separate(batch)
+                    estimates_of = system.separate(batch)
                 for name, references, signals in zip(
-                    batch.names, batch.references.numpy(), separated.numpy(), strict=True
+                    batch.names, batch.references.numpy(), estimates_of.numpy(), strict=True
                 ):
                     yield Example(
-                        name, audio.sample_rate, every.counts[number], references, signals,
-                        keep=kept / name if kept and number < keep else None,
+                        name, examples.audio.sample_rate, examples.counts[number], references,
+                        signals, keep=kept / name if kept and number < keep else None,
                     )  # fmt: skip
                     number += 1
 
         work = partial(score_example, measures)
-        scored = in_order(work, examples(), len(chosen), f"score {system.experiment}", jobs)
+        scored = in_order(work, separated(), len(chosen), f"score {system.experiment}", jobs)
         labels = {column: getattr(system, column) for column in RUN_COLUMNS}
-        left_out = len(every) - len(chosen)
+        left_out = len(examples) - len(chosen)
         _write(scored, len(chosen), labels, config.evaluation.resamples, output, left_out)
 
 

@@ -1,0 +1,188 @@
+"""How fast batches are read, beside soundfile, asteroid and cat: prints ratios.
+
+    pip install --no-deps --target PEERS asteroid==0.7.0     # its FUSSDataset, loaded by path
+    python benchmarks/loading.py [--asteroid PEERS/asteroid/data/fuss_dataset.py]
+
+Examples of four sources, 10 s at 16 kHz, in the page cache; crops of 3 s. Contenders take turns,
+and the best round of each counts, since machines are noisy and shared: compare ratios, not times.
+"""
+
+import argparse
+import importlib.util
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from scipy.io import wavfile
+
+from apit.config import Audio
+from apit.data import packed
+from apit.data.batches import RandomCrops
+from apit.data.examples import Packed, Wavs
+from apit.data.packing import pack
+from apit.data.shards import Shards
+
+RATE, SECONDS, SLOTS, CROP, BATCH = 16_000, 10, 4, 3, 8
+AUDIO = Audio(sample_rate=RATE, seconds=float(SECONDS), sources=SLOTS)
+
+
+def main() -> None:
+    """Run all comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--examples", type=int, default=200)
+    parser.add_argument("--batches", type=int, default=10_000, help="over which memory is watched")
+    parser.add_argument("--asteroid", type=Path, help="asteroid's data/fuss_dataset.py")
+    parsed = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        mixtures = write(folder / "mixtures", parsed.examples)
+        start = time.perf_counter()
+        pack(mixtures, folder / "packed")
+        seconds = time.perf_counter() - start
+        size = sum(path.stat().st_size for path in mixtures.rglob("*.wav"))
+        print(f"packing: {size / seconds / 1e6:.0f} MB/s of wavs")
+        crops = reading(mixtures, folder / "packed", parsed.asteroid)
+        memory(crops, parsed.batches)
+    with tempfile.TemporaryDirectory() as name:
+        first_batch(Path(name))
+
+
+def write(folder: Path, examples: int) -> Path:
+    """Examples of noise in the FUSS layout."""
+    generator = np.random.default_rng(0)
+    lines = []
+    for number in range(examples):
+        stem = f"train/example{number:05d}"
+        paths = [
+            f"{stem}.wav",
+            *(f"{stem}_sources/source{slot}_sound.wav" for slot in range(SLOTS)),
+        ]
+        sources = generator.integers(-3000, 3000, (SLOTS, RATE * SECONDS), np.int16)
+        (folder / f"{stem}_sources").mkdir(parents=True)
+        for path, samples in zip(paths, [sources.sum(0, np.int16), *sources], strict=True):
+            wavfile.write(folder / path, RATE, samples)
+        lines.append("\t".join(paths) + "\n")
+    (folder / "train_example_list.txt").write_text("".join(lines))
+    return folder
+
+
+def random_crops(examples: Packed | Wavs) -> RandomCrops:
+    """Batches as training takes them."""
+    return RandomCrops(examples, CROP * RATE, BATCH, np.random.default_rng(0))
+
+
+def reading(mixtures: Path, root: Path, asteroid: Path | None) -> RandomCrops:
+    """Compare readers, as examples a second; and bytes a second with `cat`."""
+    wavs, crops = Wavs(mixtures, "train", AUDIO), random_crops(Packed(root, "train", AUDIO))
+    of_wavs = random_crops(wavs)
+    generator = np.random.default_rng(0)
+
+    def by_seeking() -> torch.Tensor:
+        batch = np.empty((BATCH, SLOTS, CROP * RATE), np.float32)
+        for example in batch:
+            entry = wavs.entries[int(generator.integers(len(wavs)))]
+            start = int(generator.integers((SECONDS - CROP) * RATE))
+            for path, signal in zip(entry.sources, example, strict=True):
+                with soundfile.SoundFile(path) as file:
+                    file.seek(start)
+                    file.read(CROP * RATE, dtype="float32", out=signal)
+        return torch.from_numpy(batch)
+
+    contenders: dict[str, Callable[[], object]] = {
+        "apit, packed": lambda: next(crops),
+        "apit, wavs": lambda: next(of_wavs),
+        "soundfile, seeking to the crop (no mixture)": by_seeking,
+    }
+    if asteroid:
+        peer = loaded(asteroid, mixtures)
+        contenders["asteroid's FUSSDataset, whole files (3 sources and mixture)"] = lambda: [
+            peer[int(number)] for number in generator.integers(len(peer), size=BATCH)
+        ]
+    shard = next((root / "shards").glob("*.i16"))
+    best = dict.fromkeys([*contenders, "cat"], float("inf"))
+    for _ in range(7):
+        for name, work in contenders.items():
+            start = time.perf_counter()
+            for _ in range(10):
+                work()
+            best[name] = min(best[name], (time.perf_counter() - start) / 10)
+        start = time.perf_counter()
+        subprocess.run(f"cat {shard} > /dev/null", shell=True, check=True)
+        best["cat"] = min(best["cat"], time.perf_counter() - start)
+    print(f"batches of {BATCH} crops of {CROP} s, {SLOTS} sources and their mixture, one thread:")
+    first = best["apit, packed"]
+    for name in contenders:
+        print(f"  {BATCH / best[name]:9.0f} examples/s  {best[name] / first:7.1f} ×  {name}")
+    start = time.perf_counter()
+    subprocess.run("cat /dev/null > /dev/null", shell=True, check=True)
+    bare = best["cat"] - (time.perf_counter() - start)  # without starting a process
+    a_byte = first / (BATCH * SLOTS * CROP * RATE * 2)
+    print(
+        f"  {a_byte / (bare / shard.stat().st_size):.2f} × the time of cat per byte that is read\n"
+    )
+    return crops
+
+
+def loaded(path: Path, mixtures: Path) -> object:
+    """Asteroid's data set, without the package around it; its list has absolute paths."""
+    spec = importlib.util.spec_from_file_location("fuss_dataset", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    listed = mixtures / "absolute.tsv"
+    lines = (mixtures / "train_example_list.txt").read_text().splitlines()
+    listed.write_text(
+        "".join("\t".join(f"{mixtures}/{p}" for p in line.split("\t")) + "\n" for line in lines)
+    )
+    return module.FUSSDataset(str(listed))
+
+
+def memory(crops: RandomCrops, batches: int) -> None:
+    """How much this process grows, without the pages of the maps."""
+
+    def anonymous() -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(x.split()[1]) for x in lines if x.startswith("RssAnon")) / 1024
+
+    for _ in range(batches // 10):
+        next(crops)
+    before = anonymous()
+    for _ in range(batches):
+        next(crops)
+    print(f"memory: {anonymous() - before:+.1f} MB over {batches} batches\n")
+
+
+def first_batch(folder: Path) -> None:
+    """From nothing open to the first batch, of 20,000 examples (of a hole in a sparse file)."""
+    examples, samples = 20_000, RATE * SECONDS
+    sources = [
+        [f"train/example{n:05d}_sources/source{slot}_sound.wav" for slot in range(SLOTS)]
+        for n in range(examples)
+    ]
+    lines = [f"train/example{n:05d}.wav\t" + "\t".join(s) + "\n" for n, s in enumerate(sources)]
+    shards = Shards(folder / "shards", None)
+    (folder / "train_example_list.txt").write_text("".join(lines))
+    table = "file,header\n" + "".join(f"{file},0\n" for own in sources for file in own)
+    (shards.folder / packed.SOURCES).write_text(table)
+    (shards.folder / packed.MIXTURES).write_text("file,header\n")
+    count, per_shard = examples * SLOTS, 800
+    index = {
+        "version": packed.VERSION, "sample_rate": RATE, "samples": samples, "headers": [["", ""]],
+        "shards": [[f"{n:03d}.i16", per_shard, ""] for n in range(count // per_shard)],
+    }  # fmt: skip
+    for name, _, _ in index["shards"]:
+        with (shards.folder / name).open("wb") as file:
+            file.truncate(per_shard * samples * 2)
+    (shards.folder / "index.json").write_text(packed.json.dumps(index))
+    start = time.perf_counter()
+    next(random_crops(Packed(folder, "train", AUDIO)))
+    print(f"first batch of {examples} examples: {time.perf_counter() - start:.2f} s after opening")
+
+
+if __name__ == "__main__":
+    main()
