@@ -97,36 +97,41 @@ def reading(mixtures: Path, root: Path, asteroid: Path | None) -> RandomCrops:
     contenders: dict[str, Callable[[], object]] = {
         "apit, packed": lambda: next(crops),
         "apit, wavs": lambda: next(of_wavs),
-        "soundfile, seeking to the crop (no mixture)": by_seeking,
+        "soundfile, seeking to the crop": by_seeking,
     }
     if asteroid:
         peer = loaded(asteroid, mixtures)
-        contenders["asteroid's FUSSDataset, whole files (3 sources and mixture)"] = lambda: [
+        contenders["asteroid's FUSSDataset, whole files (3 sources and their mixture)"] = lambda: [
             peer[int(number)] for number in generator.integers(len(peer), size=BATCH)
         ]
     shard = next((root / "shards").glob("*.i16"))
-    best = dict.fromkeys([*contenders, "cat"], float("inf"))
+    cat = f"for i in {' '.join('x' * 8)}; do cat {shard} > /dev/null; done"
+    contenders |= {
+        "cat": lambda: subprocess.run(cat, shell=True, check=True),
+        "no cat": lambda: subprocess.run(cat.replace(str(shard), ""), shell=True, check=True,
+                                         stdin=subprocess.DEVNULL),
+    }  # fmt: skip
+    best = dict.fromkeys(contenders, float("inf"))
     for _ in range(7):
         for name, work in contenders.items():
-            start = time.perf_counter()
-            for _ in range(10):
-                work()
-            best[name] = min(best[name], (time.perf_counter() - start) / 10)
-        start = time.perf_counter()
-        subprocess.run(f"cat {shard} > /dev/null", shell=True, check=True)
-        best["cat"] = min(best["cat"], time.perf_counter() - start)
-    print(f"batches of {BATCH} crops of {CROP} s, {SLOTS} sources and their mixture, one thread:")
+            best[name] = min(best[name], seconds_of(work))
+    a_byte = (best.pop("cat") - best.pop("no cat")) / 8 / shard.stat().st_size
+    print(f"batches of {BATCH} crops of {CROP} s, {SLOTS} sources, one thread:")
     first = best["apit, packed"]
-    for name in contenders:
-        print(f"  {BATCH / best[name]:9.0f} examples/s  {best[name] / first:7.1f} ×  {name}")
-    start = time.perf_counter()
-    subprocess.run("cat /dev/null > /dev/null", shell=True, check=True)
-    bare = best["cat"] - (time.perf_counter() - start)  # without starting a process
-    a_byte = first / (BATCH * SLOTS * CROP * RATE * 2)
-    print(
-        f"  {a_byte / (bare / shard.stat().st_size):.2f} × the time of cat per byte that is read\n"
-    )
+    for name, seconds in best.items():
+        print(f"  {BATCH / seconds:9.0f} examples/s  {seconds / first:7.1f} ×  {name}")
+    ratio = first / (BATCH * SLOTS * CROP * RATE * 2) / a_byte
+    print(f"  {ratio:.2f} × the time of cat ({1e-9 / a_byte:.1f} GB/s) per byte that is read\n")
     return crops
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Seconds that a call takes, as the mean over 0.2 s of calls."""
+    calls, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < 0.2:
+        work()
+        calls += 1
+    return spent / calls
 
 
 def loaded(path: Path, mixtures: Path) -> object:

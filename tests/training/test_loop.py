@@ -71,7 +71,7 @@ def test_every_ablation_takes_a_step_at_the_shipped_scales(scale, experiment, ge
     run = load_run(scale, experiment, 0)
     samples = round(run.training.crop_seconds * run.audio.sample_rate)
     references = torch.randn(1, 4, samples, generator=generator)
-    step = Training(run, CPU).step(Batch(references, references.sum(1), ("a",)))
+    step = Training(run, CPU).step(Batch(references, ("a",)))
     assert all(torch.isfinite(term) for term in step.terms.values())
 
 
@@ -138,7 +138,7 @@ def test_fakes_are_sorted_to_the_ground_truth_and_then_partly_replaced(tiny, gen
     training.separator.forward = lambda mixture: Separation(
         (references + error)[:, [2, 0, 3, 1]], torch.ones(8, 4, 129, 26)
     )
-    step = training.step(Batch(references, references.sum(1), tuple("abcdefgh")))
+    step = training.step(Batch(references, tuple("abcdefgh")))
     rms = references.sum(1).square().mean(-1).sqrt()[:, None, None]
     aligned = (references + error) / rms
     torch.testing.assert_close(step.judged.fakes[0].view("wave"), aligned)
@@ -197,7 +197,7 @@ def test_accuracies_stand_apart_for_full_and_for_fewer_sources(tiny, mixtures):
         discriminator.layers[-1].bias.fill_(1)  # calls everything real
     references = torch.randn(3, 4, 3200)
     references[0, 2:] = 0
-    step = training.step(Batch(references, references.sum(1), ("a", "b", "c")))
+    step = training.step(Batch(references, ("a", "b", "c")))
     with torch.no_grad():
         discriminator.layers[-1].weight.zero_()
         discriminator.layers[-1].bias.fill_(1)

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,30 +18,29 @@ from apit.errors import UserError
 
 @dataclass(frozen=True)
 class Batch:
-    """References [batch, source, time], their mixture [batch, time], and the examples' names."""
+    """References [batch, source, time], and the examples' names."""
 
     references: Tensor
-    mixture: Tensor
     names: tuple[str, ...]
 
-    @classmethod
-    def of(cls, references: Tensor, names: Sequence[str]) -> "Batch":
-        """A batch of references, which are mixed."""
-        return cls(references, fuss.mixture_of(references), tuple(names))
+    @cached_property
+    def mixture(self) -> Tensor:
+        """The references' sum [batch, time], made where they are, when it is asked for."""
+        return fuss.mixture_of(self.references)
 
     def to(self, device: torch.device) -> "Batch":
-        """Move to a device; only the references travel, and are mixed there."""
+        """Move to a device."""
         if device.type == self.references.device.type:
             return self
         # From pinned memory, copies do not keep the CPU waiting.
         references = self.references.pin_memory().to(device, non_blocking=True)
-        return Batch(references, fuss.mixture_of(references), self.names)
+        return Batch(references, self.names)
 
     def split(self, parts: int) -> list["Batch"]:
         """Parts of equal size."""
         size = len(self.references) // parts
         pieces = [slice(start, start + size) for start in range(0, size * parts, size)]
-        return [Batch(self.references[p], self.mixture[p], self.names[p]) for p in pieces]
+        return [Batch(self.references[p], self.names[p]) for p in pieces]
 
 
 class Batches(ABC):
@@ -98,15 +98,15 @@ class RandomCrops(Batches):
         names: list[str] = []
         audio = self.examples.audio
         references = np.empty((len(self.own), audio.sources, self.length), np.float32)
-        for number in range(self.batch_size):
+        starts = self.generator.integers(audio.samples - self.length + 1, size=self.batch_size)
+        for number, start in enumerate(starts.tolist()):
             if not self.left:
                 self.left = self.generator.permutation(len(self.examples))[::-1].tolist()
             chosen = self.left.pop()
-            start = int(self.generator.integers(audio.samples - self.length + 1))
             if number in self.own:
                 self.examples.read_into(references[len(names)], chosen, start)
                 names.append(self.examples.names[chosen])
-        return Batch.of(torch.from_numpy(references), names)
+        return Batch(torch.from_numpy(references), tuple(names))
 
     def state_dict(self) -> dict[str, Any]:
         """What of this epoch is left, and the generator's state."""
@@ -153,4 +153,4 @@ def whole_examples(
     for first in range(0, len(numbers), batch_size):
         some = numbers[first : first + batch_size]
         references = np.stack([examples.read(number) for number in some])
-        yield Batch.of(torch.from_numpy(references), [examples.names[number] for number in some])
+        yield Batch(torch.from_numpy(references), tuple(examples.names[n] for n in some))

@@ -1,7 +1,5 @@
 """Examples: a split's sources, read crop by crop, wherever and however they are stored."""
 
-import bisect
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,18 +77,14 @@ class Packed(Examples):
             raise UserError(
                 f"{fuss.list_path(root, split)}: names {error.args[0]}, which was not packed"
             ) from None
-        self.shards = [np.asarray(shard) for shard in index.maps()]
-        self.ends = list(itertools.accumulate(len(shard) for shard in self.shards))
+        self.rows = [row for shard in index.maps() for row in np.asarray(shard)]
         super().__init__(audio, [line.name for line in lines], [len(p) for p in self.places])
 
     def read_source(
         self, into: NDArray[np.float32], number: int, slot: int, start: int = 0
     ) -> None:
         """See Examples."""
-        place = self.places[number][slot]
-        shard = bisect.bisect_right(self.ends, place)
-        # place − ends is negative: rows are counted from the shard's end.
-        into[:] = self.shards[shard][place - self.ends[shard], start : start + len(into)]
+        into[:] = self.rows[self.places[number][slot]][start : start + len(into)]
         into *= packed.STEP
 
 

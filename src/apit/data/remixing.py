@@ -42,7 +42,7 @@ class Remixed(Batches):
         sources = fitted(self.mixed(numbers, generators))
         starts = [int(g.integers(self.audio.samples - self.length + 1)) for g in generators]
         crops = [one[:, s : s + self.length] for one, s in zip(sources, starts, strict=True)]
-        return Batch.of(torch.stack(crops), [f"remix{number}" for number in numbers])
+        return Batch(torch.stack(crops), tuple(f"remix{number}" for number in numbers))
 
     @abstractmethod
     def mixed(self, numbers: list[int], generators: list[np.random.Generator]) -> Tensor:

@@ -133,7 +133,7 @@ class Bench:
         shape = (run.training.batch_size, run.audio.sources, samples)
         references = torch.randn(shape, generator=generator)
         references[0, -1] = 0
-        return Batch(references, references.sum(1), ()).to(self.device)
+        return Batch(references, ()).to(self.device)
 
     def _loop(self, run: Run, data: Path) -> "Loop":
         examples = open_examples(data, "train", run.audio)
