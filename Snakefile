@@ -63,3 +63,4 @@ rule scores:
     input:
         SCORES,
         BSS_EVAL,
+        OUT_OF_DOMAIN,

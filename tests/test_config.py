@@ -29,6 +29,23 @@ def test_every_name_of_the_method_is_an_experiment():
     assert set(scale_names()) == {"smoke", "mini", "paper", "dry", "fuss-recipe"}
 
 
+def test_a_scale_may_be_like_another(configs):
+    dry, paper = (load_scale(name, configs=configs) for name in ("dry", "paper"))
+    assert dry.model_copy(update={"data": paper.data}) == paper != dry
+    path = configs / "alike.yaml"
+    path.write_text("like: papr\n")
+    try:
+        with pytest.raises(
+            UserError, match=r"alike\.yaml: no scale is called 'papr'; did you mean"
+        ):
+            load_scale("alike", configs=configs)
+        path.write_text("like: paper\ntraining: {stepz: 3}\n")
+        with pytest.raises(UserError, match=r"alike\.yaml: training\.stepz: .*did you mean steps"):
+            load_scale("alike", configs=configs)
+    finally:
+        path.unlink()
+
+
 def test_names_say_what_entries_do():
     for name in experiment_names():
         run = load_run("smoke", name, 0)

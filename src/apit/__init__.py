@@ -2,7 +2,7 @@
 
 The rooms, in the order in which data flows:
 
-    data      clips → mixtures → batches
+    data      clips → bank → mixtures → batches
     models    mixtures → masks → separated sources; sources → real or fake
     losses    separated sources → permutation → reconstruction and adversarial terms
     measure   separated sources → scores → means and intervals

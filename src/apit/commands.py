@@ -277,6 +277,10 @@ def tables(parsed: argparse.Namespace) -> None:
         scores = read_scores(parsed.bss_eval)
         examples = scores["example"].nunique()
         made.append(tables.bss_eval(summarise(scores, resamples), examples, caption))
+    if parsed.out_of_domain:
+        assert scale.data.recipe is not None, "scores of that split come from a recipe"
+        summary = summarise(read_scores(parsed.out_of_domain), resamples)
+        made.append(tables.out_of_domain(summary, scale.data.recipe.held_out, caption))
     for table in made:
         table.write(parsed.output)
     print(f"{parsed.output}: {', '.join(t.name for t in made)}, as CSV, Markdown and LaTeX")

@@ -1,17 +1,20 @@
 import io
 import shutil
+import sys
 import tarfile
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import soundfile
 from archives import archive_of, served
 from urllib3.util import Retry
 
 from apit.cli import main
-from apit.config import Fuss
+from apit.config import Fuss, Package
 from apit.data import fuss
-from apit.data.fetch import fetch_fuss
+from apit.data.examples import open_examples
+from apit.data.fetch import fetch_fuss, fetch_packages
 from apit.errors import UserError
 from apit.layers import load_scale
 from apit.provenance import file_digest
@@ -108,7 +111,7 @@ def test_room_is_looked_for_before_anything_is_fetched(
     path = archive_of(mixtures, folder / "FUSS.tar.gz")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
     large = described(path, address).model_copy(update={"bytes": 10**9})
-    with pytest.raises(UserError, match=r"3.5 GB are needed .* and 0.0 GB are free"):
+    with pytest.raises(UserError, match=r"4.2 GB are needed .* and 0.0 GB are free"):
         fetch_fuss(large, audio, tmp_path / "data" / "mixtures")
     assert asked == []
 
@@ -228,3 +231,85 @@ def test_what_is_no_archive_is_refused(audio, remote, tmp_path):
     path.write_bytes(b"not an archive")
     with pytest.raises(UserError, match="cannot be unpacked"):
         fetch_fuss(described(path, address), audio, tmp_path / "mixtures")
+
+
+APT = """#!{python}
+import os, pathlib, sys
+name = sys.argv[2]
+with open("{calls}", "a") as calls:
+    calls.write(name + "\\n")
+if name == os.environ.get("ABSENT"):
+    sys.exit("E: Unable to locate package " + name)
+pathlib.Path(name + "_1.0_all.deb").write_text(name)
+"""
+DPKG = """#!{python}
+import pathlib, sys
+import numpy as np, soundfile
+name = pathlib.Path(sys.argv[2]).read_text()
+for number in range(3):
+    path = pathlib.Path(sys.argv[3], "usr", "share", name, "deep", f"{{name}}_{{number}}.ogg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.random.default_rng(number).normal(0, 0.1, 8000), 8000)
+path.with_name("readme.txt").write_text("no sound")
+"""
+
+
+@pytest.fixture
+def debian(tmp_path, monkeypatch):
+    """Stand-ins for apt-get and dpkg-deb, and a list of the packages that were asked for."""
+    tools, calls = tmp_path / "tools", tmp_path / "calls"
+    tools.mkdir()
+    calls.touch()
+    for name, text in (("apt-get", APT), ("dpkg-deb", DPKG)):
+        (tools / name).write_text(text.format(python=sys.executable, calls=calls))
+        (tools / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools))
+    return calls
+
+
+def packages(*names):
+    return [Package(name=n, folder=f"usr/share/{n}", licence=f"L-{n}") for n in names]
+
+
+def test_packages_are_fetched_once_with_their_licences(debian, tmp_path, monkeypatch):
+    output = tmp_path / "clips"
+    monkeypatch.setenv("ABSENT", "two")
+    with pytest.raises(
+        UserError, match="two cannot be fetched: E: Unable to locate package two; g"
+    ):
+        fetch_packages(packages("one", "two"), output)
+    assert not output.exists()
+    monkeypatch.delenv("ABSENT")
+    fetch_packages(packages("one", "two"), output)
+    assert debian.read_text().split() == ["one", "two", "two"]  # one was kept
+    assert sorted(p.name for p in output.rglob("*.ogg")) == [
+        f"{name}_{number}.ogg" for name in ("one", "two") for number in range(3)
+    ]
+    assert not list(output.rglob("*.txt"))
+    rows = pd.read_csv(output / "licences.csv").set_index("clips")
+    assert rows["licence"].to_dict() == {"one/*": "L-one", "two/*": "L-two"}
+    assert rows["origin"].str.fullmatch(r"(one|two)_1\.0_all \(sha256 [0-9a-f]{64}\)").all()
+
+
+def test_packages_without_sounds_or_tools_are_refused(debian, tmp_path, monkeypatch):
+    elsewhere = packages("one")[0].model_copy(update={"folder": "usr/lib"})
+    with pytest.raises(UserError, match=r"one_1\.0_all\.deb holds no sound in usr/lib; give a fol"):
+        fetch_packages([elsewhere], tmp_path / "clips")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="apt-get and dpkg-deb cannot be found here"):
+        fetch_packages(packages("one"), tmp_path / "clips")
+
+
+def test_fuss_is_packed_straight_from_its_archive(mixtures, audio, remote, tmp_path):
+    folder, address, _ = remote
+    path = archive_of(mixtures, folder / "FUSS.tar.gz")
+    output = tmp_path / "data" / "packed"
+    fetch_fuss(described(path, address), audio, output, packed=True)
+    examples, expected = (open_examples(p, "eval", audio) for p in (output, mixtures))
+    assert examples.names == expected.names
+    assert (examples.read(3) == expected.read(3)).all()
+    assert fuss.sounds(output).startswith("a small FUSS (sha256 ")
+    assert {p.name for p in output.parent.iterdir()} == {"FUSS.tar.gz", "packed"}
+    other = audio.model_copy(update={"sample_rate": 16000})
+    with pytest.raises(UserError, match="all must have 16000 Hz"):
+        fetch_fuss(described(path, address), other, tmp_path / "data" / "other", packed=True)

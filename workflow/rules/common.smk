@@ -3,6 +3,11 @@
 SYSTEMS = [*TRIVIAL, *RUNS, *IDEAL]  # the rows of a table
 SCORES = expand(f"{RESULTS}/scores/{{system}}.csv.gz", system=SYSTEMS)
 BSS_EVAL = expand(f"{RESULTS}/bss_eval/{{system}}.csv.gz", system=SYSTEMS)
+HELD_OUT = scale.data.recipe is not None and bool(scale.data.recipe.held_out)
+OUT_OF_DOMAIN = expand(
+    f"{RESULTS}/scores/out_of_domain/{{system}}.csv.gz",
+    system=SYSTEMS if HELD_OUT else [],
+)
 
 
 wildcard_constraints:

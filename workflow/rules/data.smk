@@ -32,7 +32,8 @@ if sounds.kind != "fuss":
 
     rule bank:
         input:
-            clips=own["clips"] or (rules.fetch.output if sounds.kind == "packages" else []),
+            clips=own["clips"]
+            or (rules.fetch.output if sounds.kind == "packages" else []),
             rooms=own["rooms"] or [],
         output:
             directory(BANK),

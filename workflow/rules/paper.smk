@@ -9,6 +9,7 @@ TABLES = [
     "verdicts",
     "published",
     "models",
+    *(["out_of_domain"] if HELD_OUT else []),
 ]
 FIGURES = [
     "training",
@@ -24,6 +25,7 @@ rule tables:
     input:
         scores=SCORES,
         bss_eval=BSS_EVAL,
+        out_of_domain=OUT_OF_DOMAIN,
         runs=expand(f"{RESULTS}/runs/{{run}}", run=RUNS),
         claims="configs/claims.yaml",
         reported="configs/reported.yaml",
@@ -39,9 +41,10 @@ rule tables:
         scale=SCALE,
         caption=scale.caption,
         folder=subpath(output[0], parent=True),
+        out_of_domain=f"--out-of-domain {' '.join(OUT_OF_DOMAIN)}" if HELD_OUT else "",
     shell:
         "apit tables --scale {params.scale} --scores {input.scores} --bss-eval {input.bss_eval}"
-        " --runs {input.runs} --output {params.folder} 2> {log}"
+        " {params.out_of_domain} --runs {input.runs} --output {params.folder} 2> {log}"
 
 
 rule figures:

@@ -61,16 +61,14 @@ rule evaluate:
         system=system,
         stft=scale.stft.model_dump_json(),
         evaluation=scale.evaluation.model_dump_json(exclude={"bss_eval"}),
+        what=lambda wildcards, output: f"--spectral-holes --estimates {output.estimates}",
     shell:
-        "apit evaluate --scale {params.scale} {params.system} --data {input.data} --spectral-holes"
-        " --jobs {threads} --output {output.scores} --estimates {output.estimates} 2> {log}"
+        "apit evaluate --scale {params.scale} {params.system} --data {input.data} {params.what}"
+        " --jobs {threads} --output {output.scores} 2> {log}"
 
 
 # Slow, and over the first examples alone: apart from the scores that everything else waits for.
-rule bss_eval:
-    input:
-        run=run_of,
-        data=PACKED,
+use rule evaluate as bss_eval with:
     output:
         scores=f"{RESULTS}/bss_eval/{{system}}.csv.gz",
         summary=f"{RESULTS}/bss_eval/{{system}}.summary.json",
@@ -78,16 +76,26 @@ rule bss_eval:
         f"logs/{SCALE}/bss_eval/{{system}}.log",
     benchmark:
         f"logs/{SCALE}/bss_eval/{{system}}.benchmark.tsv"
-    threads: scale.training.threads
-    resources:
-        gpu=lambda wildcards: len(run_of(wildcards)),
-        runtime=480,
     params:
         scale=SCALE,
         system=system,
         stft=scale.stft.model_dump_json(),
         evaluation=scale.evaluation.model_dump_json(),
-        first=scale.evaluation.bss_eval.examples,
-    shell:
-        "apit evaluate --scale {params.scale} {params.system} --data {input.data} --bss-eval"
-        " --first {params.first} --jobs {threads} --output {output.scores} 2> {log}"
+        what=f"--bss-eval --first {scale.evaluation.bss_eval.examples}",
+
+
+# Clips of packages that training never heard of, where a scale holds some out.
+use rule evaluate as out_of_domain with:
+    output:
+        scores=f"{RESULTS}/scores/out_of_domain/{{system}}.csv.gz",
+        summary=f"{RESULTS}/scores/out_of_domain/{{system}}.summary.json",
+    log:
+        f"logs/{SCALE}/out_of_domain/{{system}}.log",
+    benchmark:
+        f"logs/{SCALE}/out_of_domain/{{system}}.benchmark.tsv"
+    params:
+        scale=SCALE,
+        system=system,
+        stft=scale.stft.model_dump_json(),
+        evaluation=scale.evaluation.model_dump_json(exclude={"bss_eval"}),
+        what="--spectral-holes --split out_of_domain",

@@ -1,5 +1,6 @@
 """The FUSS layout: example lists, and the wavs that they name."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,11 @@ def sounds(root: Path) -> str:
     """What a folder of mixtures was made of, as its maker wrote it down; FUSS has no such file."""
     path = root / SOUNDS
     return path.read_text().strip() if path.exists() else f"mixtures in {root}"
+
+
+def without_hashes(origin: str) -> str:
+    """What `sounds` gave, for readers."""
+    return re.sub(r" \(sha256 \w+\)", "", origin)
 
 
 def fingerprint(root: Path) -> str:

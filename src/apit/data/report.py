@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from apit.data.fuss import without_hashes
+
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto;
   padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .2rem .8rem; text-align: left; border-bottom: 1px solid #ddd;
-  vertical-align: top; }
+  vertical-align: top; overflow-wrap: anywhere; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 @media (prefers-color-scheme: dark) {
   body { background: #111; color: #ddd; } th, td { border-color: #444; }
@@ -22,14 +24,14 @@ def write(clips: pd.DataFrame, origin: str, path: Path) -> None:
     """Write the page of a bank's `clips.csv`."""
     used = clips[clips["left_out"] == ""]
     out = clips[clips["left_out"] != ""]
-    hours = used["seconds"].sum() / 3600
+    minutes = used["seconds"].sum() / 60
+    origin = without_hashes(origin)
     page = [
         "<!doctype html><html lang='en'><meta charset='utf-8'><title>Clips</title>",
         "<meta name='viewport' content='width=device-width'>",
         f"<style>{STYLE}</style><h1>Clips</h1>",
         f"<p>{escape(origin[0].upper() + origin[1:])}: {len(used)} usable clips of "
-        f"{used['family'].nunique()} families, {hours:.2f} hours without silence at their ends; "
-        f"{len(out)} files left out.</p>",
+        f"{used['family'].nunique()} families, {minutes:.1f} minutes; {len(out)} files left out",
         "<h2>By split</h2>",
         _table(_counts(used, "split")),
     ]
@@ -55,8 +57,8 @@ def _counts(clips: pd.DataFrame, column: str, unknown: str = "–") -> pd.DataFr
             "clips": groups.size(),
             "families": groups["family"].nunique(),
             "minutes": (groups["seconds"].sum() / 60).round(1),
-            "median s": groups["seconds"].median().round(2),
-            "longest s": groups["seconds"].max().round(1),
+            "median (s)": groups["seconds"].median().round(2),
+            "longest (s)": groups["seconds"].max().round(1),
             "median RMS (dB)": groups["rms_db"].median().round(1),
             "median peak (dB)": groups["peak_db"].median().round(1),
         }

@@ -7,6 +7,7 @@ from typing import Any, cast, get_args
 import pandas as pd
 
 from apit.config import Discriminator, Domain, Reported, Run
+from apit.data import fuss
 from apit.present.table import Cell, Column, Table, cell, number
 
 COLUMNS = {
@@ -105,6 +106,12 @@ def caption(records: Sequence[Mapping[str, Any]], note: str) -> str:
 def ablations(summary: pd.DataFrame, caption: str) -> Table:
     """Every experiment and oracle, in the order they come in, with the main aggregates."""
     return _of_aggregates("ablations", summary, COLUMNS, caption, LEGEND)
+
+
+def out_of_domain(summary: pd.DataFrame, held_out: Sequence[str], caption: str) -> Table:
+    """The same on mixtures of clips from packages that were held out."""
+    legend = f"On mixtures of {', '.join(held_out)} alone, which training never heard. {LEGEND}"
+    return _of_aggregates("out_of_domain", summary, COLUMNS, caption, legend)
 
 
 def holes(summary: pd.DataFrame, caption: str) -> Table:
@@ -321,4 +328,4 @@ def _by_experiment(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]
 
 
 def _sounds(record: Mapping[str, Any]) -> str:
-    return str(record["sounds"]).partition(" (sha256")[0]
+    return fuss.without_hashes(str(record["sounds"]))
