@@ -2,6 +2,7 @@ import io
 import shutil
 import sys
 import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -280,7 +281,8 @@ def test_packages_are_fetched_once_with_their_licences(debian, tmp_path, monkeyp
         fetch_packages(packages("one", "two"), output)
     assert not output.exists()
     monkeypatch.delenv("ABSENT")
-    fetch_packages(packages("one", "two"), output)
+    monkeypatch.chdir(tmp_path)
+    fetch_packages(packages("one", "two"), Path("clips"))
     assert debian.read_text().split() == ["one", "two", "two"]  # one was kept
     assert sorted(p.name for p in output.rglob("*.ogg")) == [
         f"{name}_{number}.ogg" for name in ("one", "two") for number in range(3)

@@ -62,7 +62,7 @@ def _fetch_package(package: Package, part: Path, origin: Path, own: str) -> None
         try:
             _call("apt-get", "download", package.name, cwd=Path(scratch))
             archive = next(Path(scratch).glob("*.deb"))
-            _call("dpkg-deb", "-x", str(archive), "unpacked", cwd=Path(scratch))
+            _call("dpkg-deb", "-x", archive.name, "unpacked", cwd=Path(scratch))
         except (subprocess.CalledProcessError, StopIteration) as error:
             said = getattr(error, "stderr", "").strip() or "apt-get left no package"
             raise UserError(f"{package.name} cannot be fetched: {said}; {own}") from None
