@@ -185,7 +185,7 @@ def test_recordings_from_a_package_go_the_whole_way(tmp_path):
     assert clips["left_out"].notna().sum() < 20
     assert set(clips["licence"].dropna()) == {"CC0-1.0"}
     sounds = (folder / "data" / "tiny" / "packed" / "sounds.txt").read_text()
-    assert re.fullmatch(r"recordings of sonic-pi-samples_\S+ \(sha256 [0-9a-f]{64}\)\n", sounds)
+    assert re.fullmatch(r"recordings of sonic-pi-samples \S+ \(sha256 [0-9a-f]{64}\)\n", sounds)
     table = (folder / "results" / "tiny" / "tables" / "ablations.md").read_text()
     assert "recordings of sonic-pi-samples" in table
     assert "sha256" not in table

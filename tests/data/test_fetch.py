@@ -241,7 +241,7 @@ with open("{calls}", "a") as calls:
     calls.write(name + "\\n")
 if name == os.environ.get("ABSENT"):
     sys.exit("E: Unable to locate package " + name)
-pathlib.Path(name + "_1.0_all.deb").write_text(name)
+pathlib.Path(name + "_1%3a1.0_all.deb").write_text(name)
 """
 DPKG = """#!{python}
 import pathlib, sys
@@ -290,12 +290,14 @@ def test_packages_are_fetched_once_with_their_licences(debian, tmp_path, monkeyp
     assert not list(output.rglob("*.txt"))
     rows = pd.read_csv(output / "licences.csv").set_index("clips")
     assert rows["licence"].to_dict() == {"one/*": "L-one", "two/*": "L-two"}
-    assert rows["origin"].str.fullmatch(r"(one|two)_1\.0_all \(sha256 [0-9a-f]{64}\)").all()
+    assert rows["origin"].str.fullmatch(r"(one|two) 1:1\.0 \(sha256 [0-9a-f]{64}\)").all()
 
 
 def test_packages_without_sounds_or_tools_are_refused(debian, tmp_path, monkeypatch):
     elsewhere = packages("one")[0].model_copy(update={"folder": "usr/lib"})
-    with pytest.raises(UserError, match=r"one_1\.0_all\.deb holds no sound in usr/lib; give a fol"):
+    with pytest.raises(
+        UserError, match=r"one_1%3a1\.0_all\.deb holds no sound in usr/lib; give a fol"
+    ):
         fetch_packages([elsewhere], tmp_path / "clips")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match="apt-get and dpkg-deb cannot be found here"):

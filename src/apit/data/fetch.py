@@ -7,7 +7,7 @@ import tempfile
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -75,8 +75,8 @@ def _fetch_package(package: Package, part: Path, origin: Path, own: str) -> None
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(sound, target)
         with whole_file(origin) as partial:
-            version = archive.name.removesuffix(".deb")
-            partial.write_text(f"{version} (sha256 {file_digest(archive)})")
+            version = unquote(archive.name.split("_")[1])  # NAME_VERSION_ARCHITECTURE.deb
+            partial.write_text(f"{package.name} {version} (sha256 {file_digest(archive)})")
 
 
 def _call(*command: str, cwd: Path) -> None:
