@@ -28,7 +28,9 @@ def unreliable(content, behaviours):
     """Serve bytes by a list of behaviours, one for each request; the last one stays.
 
     ok, cut (half of what was asked for, then the connection breaks), ignore_range, busy (503),
-    throttled (429), or other bytes in place of these. Gives the address and the ranges asked for.
+    throttled (429), endless (more and more, of unknown length), short (half, of unknown length),
+    encoded (says that it is compressed on the way), or other bytes in place of these. Gives the
+    address and the ranges asked for.
     """
     asked, left = [], list(behaviours)
 
@@ -54,6 +56,16 @@ def unreliable(content, behaviours):
             else:
                 self.send_response(200)
             body = body[start:]
+            if behaviour == "encoded":
+                self.send_header("Content-Encoding", "x-gzip")
+            if behaviour in ("endless", "short"):
+                self.close_connection = True
+                self.end_headers()
+                self.wfile.write(body[: len(body) // 2] if behaviour == "short" else body)
+                with contextlib.suppress(OSError):
+                    while behaviour == "endless":
+                        self.wfile.write(bytes(1 << 20))
+                return
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body[: len(body) // 2] if behaviour == "cut" else body)

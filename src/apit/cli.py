@@ -62,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"apit {parsed.command}: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        made = error.filename or getattr(parsed, "output", None)  # a full disk has no name
+        where = f"{made}: " if made else ""
         print(f"apit {parsed.command}: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except Interrupted as interrupted:

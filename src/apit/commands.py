@@ -85,9 +85,9 @@ def pack(parsed: argparse.Namespace) -> None:
 
 def unpack(parsed: argparse.Namespace) -> None:
     """`apit unpack`."""
-    from apit.data import packing
+    from apit.data import unpacking
 
-    packing.unpack(parsed.packed, parsed.output)
+    unpacking.unpack(parsed.packed, parsed.output)
     print(f"{parsed.output}: {parsed.packed}, unpacked")
 
 
@@ -104,6 +104,8 @@ def train(parsed: argparse.Namespace) -> None:
         )
     if run.train_as_long_as is None and parsed.match is not None:
         raise UserError(f"{parsed.experiment} has no train_as_long_as, so --match has no meaning")
+    if parsed.bank and run.training.remix != "clips":
+        raise UserError("training.remix is not clips, so --bank has no meaning")
     from apit.training.devices import leased
 
     with leased():

@@ -1,18 +1,16 @@
 """Files and folders that appear under their final name only when they are whole."""
 
-import hashlib
+import fcntl
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from apit.errors import UserError
 
-MADE = ".made-by-apit"  # in every folder that may be replaced
+MADE = ".made-by-apit"  # in every folder that may be replaced; says of what it was made
+PARTIAL = ".partial-"
 
 
 @contextmanager
@@ -22,7 +20,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffixes, by which writers choose a format.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     try:
         yield partial
         with partial.open("rb") as file:
@@ -42,15 +40,27 @@ def check_replaceable(path: Path) -> None:
         )
 
 
+def check_apart(output: Path, *sources: Path | None) -> None:
+    """Raise UserError where an output and what it is made of lie within one another."""
+    made = output.resolve()
+    for source in sources:
+        if source is None:
+            continue
+        used = source.resolve()
+        if made == used or used in made.parents or made in used.parents:
+            raise UserError(f"{output}: lies within {source}, or holds it; give another folder")
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside `path`; it replaces `path` if the block succeeds.
 
     Raises UserError at once where `path` holds anything that was not made here.
     """
+    path = path.resolve()  # a link stays, and leads to what is made
     check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir()
@@ -64,22 +74,37 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def part_of(path: Path) -> Path:
+    """Where `resumable_folder` makes a folder."""
+    path = path.resolve()
+    return path.with_name(f"{path.name}.part")
+
+
+def is_made(path: Path, identity: str) -> bool:
+    """Whether `resumable_folder` finished a folder of the same identity."""
+    mark = path / MADE
+    return mark.exists() and mark.read_text() == identity
+
+
 @contextmanager
 def resumable_folder(path: Path, identity: str) -> Iterator[Path]:
     """Give the folder `PATH.part`; it replaces `path` if the block succeeds, and stays otherwise.
 
-    What a part holds already, the next call goes on from; a part that was begun for another
-    `identity` is thrown away. Raises UserError at once where `path` or its part holds anything
-    that was not made here, or another process is making it.
+    What a part holds already, the next call goes on from, but for files that were half written; a
+    part that was begun for another `identity` is thrown away. Raises UserError at once where
+    `path` or its part holds anything that was not made here, or another process is making it.
     """
+    path = path.resolve()
+    part = part_of(path)
     check_replaceable(path)
-    part = path.with_name(f"{path.name}.part")
     check_replaceable(part)
-    with _alone(path):
+    with alone(path):
         mark = part / MADE
         if part.exists() and (not mark.exists() or mark.read_text() != identity):
             shutil.rmtree(part)
         part.mkdir(parents=True, exist_ok=True)
+        for partial in part.rglob(f"{PARTIAL}*"):
+            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
         mark.write_text(identity)
         yield part
         if path.exists():
@@ -88,15 +113,34 @@ def resumable_folder(path: Path, identity: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes of this user and machine from making `path` at the same time."""
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    lock = FileLock(Path(tempfile.gettempdir(), f"apit-{os.getuid()}-{name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"{path}: another process is making it; wait for it, or stop it") from None
-    try:
-        yield
-    finally:
-        lock.release()
+def alone(path: Path) -> Iterator[None]:
+    """Keep other processes from making `path` at the same time: one that finds a lock says so.
+
+    The lock lies beside `path`, for other machines to see, and goes with the process.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = path.with_name(f".{path.name}.lock")
+    with name.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(file.fileno()), name.stat()):  # just removed
+                raise FileNotFoundError
+        except (BlockingIOError, FileNotFoundError):
+            raise UserError(
+                f"{path}: another process is making it; wait for it, or stop it"
+            ) from None
+        try:
+            yield
+        finally:
+            name.unlink(missing_ok=True)
+
+
+def listing(folder: Path | None) -> list[tuple[str, int, int]]:
+    """Names, sizes and dates of a folder's files: where they are the same, so is their content."""
+    found = sorted(p for p in folder.rglob("*") if p.is_file()) if folder else []
+    return [(str(p), (stat := p.stat()).st_size, stat.st_mtime_ns) for p in found]
+
+
+def space_of(folder: Path) -> int:
+    """Bytes of a folder's files."""
+    return sum(size for _, size, _ in listing(folder)) if folder.exists() else 0

@@ -1,10 +1,12 @@
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 
 from apit.data import synthesis
-from apit.data.bank import Stock, make_bank, open_stock
+from apit.data.bank import Stock, fingerprint, make_bank, open_stock
 from apit.data.clips import Clip, procedural, trimmed
 from apit.data.splits import split_clips
 from apit.errors import UserError
@@ -63,6 +65,13 @@ def test_any_folder_of_recordings_is_taken_and_bad_clips_are_listed(scale, tmp_p
     write(clips, "clipped.wav", np.clip(30 * noise(seed=9), -1, 1))
     whole = write(clips, "cut.wav", noise(seed=10)).read_bytes()
     (clips / "cut.wav").write_bytes(whole[:40])
+    half = write(clips, "half.wav", noise(seed=11)).read_bytes()
+    (clips / "half.wav").write_bytes(half[: len(half) // 2])
+    write(clips, "constant.wav", np.full(44100, 0.5))
+    (clips / ".hidden").mkdir()
+    write(clips, ".hidden/away.wav", noise(seed=12))
+    (clips / "line\nbreak.wav").write_bytes(whole)
+    (clips / os.fsdecode(b"\xff.wav")).write_bytes(whole)
     (clips / "a.raw").write_bytes(b"x" * 1000)
     (clips / "a.m4a").write_bytes(b"x" * 1000)
     (clips / "broken.wav").write_bytes(b"RIFF, but not quite")
@@ -70,13 +79,16 @@ def test_any_folder_of_recordings_is_taken_and_bad_clips_are_listed(scale, tmp_p
     samples, rate = soundfile.read(clips / "a_0.wav", dtype="int16")
     write(clips, "same/as_a.flac", np.pad(samples, (4410, 0)), rate)
     make_bank(scale, tmp_path / "bank", clips, jobs=1)
-    assert "7 clips, 12 files left out (a.m4a: not in a format" in capsys.readouterr().err
+    assert "7 clips, 16 files left out (a.m4a: not in a format" in capsys.readouterr().err
     table = listed(tmp_path / "bank")
     reasons = table["left_out"][table["left_out"] != ""]
     assert set(reasons.index) == {
         *("silent.wav", "short.wav", "no_samples.wav", "no_bytes.wav", "nan.wav", "broken.wav"),
         *("copy_of_a.wav", "a.raw", "a.m4a", "cut.wav", "clipped.wav", "same/as_a.flac"),
+        *("half.wav", "constant.wav", r"'line\nbreak.wav'", r"'\udcff.wav'"),
     }
+    assert reasons["half.wav"].startswith("cut: only ")
+    assert reasons["constant.wav"] == "silent"
     assert reasons["nan.wav"] == "holds samples that are not finite"
     assert reasons["no_samples.wav"] == "shorter than 0.1 s"
     assert reasons["copy_of_a.wav"] == "the same file as a_0.wav"
@@ -145,11 +157,11 @@ def test_too_few_clips_are_refused_and_leave_nothing(scale, tmp_path):
 
 
 def test_a_folder_that_was_not_made_here_is_never_replaced(scale, tmp_path):
-    clips = recordings(tmp_path / "clips")
-    before = sorted(clips.iterdir())
+    clips, own = recordings(tmp_path / "clips"), recordings(tmp_path / "own")
+    before = sorted(own.iterdir())
     with pytest.raises(UserError, match="exists and was not made by apit"):
-        make_bank(scale, clips, clips, jobs=1)
-    assert sorted(clips.iterdir()) == before
+        make_bank(scale, own, clips, jobs=1)
+    assert sorted(own.iterdir()) == before
 
 
 def test_every_split_gets_its_share_of_every_family():
@@ -262,3 +274,26 @@ def test_a_bank_is_not_taken_for_another_ones(scale, bank, configs, tmp_path):
         open_stock(bank, "train", other.audio, other.data)
     with pytest.raises(UserError, match="is no bank; `apit bank` makes one"):
         open_stock(tmp_path, "train", scale.audio, scale.data)
+
+
+def test_a_recording_that_lasts_for_ever_is_left_out(scale, tmp_path):
+    clips = recordings(tmp_path / "clips")
+    content = bytearray((clips / "b_1.flac").read_bytes())
+    content[21] |= 0x0F  # the upper bits of the number of samples in STREAMINFO
+    (clips / "endless.flac").write_bytes(content)
+    make_bank(scale, tmp_path / "bank", clips, jobs=1)
+    assert listed(tmp_path / "bank").loc["endless.flac", "left_out"] == "longer than 1 h"
+
+
+def test_another_bank_of_the_same_names_is_another(scale, tmp_path):
+    recordings(tmp_path / "clips")
+    hashes = []
+    for gain in (1.0, 0.5):
+        samples, rate = soundfile.read(tmp_path / "clips" / "a_0.wav")
+        write(tmp_path / "clips", "a_0.wav", gain * samples, rate)
+        make_bank(scale, tmp_path / "bank", tmp_path / "clips", jobs=1)
+        hashes.append(fingerprint(tmp_path / "bank"))
+    assert hashes[0] != hashes[1]
+    kept = (tmp_path / "bank" / "clips.f32").stat().st_mtime_ns
+    make_bank(scale, tmp_path / "bank", tmp_path / "clips", jobs=1)  # it is there already
+    assert (tmp_path / "bank" / "clips.f32").stat().st_mtime_ns == kept

@@ -7,6 +7,7 @@ from urllib3.util import Retry
 
 from apit.data.download import download
 from apit.errors import UserError
+from apit.files import alone
 
 CONTENT = os.urandom(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -30,6 +31,8 @@ def fetched(address, folder):
         ["busy", "throttled", "ok"],
         ["cut", "busy", "cut", "throttled", "ok"],
         ["cut", "ignore_range"],
+        ["endless"],
+        ["encoded"],
         ["cut", b"x" * len(CONTENT), "ok"],  # the file changed between two tries
     ],
 )
@@ -65,7 +68,7 @@ def test_a_server_that_brings_nothing_is_given_up_and_what_came_is_kept(tmp_path
         fetched("http://127.0.0.1:1/big.tar.gz", tmp_path)
 
 
-def test_a_wrong_file_is_set_aside_and_named_and_never_used(tmp_path):
+def test_a_wrong_file_is_set_aside_and_named_and_never_used(tmp_path, capsys):
     with (
         unreliable(b"x" * len(CONTENT), ["ok"]) as (address, _),
         pytest.raises(UserError, match=r"SHA-256 .*, not .*set aside as .*big.tar.gz.wrong"),
@@ -73,5 +76,28 @@ def test_a_wrong_file_is_set_aside_and_named_and_never_used(tmp_path):
         fetched(address, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["big.tar.gz.wrong"]
     (tmp_path / "big.tar.gz").write_bytes(b"another")
-    with pytest.raises(UserError, match=r"has 7 bytes, not 3000000; .*remove it"):
+    with pytest.raises(UserError, match="cannot be downloaded"):
         fetched("http://127.0.0.1:1/big.tar.gz", tmp_path)
+    assert "has 7 bytes, not 3000000: set aside as" in capsys.readouterr().err
+    assert (tmp_path / "big.tar.gz.wrong").read_bytes() == b"another"
+
+
+def test_a_server_with_a_shorter_file_is_given_up(tmp_path):
+    with unreliable(CONTENT[:-1000], ["ok"]) as (address, asked):
+        with pytest.raises(UserError, match="has 2999000 bytes there, not 3000000"):
+            fetched(address, tmp_path)
+        assert len(asked) == 1
+    with unreliable(CONTENT, ["short"]) as (address, asked):  # never says how long it is
+        with pytest.raises(UserError, match=r"it ended after \d+ of 3000000 bytes"):
+            fetched(address, tmp_path)
+        assert len(asked) < 40
+
+
+def test_two_at_once_do_not_write_into_one_file(tmp_path):
+    with (
+        alone(tmp_path / "big.tar.gz"),
+        unreliable(CONTENT, ["ok"]) as (address, asked),
+        pytest.raises(UserError, match="another process is making it"),
+    ):
+        fetched(address, tmp_path)
+    assert asked == []

@@ -18,7 +18,7 @@ from apit.data.examples import open_examples
 from apit.data.fetch import fetch_fuss, fetch_packages
 from apit.errors import UserError
 from apit.layers import load_scale
-from apit.provenance import file_digest
+from apit.provenance import digest, file_digest
 
 IMPATIENT = Retry(total=1, backoff_factor=0.0)
 
@@ -67,7 +67,6 @@ def test_an_archive_is_fetched_verified_and_unpacked_once(mixtures, audio, remot
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"bytes": 10}, r"FUSS.tar.gz has \d+ bytes, not 10; it is set aside"),
         ({"sha256": "0" * 64}, "FUSS.tar.gz has the SHA-256 .*, not 0000"),
     ],
 )
@@ -78,6 +77,17 @@ def test_another_archive_is_refused_and_set_aside(mixtures, audio, remote, tmp_p
     with pytest.raises(UserError, match=said):
         fetch_fuss(wrong, audio, tmp_path / "data" / "mixtures", patience=IMPATIENT)
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["FUSS.tar.gz.wrong"]
+
+
+def test_an_archive_of_another_size_is_not_even_fetched(mixtures, audio, remote, tmp_path):
+    folder, address, asked = remote
+    path = archive_of(mixtures, folder / "FUSS.tar.gz")
+    for size in (10, path.stat().st_size + 10):
+        wrong = described(path, address).model_copy(update={"bytes": size})
+        with pytest.raises(UserError, match=rf"has \d+ bytes there, not {size}; give another addr"):
+            fetch_fuss(wrong, audio, tmp_path / "data" / "mixtures", patience=IMPATIENT)
+    assert len(asked) == 2
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 def test_an_archive_that_is_not_there_or_not_reached(mixtures, audio, remote, tmp_path):
@@ -101,6 +111,7 @@ def test_an_archive_on_this_machine_is_used_where_it_is(mixtures, tmp_path, caps
     assert main([*arguments, "--archive", str(path), *described]) == 0
     assert [p.name for p in output.parent.iterdir()] == ["mixtures"]
     assert len(fuss.read_list(fuss.list_path(output, "eval"), 4)) == 8
+    arguments[2] += "2"
     assert main([*arguments, "--archive", str(tmp_path / "other.tar.gz"), *described]) == 2
     assert "no such archive" in capsys.readouterr().err
 
@@ -112,7 +123,7 @@ def test_room_is_looked_for_before_anything_is_fetched(
     path = archive_of(mixtures, folder / "FUSS.tar.gz")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
     large = described(path, address).model_copy(update={"bytes": 10**9})
-    with pytest.raises(UserError, match=r"4.2 GB are needed .* and 0.0 GB are free"):
+    with pytest.raises(UserError, match=r"4.20GB are needed .* and 1.00MB are free"):
         fetch_fuss(large, audio, tmp_path / "data" / "mixtures")
     assert asked == []
 
@@ -150,7 +161,7 @@ def test_links_and_devices_are_refused(audio, remote, tmp_path, kind):
         member = tarfile.TarInfo("a/odd")
         member.type, member.linkname = kind, "train.wav"
         tar.addfile(member)
-    with pytest.raises(UserError, match="a/odd is a link or a device"):
+    with pytest.raises(UserError, match="a/odd is a link, a device or sparse"):
         fetch_fuss(described(path, address), audio, tmp_path / "data" / "mixtures")
 
 
@@ -204,16 +215,27 @@ def test_archives_of_another_content_are_refused(audio, remote, tmp_path, member
     assert not (tmp_path / "outside.txt").exists()
 
 
-def test_a_kept_archive_that_is_another_is_named_and_stays(mixtures, audio, remote, tmp_path):
+def test_a_kept_archive_that_is_another_is_set_aside_and_fetched_anew(
+    mixtures, audio, remote, tmp_path, capsys
+):
     folder, address, asked = remote
     path = archive_of(mixtures, folder / "FUSS.tar.gz")
     kept = tmp_path / "data" / "FUSS.tar.gz"
     kept.parent.mkdir()
     kept.write_bytes(b"x" * path.stat().st_size)
-    with pytest.raises(UserError, match=rf"not {file_digest(path)}; {kept}: remove it, and fetch"):
-        fetch_fuss(described(path, address), audio, kept.parent / "mixtures")
-    assert kept.exists()
-    assert asked == []
+    fetch_fuss(described(path, address), audio, kept.parent / "mixtures")
+    assert f"set aside as {kept}.wrong, and fetched anew" in capsys.readouterr().err
+    assert kept.read_bytes() == path.read_bytes()
+    assert len(asked) == 1
+
+
+def test_a_file_of_ones_own_that_is_another_is_named_and_stays(mixtures, audio, tmp_path):
+    path = archive_of(mixtures, tmp_path / "mine.tar.gz")
+    before = path.read_bytes()
+    other = described(path, tmp_path.as_uri()).model_copy(update={"sha256": "0" * 64})
+    with pytest.raises(UserError, match=r"mine\.tar\.gz: has the SHA-256 .*; give another file"):
+        fetch_fuss(other, audio, tmp_path / "data" / "mixtures")
+    assert path.read_bytes() == before
 
 
 def test_a_foreign_folder_is_refused_before_anything_is_fetched(mixtures, audio, remote, tmp_path):
@@ -230,7 +252,7 @@ def test_what_is_no_archive_is_refused(audio, remote, tmp_path):
     folder, address, _ = remote
     path = folder / "FUSS.tar.gz"
     path.write_bytes(b"not an archive")
-    with pytest.raises(UserError, match="cannot be unpacked"):
+    with pytest.raises(UserError, match="cannot be read: it is no tar"):
         fetch_fuss(described(path, address), audio, tmp_path / "mixtures")
 
 
@@ -291,6 +313,21 @@ def test_packages_are_fetched_once_with_their_licences(debian, tmp_path, monkeyp
     rows = pd.read_csv(output / "licences.csv").set_index("clips")
     assert rows["licence"].to_dict() == {"one/*": "L-one", "two/*": "L-two"}
     assert rows["origin"].str.fullmatch(r"(one|two) 1:1\.0 \(sha256 [0-9a-f]{64}\)").all()
+
+
+def test_what_a_killed_call_unpacked_is_no_clip(debian, tmp_path):
+    output = tmp_path / "clips"
+    left = tmp_path / "clips.part" / ".scratch-x" / "unpacked"
+    left.mkdir(parents=True)
+    (left / "leaked_0.ogg").touch()
+    (tmp_path / "clips.part" / ".made-by-apit").write_text(
+        digest([package.model_dump() for package in packages("one")])
+    )
+    fetch_packages(packages("one"), output)
+    assert not list(output.rglob("leaked*"))
+    calls = debian.read_text()
+    fetch_packages(packages("one"), output)
+    assert debian.read_text() == calls  # it is there already
 
 
 def test_packages_without_sounds_or_tools_are_refused(debian, tmp_path, monkeypatch):

@@ -34,6 +34,7 @@ def test_a_list_that_names_a_missing_file_is_refused(copied):
         ("train/example00099.wav train/x.wav\n", "13: has 0 sources"),
         ("a\tb\tc\td\te\tf\n", "13: has 5 sources"),
         ("\n", "13: is an empty line"),
+        ("m.wav\ts.wav\t\n", "13: has an empty field; remove the tab"),
         ("m.wav\t../s.wav\n", r"13: names ../s.wav, which lies outside"),
         ("/m.wav\ts.wav\n", r"13: names /m.wav, which lies outside"),
         ("m.wav\ta.wav b.wav\n", "13: names a.wav b.wav, .*parted by tabs, not by spaces"),
@@ -50,10 +51,10 @@ def test_lists_of_another_form_are_refused(copied, line, said):
         fuss.read_list(fuss.list_path(copied, "train"), 4)
 
 
-def test_lists_may_end_their_lines_as_windows_does(copied):
+def test_lists_may_begin_and_end_their_lines_as_windows_does(copied):
     path = fuss.list_path(copied, "train")
     before = fuss.read_list(path, 4)
-    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert fuss.read_list(path, 4) == before
 
 

@@ -1,4 +1,6 @@
 import filecmp
+import gzip
+import json
 import os
 import shutil
 import signal
@@ -16,10 +18,12 @@ from apit.cli import main
 from apit.data import packing, shards
 from apit.data.examples import Packed, open_examples
 from apit.data.fuss import Format
-from apit.data.packing import pack, unpack
+from apit.data.packing import pack
 from apit.data.shards import Wav
+from apit.data.unpacking import unpack
 from apit.errors import UserError
 from apit.files import MADE, resumable_folder
+from apit.provenance import file_digest
 
 
 def files(folder):
@@ -144,7 +148,8 @@ def test_what_cannot_be_packed_is_named_and_leaves_nothing(copied, tmp_path, cap
         return capsys.readouterr().err
 
     assert "no such folder or archive" in refused(tmp_path / "nothing")
-    assert "holds no *_example_list.txt" in refused(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "holds no *_example_list.txt" in refused(tmp_path / "empty")
     path = copied / "train/example00001_sources/background0_sound.wav"
     whole = path.read_bytes()
     for content, said in (
@@ -168,9 +173,9 @@ def test_what_cannot_be_packed_is_named_and_leaves_nothing(copied, tmp_path, cap
     [
         ("../x_sources/s.wav", tarfile.REGTYPE, "would lie outside"),
         ("/x_sources/s.wav", tarfile.REGTYPE, "would lie outside"),
-        ("a/link", tarfile.SYMTYPE, "is a link or a device"),
-        ("a/link", tarfile.LNKTYPE, "is a link or a device"),
-        ("a/null", tarfile.CHRTYPE, "is a link or a device"),
+        ("a/link", tarfile.SYMTYPE, "is a link, a device or sparse"),
+        ("a/link", tarfile.LNKTYPE, "is a link, a device or sparse"),
+        ("a/null", tarfile.CHRTYPE, "is a link, a device or sparse"),
     ],
 )
 def test_members_that_reach_outside_are_refused(mixtures, tmp_path, name, kind, said):
@@ -202,7 +207,7 @@ def test_archives_that_lack_something_are_refused(mixtures, tmp_path):
         pack(archive(lists[2]), tmp_path / "packed", lists=lists)
     with pytest.raises(UserError, match=r"holds no \*_example_list\.txt"):
         pack(archive(*lists), tmp_path / "packed")
-    with pytest.raises(UserError, match="cannot be unpacked"):
+    with pytest.raises(UserError, match="cannot be read: Compressed file ended before"):
         pack(archive(cut=20_000), tmp_path / "packed")
     with pytest.raises(UserError, match="all must have 16000 Hz"):
         pack(archive(), tmp_path / "packed", Format(16000, 1, 4000))
@@ -212,7 +217,7 @@ def test_archives_that_lack_something_are_refused(mixtures, tmp_path):
 KILLED = """
 import os, signal, sys
 from apit import cli
-from apit.data import packing, shards
+from apit.data import packing, shards, unpacking
 
 shards.SHARD_BYTES = 40_000
 phase, moment = sys.argv[1], int(sys.argv[2])
@@ -237,7 +242,7 @@ elif phase == "others":
 elif phase == "end":
     packing.shutil.rmtree = killing(packing.shutil.rmtree)
 elif phase == "unpack":
-    packing._write_once = killing(packing._write_once)
+    unpacking._write_once = killing(unpacking._write_once)
 sys.exit(cli.main(sys.argv[3:]))
 """
 
@@ -285,6 +290,122 @@ def test_a_part_of_other_mixtures_is_thrown_away(mixtures, copied, tmp_path, sma
     assert_same(mixtures, tmp_path / "unpacked")
 
 
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_wavs_that_changed_meanwhile_are_packed_anew(copied, tmp_path, small, form):
+    def source():
+        return copied if form == "folder" else archive_of(copied, tmp_path / "FUSS.tar")
+
+    assert run("end", 1, "pack", source(), "--output", tmp_path / "packed") == -signal.SIGKILL
+    for path in (copied / "train").rglob("*.wav"):
+        content = path.read_bytes()
+        path.write_bytes(content[:44] + bytes(len(content) - 44))
+    pack(source(), tmp_path / "packed")
+    unpack(tmp_path / "packed", tmp_path / "unpacked")
+    for path in (copied / "train").rglob("*.wav"):
+        assert (tmp_path / "unpacked" / path.relative_to(copied)).read_bytes() == path.read_bytes()
+
+
+def test_what_is_packed_already_is_left_as_it_is(mixtures, tmp_path):
+    for work, source, output in ((pack, mixtures, "packed"), (unpack, "packed", "unpacked")):
+        for _ in range(2):
+            work(tmp_path / source, tmp_path / output)
+            mark = tmp_path / output / "mark"
+            assert mark.exists() == (_ == 1)
+            mark.touch()
+        mark.unlink()
+
+
+def test_a_file_that_two_lists_name_is_refused(copied, tmp_path):
+    line = (copied / "train_example_list.txt").read_text().splitlines()[0]
+    with (copied / "eval_example_list.txt").open("a") as file:
+        file.write(line.replace("example00000.wav", "other.wav") + "\n")
+    said = r"train/example00000_sources/.* is named by both eval_example_list\.txt and train"
+    with pytest.raises(UserError, match=said):
+        pack(copied, tmp_path / "packed")
+
+
+def test_damaged_tars_are_never_taken_for_whole_ones(mixtures, tmp_path):
+    plain = archive_of(mixtures, tmp_path / "FUSS.tar.gz")
+    content = bytearray(gzip.decompress(plain.read_bytes()))
+    wrong = bytearray(content)
+    at = content.rfind(b"ssdata_reverb/eval/example00007.txt")
+    wrong[at + 148] ^= 1  # of the header's checksum
+    for name, data, said in (
+        ("header.tar", bytes(wrong), "is cut or damaged after ssdata_reverb/eval/|bad checksum"),
+        ("end.tar", bytes(content[: content.rfind(b"ssdata_reverb/")]), "is cut or damaged|empty"),
+        ("crc.tar.gz", plain.read_bytes()[:-8] + bytes(8), "CRC check failed|Incorrect length"),
+        ("no.tar", b"not a tar", "cannot be read: it is no tar"),
+        ("no.tar.xz", b"\xfd7zXZ\0" + bytes(100), "cannot be read"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match=said):
+            pack(tmp_path / name, tmp_path / "packed")
+
+
+def test_lists_say_what_is_a_source_if_they_come_in_time(mixtures, tmp_path):
+    tree = shutil.copytree(mixtures, tmp_path / "tree")
+    for name in ("train", "validation", "eval"):
+        path = tree / f"{name}_example_list.txt"
+        path.write_text(path.read_text().replace("_sources/", "_parts/"))
+        for folder in (tree / name).glob("*_sources"):
+            folder.rename(folder.with_name(folder.name.replace("_sources", "_parts")))
+    names = files(tree)
+    for order in (sorted(names, key=lambda n: "/" in n), sorted(names, key=lambda n: "/" not in n)):
+        path = tmp_path / "some.tar"
+        with tarfile.open(path, "w") as tar:
+            for name in order:
+                tar.add(tree / name, f"./{name}")
+        if "/" in order[0]:
+            with pytest.raises(UserError, match="a source only when its list came; unpack"):
+                pack(path, tmp_path / "late")
+        else:
+            pack(path, tmp_path / "packed")
+            unpack(tmp_path / "packed", tmp_path / "unpacked")
+            assert_same(tree, tmp_path / "unpacked")
+
+
+def test_two_sets_in_one_tar_are_refused(mixtures, tmp_path):
+    with tarfile.open(tmp_path / "two.tar", "w") as tar:
+        for top in "ab":
+            tar.add(mixtures, top)
+    with pytest.raises(UserError, match="holds lists in a/ and in b/"):
+        pack(tmp_path / "two.tar", tmp_path / "packed")
+
+
+def test_outputs_lie_apart_from_what_they_are_made_of(mixtures, copied, bank, configs, capsys):
+    for arguments in (
+        ["pack", copied, "--output", copied / "packed"],
+        ["pack", copied, "--output", copied.parent],
+        ["mix", "--scale", "tiny", "--configs", configs, "--bank", bank, "--output", bank],
+        [
+            "bank",
+            "--scale",
+            "tiny",
+            "--configs",
+            configs,
+            "--clips",
+            copied,
+            "--output",
+            copied / "b",
+        ],
+    ):
+        assert main(list(map(str, arguments))) == 2
+        assert "lies within" in capsys.readouterr().err
+    assert_same(copied, mixtures)
+
+
+def test_a_link_leads_to_what_is_made(mixtures, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    link = tmp_path / "packed"
+    link.symlink_to(tmp_path / "scratch" / "packed")
+    for _ in range(2):
+        pack(mixtures, link)
+        assert link.is_symlink()
+        shutil.rmtree(tmp_path / "scratch" / "packed" / "shards")
+        (link / MADE).write_text("another")
+    assert not (tmp_path / "packed.part").exists()
+
+
 def test_a_second_packer_says_that_there_is_a_first(mixtures, tmp_path, capsys):
     output = tmp_path / "packed"
     with resumable_folder(output, "first") as part:
@@ -309,7 +430,7 @@ def test_damaged_shards_are_told(packed, tmp_path, audio, configs):
     content = bytearray(shard.read_bytes())
     content[100] ^= 1
     shard.write_bytes(content)
-    with pytest.raises(UserError, match=r"000\.i16: has the SHA-256 .*; fetch or pack it again"):
+    with pytest.raises(UserError, match=r"000\.i16: is not the file that was packed; fetch or"):
         unpack(copy, tmp_path / "unpacked")
     os.truncate(shard, 1000)
     with pytest.raises(UserError, match=r"000\.i16: has not the \d+ bytes that were packed"):
@@ -322,12 +443,24 @@ def test_damaged_shards_are_told(packed, tmp_path, audio, configs):
         open_examples(copy, "train", audio)
 
 
-def test_a_list_that_was_edited_later_is_told(packed, tmp_path, audio):
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("train_example_list.txt", "shards/sources.csv", "shards/mixtures.csv"),
+        *("shards/residuals.bin", "shards/labels.tar.gz", "manifest.csv"),
+    ],
+)
+def test_whatever_was_changed_later_is_told(packed, tmp_path, audio, name):
     copy = shutil.copytree(packed, tmp_path / "packed")
-    with (copy / "train_example_list.txt").open("a") as file:
-        file.write("train/new.wav\ttrain/new_sources/s.wav\n")
-    with pytest.raises(UserError, match=r"names train/new_sources/s\.wav, which was not packed"):
-        open_examples(copy, "train", audio)
+    content = (copy / name).read_bytes()
+    lines = content.splitlines(keepends=True)
+    (copy / name).write_bytes(b"".join([*lines[:2], *lines[3:]]) if len(lines) > 3 else b"")
+    said = f"{copy / name}: is not the file that was packed"
+    if name in ("train_example_list.txt", "shards/sources.csv"):
+        with pytest.raises(UserError, match=said):
+            open_examples(copy, "train", audio)
+    with pytest.raises(UserError, match=said):
+        unpack(copy, tmp_path / "unpacked")
 
 
 def test_a_packed_folder_of_others_writes_nothing_outside(packed, tmp_path):
@@ -337,6 +470,10 @@ def test_a_packed_folder_of_others_writes_nothing_outside(packed, tmp_path):
     table.write_text(table.read_text().replace(first, "../../outside.wav", 1))
     listed = copy / "eval_example_list.txt"
     listed.write_text(listed.read_text().replace(first, "other.wav"))
+    index = copy / "shards" / "index.json"
+    found = json.loads(index.read_text())
+    found["sha256"] |= {str(p.relative_to(copy)): file_digest(p) for p in (table, listed)}
+    index.write_text(json.dumps(found))
     with pytest.raises(UserError, match="would lie outside of it"):
         unpack(copy, tmp_path / "deep" / "unpacked")
     assert not (tmp_path / "outside.wav").exists()

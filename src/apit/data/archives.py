@@ -1,15 +1,20 @@
 """Archives of others: plain files alone are taken out of a tar, and stay where they are told to."""
 
+import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from gzip import BadGzipFile
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from apit.data.fuss import is_inside
 from apit.errors import UserError
 from apit.progress import bar
+
+DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, BadGzipFile)
+BLOCK = 1 << 20
 
 
 @contextmanager
@@ -18,26 +23,41 @@ def files_of(
 ) -> Iterator[Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]]:
     """Every file of a tar, compressed or not: the open tar, the member, and its name.
 
-    Raises UserError, while they are read, too, for what is no whole tar, for links and devices,
-    and for names outside it.
+    Raises UserError, while they are read, too, for what is no whole tar, for links, devices and
+    sparse files, and for names outside it.
     """
     try:
         with archive.open("rb") as file, tarfile.open(fileobj=file) as tar:
             yield _members(archive, file, tar, f"{doing} {archive.name}")
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise UserError(f"{archive}: cannot be unpacked: {error}") from None
+    except DAMAGE as error:
+        said = str(error)
+        if "\n" in said:  # what tarfile tells of each compression that it tried
+            said = "it is no tar"
+        raise UserError(f"{archive}: cannot be read: {said}") from None
 
 
 def _members(
     archive: Path, file: IO[bytes], tar: tarfile.TarFile, label: str
 ) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
+    last = "its beginning"
     with bar(total=archive.stat().st_size, unit="B", unit_scale=True, desc=label) as shown:
         for member in tar:
             shown.update(file.tell() - shown.n)
-            name = str(PurePosixPath(member.name))
+            name = last = str(PurePosixPath(member.name))
             if not is_inside(name):
                 raise UserError(f"{archive}: {member.name} would lie outside of it; not taken")
-            if not (member.isfile() or member.isdir()):
-                raise UserError(f"{archive}: {member.name} is a link or a device; not taken")
+            if not (member.isfile() or member.isdir()) or member.issparse():
+                raise UserError(
+                    f"{archive}: {member.name} is a link, a device or sparse; not taken"
+                )
             if member.isfile():
                 yield tar, member, name
+    # tarfile takes a damaged header for the end, and does not look at what follows.
+    stream = tar.fileobj
+    assert stream is not None, "it is open"
+    stream.seek(tar.offset)
+    end = stream.read(tarfile.BLOCKSIZE)
+    if len(end) < tarfile.BLOCKSIZE or end.strip(b"\0"):
+        raise UserError(f"{archive}: is cut or damaged after {last}")
+    while stream.read(BLOCK):  # to the end, where the checksum of a compressed file stands
+        pass

@@ -4,12 +4,15 @@
     clips.csv   what each is and in which split; and files that were left out, and why
     rooms.f32   impulse responses, one after the other (where there are rooms)
     rooms.csv   of which room and source each is
+    clips.html  a page on the clips
     sounds.txt  what all this was made from
+    bank.json   a hash of the configuration that it was made for, and the SHA-256 of each file
 
 Mixing draws from it once, into wavs; remixing in every step of a training.
 """
 
 import functools
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -32,12 +35,12 @@ from apit.data.rooms import (
     recorded_rooms,
 )
 from apit.errors import UserError
-from apit.files import resumable_folder, whole_file
+from apit.files import check_apart, is_made, listing, resumable_folder, whole_file
 from apit.parallel import in_order
 from apit.provenance import array_generator, code_version, digest, file_digest
 
 SAMPLE = np.dtype("<f4")
-IDENTITY = "bank.txt"  # of the configuration that it was made for
+INDEX = "bank.json"
 CODE = ("data/bank.py", "data/clips.py", "data/rooms.py", "data/splits.py", "data/synthesis.py")
 TOLD = 5  # files that were left out
 
@@ -94,11 +97,7 @@ class Stock:
 
 def open_stock(root: Path, split: Split, audio: Audio, data: Data) -> Stock:
     """Open a split of a bank; raises UserError where it is none, or was made for another `data`."""
-    try:
-        identity = (root / IDENTITY).read_text()
-    except OSError:
-        raise UserError(f"{root}: is no bank; `apit bank` makes one") from None
-    if identity != bank_digest(audio, data):
+    if _index(root)["made_for"] != bank_digest(audio, data):
         raise UserError(f"{root}: was made for another audio or data; make it again (`apit bank`)")
     return Stock(root, split, recipe_of(data))
 
@@ -141,6 +140,7 @@ def make_bank(
     What is whole when a call is killed stays, in `OUTPUT.part`.
     """
     recipe, audio = recipe_of(scale.data), scale.audio
+    check_apart(output, clips_folder, rooms_folder)
     if clips_folder is not None:
         source = recorded(clips_folder, recipe, audio.sample_rate)
     elif scale.data.sounds.kind == "procedural":
@@ -160,21 +160,20 @@ def make_bank(
     if isinstance(recipe.rooms, Boxes):
         check_surfaces(recipe.rooms)
     wanted = bank_digest(scale.audio, scale.data)
-    made_of = [wanted, code_version(*CODE), _listing(clips_folder), _listing(rooms_folder)]
-    with resumable_folder(output, digest(made_of)) as part:
+    made_of = digest([wanted, code_version(*CODE), listing(clips_folder), listing(rooms_folder)])
+    if is_made(output, made_of):
+        return
+    with resumable_folder(output, made_of) as part:
         if not (part / "clips.csv").exists():
             _write_clips(source, recipe, part, clips_folder, jobs)
         if recipe.rooms and not (part / "rooms.csv").exists():
             _write_rooms(scale, part, rooms_folder, jobs)
         (part / fuss.SOUNDS).write_text(f"{source.origin}\n")
         report.write(_read_table(part / "clips.csv"), source.origin, part / "clips.html")
-        (part / IDENTITY).write_text(wanted)
-
-
-def _listing(folder: Path | None) -> list[tuple[str, int, int]]:
-    """Names, sizes and dates of a folder's files: another listing makes another bank."""
-    found = sorted(p for p in folder.rglob("*") if p.is_file()) if folder else []
-    return [(str(p), (stat := p.stat()).st_size, stat.st_mtime_ns) for p in found]
+        index = {"made_for": wanted}
+        files = (part / f"{kind}.{form}" for kind in ("clips", "rooms") for form in ("csv", "f32"))
+        index |= {path.name: file_digest(path) for path in files if path.exists()}
+        (part / INDEX).write_text(json.dumps(index, indent=1) + "\n")
 
 
 def _write_clips(
@@ -264,5 +263,13 @@ def _responses(
 
 
 def fingerprint(root: Path) -> str:
-    """Hash of what a bank holds, but for its sound."""
-    return digest({path.name: file_digest(path) for path in sorted(root.glob("*.csv"))})
+    """Hash of what a bank holds."""
+    return digest(_index(root))
+
+
+def _index(root: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads((root / INDEX).read_text())
+    except (OSError, ValueError):
+        raise UserError(f"{root}: is no bank; `apit bank` makes one") from None
+    return found

@@ -3,7 +3,9 @@
 import csv
 import functools
 import hashlib
+import io
 import re
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,7 +23,8 @@ from apit.errors import UserError
 from apit.provenance import array_generator, file_digest
 
 SHORTEST_SECONDS = 0.1
-SILENT = 1e-5  # RMS
+LONGEST_SECONDS = 3600
+SILENT = 1e-5  # RMS without the mean
 FULL_SCALE = 0.999
 LICENCES = "licences.csv"  # of a folder of clips: patterns of files, their licence and origin
 SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()}
@@ -93,8 +96,8 @@ def recorded(folder: Path, recipe: Recipe, rate: int) -> Source:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of clips")
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name[0] != ".")
-    names = [str(path.relative_to(folder)) for path in paths if path != folder / LICENCES]
+    names = [str(p.relative_to(folder)) for p in sorted(folder.rglob("*")) if p.is_file()]
+    names = [n for n in names if n != LICENCES and not any(p[0] == "." for p in n.split("/"))]
     if not names:
         raise UserError(f"{folder}: holds no file; give a folder of recordings")
     licences = list(_licences(folder / LICENCES))
@@ -111,7 +114,11 @@ def recorded(folder: Path, recipe: Recipe, rate: int) -> Source:
 def _licences(path: Path) -> Iterator[tuple[str, str, str]]:
     if not path.exists():
         return
-    with path.open(newline="") as file:
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not text in UTF-8") from None
+    with io.StringIO(text, newline="") as file:
         rows = csv.DictReader(file)
         if not {"clips", "licence"} <= set(rows.fieldnames or ()):
             raise UserError(f"{path}: must have the columns clips, licence and, if known, origin")
@@ -123,6 +130,8 @@ def _read(
     folder: Path, recipe: Recipe, rate: int, licences: Sequence[tuple[str, str, str]], name: str
 ) -> Sound | Refused:
     path = folder / name
+    if not name.isprintable():
+        return Refused(ascii(name), "its name holds what tables cannot; rename it")
     if path.suffix.lower() not in SUFFIXES:
         return Refused(name, "not in a format that libsndfile reads")
     try:
@@ -154,13 +163,15 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
     """
     try:
         with soundfile.SoundFile(path) as file:
-            samples = file.read(dtype="float64", always_2d=True)
             info = Info(file.samplerate, file.channels)
             promised = file.frames
-    except (soundfile.LibsndfileError, OSError, ValueError) as error:
+            if promised > LONGEST_SECONDS * info.samplerate:
+                raise UserError(f"longer than {LONGEST_SECONDS / 3600:.0f} h")
+            samples = file.read(dtype="float64", always_2d=True)
+    except (soundfile.LibsndfileError, OSError, ValueError, MemoryError) as error:
         raise UserError(f"cannot be read: {error}") from None
-    if len(samples) < promised:
-        raise UserError(f"cut: {len(samples)} of {promised} samples can be read")
+    if len(samples) < promised or is_cut(path):
+        raise UserError(f"cut: only {len(samples)} samples can be read")
     if not np.isfinite(samples).all():
         raise UserError("holds samples that are not finite")
     if len(samples) < SHORTEST_SECONDS * info.samplerate:
@@ -169,7 +180,7 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
     if clipped > recipe.clipped_at_most:
         raise UserError(f"clipped: {100 * clipped:.1f} % of its samples are at full scale")
     mono = samples.mean(axis=1)
-    if np.sqrt(np.mean(mono**2)) < SILENT:
+    if np.std(mono) < SILENT:
         raise UserError("silent")
     sound = trimmed(mono, recipe.silence_db)
     if len(sound) < SHORTEST_SECONDS * info.samplerate:
@@ -177,6 +188,20 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
     divisor = np.gcd(info.samplerate, rate)
     resampled = resample_poly(sound, rate // divisor, info.samplerate // divisor)
     return resampled.astype(np.float32), info
+
+
+def is_cut(path: Path) -> bool:
+    """Whether a wav ends before its header says so, which libsndfile does not tell."""
+    with path.open("rb") as file:
+        start = file.read(12)
+        if start[:4] != b"RIFF" or start[8:] != b"WAVE":
+            return False
+        while len(header := file.read(8)) == 8:
+            kind, size = struct.unpack("<4sI", header)
+            if kind == b"data":  # written to a pipe, it does not say how long it is
+                return size not in (0, 2**32 - 1) and path.stat().st_size - file.tell() < size
+            file.seek(size + size % 2, 1)
+    return False
 
 
 def trimmed(samples: NDArray[np.float64], silence_db: float) -> NDArray[np.float64]:

@@ -69,14 +69,11 @@ class Packed(Examples):
         index = packed.Index.read(root)
         if (found := index.format) != (wanted := fuss.Format(audio.sample_rate, 1, audio.samples)):
             raise UserError(f"{root}: holds {found}; the configuration's audio says {wanted}")
-        lines = fuss.read_lines(fuss.list_path(root, split), audio.sources)
+        listed = fuss.list_path(root, split)
+        lines = fuss.read_lines(listed, audio.sources)
+        index.verify(listed.name)
         places = {file: place for place, file in enumerate(index.sources())}
-        try:
-            self.places = [[places[file] for file in line.sources] for line in lines]
-        except KeyError as error:
-            raise UserError(
-                f"{fuss.list_path(root, split)}: names {error.args[0]}, which was not packed"
-            ) from None
+        self.places = [[places[file] for file in line.sources] for line in lines]
         self.rows = [row for shard in index.maps() for row in np.asarray(shard)]
         super().__init__(audio, [line.name for line in lines], [len(p) for p in self.places])
 

@@ -11,23 +11,34 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 from urllib3.util import Retry
 
 from apit.config import Audio, Fuss, Package, Split
 from apit.data import fuss
 from apit.data.archives import files_of
 from apit.data.clips import LICENCES, SUFFIXES
-from apit.data.download import PATIENCE, download
+from apit.data.download import PATIENCE, download, fault_of
 from apit.data.examples import Wavs
 from apit.data.fuss import Format
+from apit.data.packed import is_packed
 from apit.data.packing import pack
 from apit.errors import UserError
-from apit.files import MADE, check_replaceable, resumable_folder, whole_file
+from apit.files import (
+    MADE,
+    check_replaceable,
+    is_made,
+    part_of,
+    resumable_folder,
+    space_of,
+    whole_file,
+)
 from apit.progress import bar
 from apit.provenance import digest, file_digest
 
 FUSS_SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
 EXPANSION = 3.2  # of FUSS's archives: 24.6 GB of wavs, or of sources and, meanwhile, mixtures
+SCRATCH = ".scratch-"
 LOOKED_AT = 20  # examples of each split whose mixture is compared with its sources
 
 
@@ -43,7 +54,11 @@ def fetch_packages(packages: Sequence[Package], output: Path) -> None:
     if missing:
         raise UserError(f"{' and '.join(missing)} cannot be found here, to fetch packages; {own}")
     wanted = digest([package.model_dump() for package in packages])
+    if is_made(output, wanted):
+        return
     with resumable_folder(output, wanted) as part:
+        for scratch in part.glob(f"{SCRATCH}*"):  # of a call that was killed
+            shutil.rmtree(scratch)
         for package in bar(packages, desc="fetch", unit=" packages"):
             origin = part / f".{package.name}"
             if not origin.exists():
@@ -58,7 +73,7 @@ def fetch_packages(packages: Sequence[Package], output: Path) -> None:
 
 def _fetch_package(package: Package, part: Path, origin: Path, own: str) -> None:
     """Bring a package's sounds into a folder of its name, and then its version into `origin`."""
-    with tempfile.TemporaryDirectory(dir=part, prefix=".") as scratch:
+    with tempfile.TemporaryDirectory(dir=part, prefix=SCRATCH) as scratch:
         try:
             _call("apt-get", "download", package.name, cwd=Path(scratch))
             archive = next(Path(scratch).glob("*.deb"))
@@ -70,6 +85,7 @@ def _fetch_package(package: Package, part: Path, origin: Path, own: str) -> None
         sounds = [p for p in unpacked.rglob("*") if p.suffix.lower() in SUFFIXES]
         if not sounds:
             raise UserError(f"{archive.name} holds no sound in {package.folder}; {own}")
+        shutil.rmtree(part / package.name, ignore_errors=True)
         for sound in sounds:
             target = part / package.name / sound.relative_to(unpacked)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,15 +110,25 @@ def fetch_fuss(
     UserError where the download fails, is of another size or hash, the disk is too small, or the
     archive is not FUSS.
     """
+    output = output.resolve()
     check_replaceable(output)
+    origin = f"{sounds.name} (sha256 {sounds.sha256})\n"
+    done = packed and is_packed(output) and f"{fuss.sounds(output)}\n" == origin
+    if done or is_made(output, sounds.sha256):
+        return
     archive = output.with_name(sounds.archive)
-    if sounds.address.startswith("file://"):
+    local = sounds.address.startswith("file://")
+    if local:
         archive = Path(urllib.request.url2pathname(urlsplit(sounds.address).path))
         if not archive.is_file():
             raise UserError(f"{archive}: no such archive")
     _check_room(archive, sounds, output)
-    download(sounds.address, archive, sounds.bytes, sounds.sha256, patience)
-    origin = f"{sounds.name} (sha256 {sounds.sha256})\n"
+    if not local:
+        download(sounds.address, archive, sounds.bytes, sounds.sha256, patience)
+    elif (fault := fault_of(archive, sounds.bytes, sounds.sha256)) is not None:
+        raise UserError(
+            f"{archive}: {fault}; give another file, or the size and hash that it should have"
+        )
     if packed:
         lists = [fuss.list_path(Path(), split).name for split in FUSS_SPLITS]
         pack(archive, output, Format(audio.sample_rate, 1, audio.samples), lists, origin)
@@ -130,6 +156,9 @@ def _checked(archive: Path, unpacked: Path, audio: Audio) -> Path:
     if not lists:
         raise UserError(f"{archive}: holds no {fuss.list_path(Path(), 'train')}; it is not FUSS")
     top = lists[0].parent  # the archive's own folder, ssdata_reverb
+    others = [p for p in unpacked.iterdir() if p != top] if top != unpacked else []
+    if len(lists) > 1 or others:
+        raise UserError(f"{archive}: holds more than one folder; it is not FUSS")
     for split in FUSS_SPLITS:
         try:
             _check(Wavs(top, split, audio))
@@ -140,17 +169,22 @@ def _checked(archive: Path, unpacked: Path, audio: Audio) -> Path:
 
 
 def _check_room(archive: Path, sounds: Fuss, output: Path) -> None:
-    """Raise UserError unless the archive and what it holds fit on the disk."""
+    """Raise UserError unless what is still missing of the archive and its content fits the disk."""
     output.parent.mkdir(parents=True, exist_ok=True)
     part = archive.with_name(f"{archive.name}.part")
     there = next((p.stat().st_size for p in (archive, part) if p.exists()), 0)
-    needed = max(0, sounds.bytes - there) + round(EXPANSION * sounds.bytes)
+    content = max(0, round(EXPANSION * sounds.bytes) - space_of(part_of(output)))
+    needed = max(0, sounds.bytes - there) + content
     free = shutil.disk_usage(output.parent).free
     if free < needed:
         raise UserError(
-            f"{output.parent}: {needed / 1e9:.1f} GB are needed for {sounds.archive} and what it "
-            f"holds, and {free / 1e9:.1f} GB are free; make room, or give another --output"
+            f"{output.parent}: {_size(needed)} are needed for {sounds.archive} and what it holds, "
+            f"and {_size(free)} are free; make room, or give another --output"
         )
+
+
+def _size(number: int) -> str:
+    return tqdm.format_sizeof(number, "B", 1000)
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -75,7 +75,7 @@ def read_lines(path: Path, slots: int) -> list[Line]:
     lines of another form.
     """
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such example list; `apit mix` makes one") from None
     except UnicodeDecodeError:
@@ -90,6 +90,8 @@ def read_lines(path: Path, slots: int) -> list[Line]:
         where = f"{path}:{number}"
         if not written.strip():
             raise UserError(f"{where}: is an empty line; remove it")
+        if "" in (mixture, *sources):
+            raise UserError(f"{where}: has an empty field; remove the tab beside it")
         if not 1 <= len(sources) <= slots:
             raise UserError(
                 f"{where}: has {len(sources)} sources after the mixture, tab-separated; "

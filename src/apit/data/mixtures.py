@@ -18,7 +18,7 @@ from apit.config import Scale, mixing_digest
 from apit.data import fuss
 from apit.data.bank import Stock, fingerprint, open_stock, recipe_of
 from apit.data.recipe import PEAK, Draft, draft, dry
-from apit.files import resumable_folder
+from apit.files import check_apart, is_made, resumable_folder
 from apit.parallel import in_order
 from apit.provenance import array_generator, code_version, digest
 
@@ -46,8 +46,11 @@ def mix(scale: Scale, bank: Path, output: Path, jobs: int = 0) -> None:
     """
     recipe = recipe_of(scale.data)
     stocks = {split: open_stock(bank, split, scale.audio, scale.data) for split in recipe.examples}
-    identity = [mixing_digest(scale), code_version(*CODE), fingerprint(bank)]
-    with resumable_folder(output, digest(identity)) as part:
+    check_apart(output, bank)
+    identity = digest([mixing_digest(scale), code_version(*CODE), fingerprint(bank)])
+    if is_made(output, identity):
+        return
+    with resumable_folder(output, identity) as part:
         (part / ROWS).mkdir(exist_ok=True)
         manifest: list[dict[str, Any]] = []
         rooms: list[dict[str, Any]] = []

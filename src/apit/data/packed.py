@@ -7,8 +7,8 @@ A packed folder holds the lists and whatever else lay at the top of the unpacked
     residuals.bin       each mixture less the sum of its sources (mod 2^16), compressed by zlib;
                         before each its length in bytes
     mixtures.csv        their names, in that order, and their headers
-    labels.tar.gz       all other files
-    index.json          rate and length of the examples, the headers, and each shard's SHA-256
+    labels.tar.gz       all other files that lay in folders
+    index.json          rate and length of the examples, the headers, and the SHA-256 of each file
 """
 
 import json
@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from apit.data.fuss import INDEX, Format
 from apit.errors import UserError
+from apit.provenance import file_digest
 
-VERSION = 1
+VERSION = 2
 SAMPLE = np.dtype("<i2")
 STEP = np.float32(2**-15)  # of a sample, where full scale is 1
 SOURCES, MIXTURES, RESIDUALS, LABELS = (
@@ -36,11 +37,10 @@ SOURCES, MIXTURES, RESIDUALS, LABELS = (
 
 
 class Shard(NamedTuple):
-    """A file of sources, how many they are, and its SHA-256."""
+    """A file of sources, and how many they are."""
 
     name: str
     sources: int
-    sha256: str
 
 
 class Header(NamedTuple):
@@ -58,6 +58,7 @@ class Index:
     format: Format
     shards: tuple[Shard, ...]
     headers: tuple[Header, ...]
+    sha256: dict[str, str]  # of each file, by its name within the packed folder
 
     @classmethod
     def read(cls, root: Path) -> "Index":
@@ -72,6 +73,7 @@ class Index:
                 Format(found["sample_rate"], 1, found["samples"]),
                 tuple(Shard(*shard) for shard in found["shards"]),
                 tuple(Header(*map(b64decode, header)) for header in found["headers"]),
+                dict(found["sha256"]),
             )
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(f"{path}: cannot be read ({error}); pack it again") from None
@@ -84,12 +86,20 @@ class Index:
                 )
         return index
 
+    def verify(self, name: str) -> Path:
+        """Path of a file of the packed folder; raises UserError unless it is what was packed."""
+        path = self.folder.parent / name
+        if not path.exists() or file_digest(path) != self.sha256.get(name):
+            raise UserError(f"{path}: is not the file that was packed; fetch or pack it again")
+        return path
+
     def sources(self) -> list[str]:
         """Names of all sources, in the order in which the shards hold them."""
         return list(self.table(SOURCES)["file"])
 
     def table(self, name: str) -> pd.DataFrame:
         """Read `sources.csv` or `mixtures.csv`."""
+        self.verify(f"{self.folder.name}/{name}")
         return pd.read_csv(self.folder / name, dtype={"file": str}, keep_default_na=False)
 
     def maps(self) -> list[NDArray[np.int16]]:

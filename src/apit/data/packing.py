@@ -1,6 +1,5 @@
-"""Packing: the FUSS layout, unpacked or in a tar, → the packed form; and back, bit for bit."""
+"""Packing: the FUSS layout, as a folder or in a tar → the packed form."""
 
-import io
 import json
 import shutil
 import struct
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from gzip import GzipFile
 from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,25 +21,25 @@ from numpy.typing import NDArray
 from apit.data import fuss
 from apit.data.archives import files_of
 from apit.data.fuss import INDEX, LIST_SUFFIX, Format, Line
-from apit.data.packed import (
-    LABELS,
-    MIXTURES,
-    RESIDUALS,
-    SAMPLE,
-    SOURCES,
-    VERSION,
-    Header,
-    Index,
-)
+from apit.data.packed import LABELS, MIXTURES, RESIDUALS, SAMPLE, SOURCES, VERSION, Header
 from apit.data.shards import MARK, Shards, Wav
 from apit.errors import UserError
-from apit.files import MADE, resumable_folder
+from apit.files import MADE, check_apart, is_made, listing, resumable_folder
 from apit.parallel import in_threads
 from apit.progress import bar
 from apit.provenance import digest, file_digest
 
 SLOTS = 64  # more than any list has: how many sources are allowed is a reader's to say
+BLOCK = 1 << 20  # bytes that are copied at once
 TOLD = 5  # mixtures that are not the sum of their sources
+
+
+class Piece(NamedTuple):
+    """Where the bytes of a small file are: a part of a larger one, or all of one."""
+
+    path: Path
+    start: int
+    size: int
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Contents:
     """What is packed beside the sources: lists by file name, other files, and the mixtures."""
 
     lists: dict[str, list[Line]]
-    others: dict[str, bytes]
+    others: dict[str, Piece]
     mixture: Callable[[str], Wav | None]  # None: its file is not there, and need not be
 
 
@@ -64,20 +64,28 @@ def pack(
     none yet. Each byte is read once. What was packed when a call was killed stays in `OUTPUT.part`,
     and the same call goes on from there. Raises UserError, with the file's name, for wavs that are
     cut, of unlike lengths or not as `wanted`, for files that are listed and missing, and for a tar
-    with links, devices or names outside of it.
+    that is damaged or has links, devices or names outside of it.
     """
     if not source.exists():
         raise UserError(f"{source}: no such folder or archive")
     if (source / INDEX).exists():
         raise UserError(f"{source}: is packed already")
+    check_apart(output, source)
     stat = source.stat()
-    state = fuss.fingerprint(source) if source.is_dir() else [stat.st_size, stat.st_mtime_ns]
-    with resumable_folder(output, digest([str(source.resolve()), state, wanted])) as part:
+    state = listing(source) if source.is_dir() else [stat.st_size, stat.st_mtime_ns]
+    identity = digest([str(source.resolve()), state, wanted, lists, origin])
+    if is_made(output, identity):
+        return
+    with resumable_folder(output, identity) as part:
         shards = Shards((part / INDEX).parent, wanted)
-        spill = Shards(part / "mixtures", wanted)
-        contents = _of_folder(source, shards) if source.is_dir() else _of_tar(source, shards, spill)
+        spilled = part / "spilled"
+        if source.is_dir():
+            contents = _of_folder(source, shards)
+        else:
+            contents = _of_tar(source, shards, Shards(spilled, wanted))
         if absent := sorted(set(lists) - set(contents.lists)):
             raise UserError(f"{source}: holds no {absent[0]}")
+        _check_lists(source, contents.lists)
         headers: dict[Header, int] = {}
 
         def write_table(name: str, files: Iterable[tuple[str, Header]]) -> None:
@@ -87,20 +95,38 @@ def pack(
 
         write_table(SOURCES, shards.files())
         write_table(MIXTURES, _pack_mixtures(source, shards, contents))
-        named = {fuss.SOUNDS: origin.encode()} if origin else {}
-        _write_others(part, named | contents.others)
+        _write_others(part, contents.others)
+        if origin and not (part / fuss.SOUNDS).exists():
+            (part / fuss.SOUNDS).write_text(origin)
         assert shards.wanted is not None, "every line has a source"
+        index_path = part / INDEX
+        sha256 = {f"{shards.folder.name}/{s['name']}": s["sha256"] for s in shards.shards}
+        for path in (*part.iterdir(), *shards.folder.iterdir()):
+            name = str(path.relative_to(part))
+            if path.is_file() and path.suffix != MARK and path.name not in (MADE, index_path.name):
+                sha256.setdefault(name, file_digest(path))
         index = {
             "version": VERSION,
             "sample_rate": shards.wanted.rate,
             "samples": shards.wanted.samples,
-            "shards": [(s["name"], len(s["files"]), s["sha256"]) for s in shards.shards],
+            "shards": [(s["name"], len(s["files"])) for s in shards.shards],
             "headers": [[b64encode(part).decode() for part in header] for header in headers],
+            "sha256": dict(sorted(sha256.items())),
         }
-        (part / INDEX).write_text(json.dumps(index, indent=1) + "\n")
-        shutil.rmtree(spill.folder)
+        index_path.write_text(json.dumps(index, indent=1) + "\n")
+        shutil.rmtree(spilled, ignore_errors=True)
         for mark in shards.folder.glob(f"*{MARK}"):
             mark.unlink()
+
+
+def _check_lists(source: Path, lists: Mapping[str, Sequence[Line]]) -> None:
+    """Raise UserError for a file that two lists name."""
+    named: dict[str, str] = {}
+    for listed, lines in lists.items():
+        for line in lines:
+            for file in (line.mixture, *line.sources):
+                if (other := named.setdefault(file, listed)) != listed:
+                    raise UserError(f"{source}: {file} is named by both {other} and {listed}")
 
 
 def _of_folder(root: Path, shards: Shards) -> Contents:
@@ -123,8 +149,12 @@ def _of_folder(root: Path, shards: Shards) -> Contents:
             shards.add(name, content)
     shards.finish()
     listed = {file for line in lines for file in (line.mixture, *line.sources)}
-    names = [str(p.relative_to(root)) for p in sorted(root.rglob("*")) if p.is_file()]
-    others = {name: read(name) for name in names if name not in listed and name != MADE}
+    files = {str(p.relative_to(root)): p for p in root.rglob("*") if p.is_file()}
+    others = {
+        name: Piece(path, 0, path.stat().st_size)
+        for name, path in files.items()
+        if name not in listed and path.name != MADE
+    }
 
     def mixture(name: str) -> Wav | None:
         return Wav.of(str(root / name), read(name)) if (root / name).exists() else None
@@ -135,47 +165,80 @@ def _of_folder(root: Path, shards: Shards) -> Contents:
 def _of_tar(archive: Path, shards: Shards, spill: Shards) -> Contents:
     """Pack a tar's sources in its order, and keep its mixtures until the sources are all there.
 
-    The lists may come last: until then, a wav in a folder `…_sources` is taken for a source.
+    What is which the lists say. Until one has come, as they may come last, a wav in a folder
+    `…_sources` is taken for a source, and any other for a mixture.
     """
-    others: dict[str, bytes] = {}
-    with files_of(archive, "pack") as files:
+    lists: dict[str, list[Line]] = {}
+    others: dict[str, Piece] = {}
+    root: str | None = None
+    is_source: dict[str, bool] = {}
+    spool = spill.folder / "others"
+    with spool.open("w+b") as kept, files_of(archive, "pack") as files:
+
+        def keep(name: str, content: bytes) -> None:
+            others[name] = Piece(spool, kept.tell(), len(content))
+            kept.write(content)
+
         for tar, member, name in files:
             if name in shards.done or name in spill.done:
                 continue
             stream = tar.extractfile(member)
             assert stream is not None, "a plain file"
-            content = stream.read()
-            if not name.endswith(".wav"):
-                others[name] = content
-            elif PurePosixPath(name).parent.name.endswith("_sources"):
-                shards.add(name, content)
+            path = PurePosixPath(name)
+            if name.endswith(".wav"):
+                guess = path.parent.name.endswith("_sources")
+                (shards if is_source.get(name, guess) else spill).add(name, stream.read())
+            elif name.endswith(LIST_SUFFIX):
+                keep(name, content := stream.read())
+                if root not in (None, top := _folder_of(path)):
+                    raise UserError(
+                        f"{archive}: holds lists in {root or './'} and in {top or './'}"
+                    )
+                root = top
+                lists[path.name] = _lines_of(content, path.name)
+                for line in lists[path.name]:
+                    is_source |= {root + line.mixture: False}
+                    is_source |= {root + file: True for file in line.sources}
             else:
-                spill.add(name, content)
-    shards.finish()
-    spill.finish()
-    found = sorted(name for name in others if name.endswith(LIST_SUFFIX))
-    if not found:
-        raise UserError(f"{archive}: holds no *{LIST_SUFFIX}; it is not in the FUSS layout")
-    shards.root = spill.root = root = f"{PurePosixPath(found[0]).parent}/".removeprefix("./")
-    lists = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in found:
-            path = Path(scratch, PurePosixPath(name).name)
-            path.write_bytes(others[name])
-            lists[path.name] = fuss.read_lines(path, SLOTS)
-    kept, headers = spill.rows(), dict(spill.files())
+                others[name] = Piece(spool, kept.tell(), member.size)
+                shutil.copyfileobj(stream, kept)
+        shards.finish()
+        spill.finish()
+        if root is None:
+            raise UserError(f"{archive}: holds no *{LIST_SUFFIX}; it is not in the FUSS layout")
+        if misplaced := sorted(name for name in spill.done if is_source.get(name)):
+            raise UserError(
+                f"{archive}: {misplaced[0]} proved to be a source only when its list came; unpack "
+                "the archive, and pack the folder"
+            )
+        shards.root = spill.root = root
+        rows, headers = spill.rows(), dict(spill.files())
+        for name in sorted(rows.keys() - {n.removeprefix(root) for n in is_source}):
+            keep(root + name, headers[name].before + rows[name].tobytes() + headers[name].after)
 
     def mixture(name: str) -> Wav | None:
-        if name not in kept:
+        if name not in rows:
             return None
         assert spill.wanted is not None
-        return Wav(spill.wanted, headers[name], memoryview(kept[name].tobytes()))
+        return Wav(spill.wanted, headers[name], memoryview(rows[name].tobytes()))
 
-    others = {name.removeprefix(root): content for name, content in others.items()}
-    listed = {line.mixture for lines in lists.values() for line in lines}
-    for name in kept.keys() - listed:  # no mixture, after all
-        others[name] = headers[name].before + kept[name].tobytes() + headers[name].after
-    return Contents(lists, others, mixture)
+    return Contents(
+        dict(sorted(lists.items())),
+        {name.removeprefix(root): piece for name, piece in others.items()},
+        mixture,
+    )
+
+
+def _folder_of(path: PurePosixPath) -> str:
+    """`ssdata/list.txt` → `ssdata/`; without a folder, nothing."""
+    return str(path).removesuffix(path.name)
+
+
+def _lines_of(content: bytes, name: str) -> list[Line]:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, name)
+        path.write_bytes(content)
+        return fuss.read_lines(path, SLOTS)
 
 
 def _pack_mixtures(
@@ -187,7 +250,7 @@ def _pack_mixtures(
     for line in lines:
         for file in line.sources:
             if file not in rows:
-                raise UserError(f"{source}: {file} is listed, and not there as a source")
+                raise UserError(f"{source}: {file} is listed, and not there")
 
     def residual(line: Line) -> tuple[Line, Header, bytes, int] | None:
         wav = contents.mixture(line.mixture)
@@ -195,7 +258,7 @@ def _pack_mixtures(
             return None
         if wav.format != shards.wanted:
             raise UserError(f"{line.mixture}: {wav.format}; all must have {shards.wanted}")
-        found = np.frombuffer(wav.samples, SAMPLE) - _sum(rows, line)
+        found = np.frombuffer(wav.samples, SAMPLE) - sum_of(rows, line)
         worst = int(np.abs(found.astype(np.int32)).max())
         return line, wav.header, zlib.compress(found.tobytes(), 1), worst
 
@@ -220,7 +283,7 @@ def _pack_mixtures(
         print(f"{source}: {told} mixtures differ from the sum of their sources", file=sys.stderr)
 
 
-def _sum(rows: Mapping[str, NDArray[np.int16]], line: Line) -> NDArray[np.int16]:
+def sum_of(rows: Mapping[str, NDArray[np.int16]], line: Line) -> NDArray[np.int16]:
     """The sum of a mixture's sources, mod 2^16, so that the mixture can always be had back."""
     total = rows[line.sources[0]].copy()
     for file in line.sources[1:]:
@@ -228,81 +291,26 @@ def _sum(rows: Mapping[str, NDArray[np.int16]], line: Line) -> NDArray[np.int16]
     return total
 
 
-def _write_others(part: Path, others: Mapping[str, bytes]) -> None:
+def _write_others(part: Path, others: Mapping[str, Piece]) -> None:
     """Write files at the top as they are, and those in folders into one archive, of equal bytes."""
+
+    def opened(piece: Piece) -> IO[bytes]:
+        file = piece.path.open("rb")
+        file.seek(piece.start)
+        return file
+
     with (
-        (part / INDEX).with_name(LABELS).open("wb") as file,
-        GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed,
+        (part / INDEX).with_name(LABELS).open("wb") as target,
+        GzipFile(filename="", mode="wb", fileobj=target, mtime=0) as compressed,
         tarfile.open(fileobj=compressed, mode="w") as tar,
     ):
-        for name, content in sorted(others.items()):
-            if "/" not in name:
-                (part / name).write_bytes(content)
-                continue
+        for name, piece in sorted(others.items()):
             member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-
-
-def unpack(root: Path, output: Path) -> None:
-    """Make of a packed folder the wavs that it was packed from, bit for bit.
-
-    What is there already when a call was killed stays. Raises UserError for shards whose SHA-256
-    is another.
-    """
-    index = Index.read(root)
-    sources, mixtures = index.table(SOURCES), index.table(MIXTURES)
-    with resumable_folder(output, digest([str(root.resolve()), file_digest(root / INDEX)])) as part:
-        for shard in index.shards:
-            if (sha256 := file_digest(index.folder / shard.name)) != shard.sha256:
-                raise UserError(
-                    f"{index.folder / shard.name}: has the SHA-256 {sha256}, not {shard.sha256}; "
-                    "fetch or pack it again"
-                )
-        found = (row for shard in index.maps() for row in np.asarray(shard))
-        rows = dict(zip(sources["file"], found, strict=True))
-
-        def write(name: str, header: int, samples: NDArray[np.int16]) -> None:
-            before, after = index.headers[header]
-            _write_once(part, name, before + samples.tobytes() + after)
-
-        def write_source(row: tuple[str, int]) -> None:
-            write(*row, rows[row[0]])
-
-        def write_mixture(item: tuple[Line, int, bytes]) -> None:
-            line, header, residual = item
-            write(line.mixture, header, _sum(rows, line) + np.frombuffer(residual, SAMPLE))
-
-        def residuals() -> Iterator[tuple[Line, int, bytes]]:
-            paths = sorted(root.glob(f"*{LIST_SUFFIX}"))
-            lines = {line.mixture: line for p in paths for line in fuss.read_lines(p, SLOTS)}
-            with (index.folder / RESIDUALS).open("rb") as file:
-                for name, header in mixtures.itertuples(index=False):
-                    (size,) = struct.unpack("<I", file.read(4))
-                    yield lines[name], header, zlib.decompress(file.read(size))
-
-        total = len(sources) + len(mixtures)
-        with bar(desc=f"unpack {root}", unit=" wavs", total=total) as shown:
-            for _ in in_threads(write_source, sources.itertuples(index=False, name=None)):
-                shown.update()
-            for _ in in_threads(write_mixture, residuals()):
-                shown.update()
-        for path in root.iterdir():
-            if path.is_file() and path.name != MADE:
-                shutil.copyfile(path, part / path.name)
-        with files_of(index.folder / LABELS, "unpack") as files:
-            for tar, member, name in files:
-                stream = tar.extractfile(member)
-                assert stream is not None, "a plain file"
-                _write_once(part, name, stream.read())
-
-
-def _write_once(folder: Path, name: str, content: bytes) -> None:
-    """Write a file, unless it is there already, whole."""
-    path = folder / name
-    if not fuss.is_inside(name):
-        raise UserError(f"{folder}: {name} would lie outside of it; not written")
-    if path.is_file() and path.stat().st_size == len(content):
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+            member.size = piece.size
+            if "/" in name:
+                with opened(piece) as file:
+                    tar.addfile(member, file)
+            else:
+                with opened(piece) as file, (part / name).open("wb") as copy:
+                    for start in range(0, piece.size, BLOCK):
+                        copy.write(file.read(min(BLOCK, piece.size - start)))

@@ -39,21 +39,25 @@ class Wav(NamedTuple):
         while at + 8 <= len(content):
             kind, size = struct.unpack_from("<4sI", content, at)
             at += 8
-            if kind == b"fmt " and at + size <= len(content):
+            if kind == b"fmt " and size >= 16 and at + size <= len(content):
                 tag, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", content, at)
                 if tag == EXTENSIBLE and size >= 26:  # the first two bytes of the sub-format
                     (tag,) = struct.unpack_from("<H", content, at + 24)
                 if (tag, bits) != (PCM, 16):
                     raise UserError(f"{name}: is no PCM of 16 bits; only such wavs are packed")
+                if not rate or not channels:
+                    break
                 form = (rate, channels)
             elif kind == b"data":
                 if form is None or at + size > len(content) or size % (2 * form[1]):
                     break
+                if size == 0:
+                    raise UserError(f"{name}: holds no sample; leave it out, or make it again")
                 end = at + size
                 found = Format(*form, size // (2 * form[1]))
                 return cls(found, Header(content[:at], content[end:]), view[at:end])
             at += size + size % 2
-        raise UserError(f"{name}: is cut; make it again")
+        raise UserError(f"{name}: is cut or damaged; make it again")
 
 
 class Shards:
@@ -65,7 +69,7 @@ class Shards:
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f"*{BEGUN}"):
             path.unlink()
-        marks = sorted(folder.glob(f"*{MARK}"))
+        marks = sorted(folder.glob(f"[0-9]*{MARK}"))
         self.shards: list[dict[str, Any]] = [json.loads(mark.read_text()) for mark in marks]
         if self.shards:
             self.wanted = Format(*self.shards[0]["format"])
