@@ -21,13 +21,16 @@ reproduce: $(READY)
 test: $(READY)
 	pytest -n auto
 
+.venv/peers: $(READY)
+	pip install --quiet --no-deps --target $@ asteroid==0.7.0
+
 test-all: $(READY)
 	pytest -n auto -m "slow or not slow"
 
-bench: $(READY)
+bench: $(READY) .venv/peers
 	python benchmarks/scoring.py
 	python benchmarks/losses.py
-	python benchmarks/loading.py
+	python benchmarks/loading.py --asteroid .venv/peers/asteroid/data/fuss_dataset.py
 
 check: $(READY)
 	ruff check .
