@@ -1,3 +1,4 @@
+# make restore             what others computed, from DVC's remote
 # make reproduce           the environment, then the main job (SCALE=smoke unless params.yaml says otherwise)
 # make test                the tests, in minutes       make test-all   those marked slow, too
 # make check               linters and types           make lock       pin the environment anew
@@ -12,20 +13,27 @@ CONFIG := $(strip $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips='$(CLIPS)') 
 RESULTS = results/$(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' params.yaml))
 READY := .venv/ready
 
-.PHONY: reproduce test bench test-all check lock environment
+.PHONY: reproduce restore test bench test-all check lock environment
 
 reproduce: $(READY)
 	snakemake --cores all $(if $(CONFIG),--config $(CONFIG))
 	@echo "Made, for this scale:"; ls -1 $(RESULTS)/tables/* $(RESULTS)/figures/*.png
 
+# In a clone, with a remote that DVC knows: everything that was computed, and none of it to be computed again.
+restore: $(READY)
+	dvc pull
+	@! dvc status | grep -v '^versions@\|always changed' | grep . || { echo "What came is not what dvc.lock names (above)."; exit 1; }
+	snakemake --touch --forceall --quiet all
+	@echo "Restored. snakemake figures tables draws them anew, without training."
+
 test: $(READY)
-	pytest -n auto
+	pytest -n auto --dist loadfile
 
 .venv/peers: $(READY)
 	pip install --quiet --no-deps --target $@ asteroid==0.7.0
 
 test-all: $(READY)
-	pytest -n auto -m "slow or not slow"
+	pytest -n auto --dist loadfile -m "slow or not slow"
 
 bench: $(READY) .venv/peers
 	python benchmarks/scoring.py

@@ -1,20 +1,26 @@
 # From sounds to the ablation table. `snakemake --cores all` makes everything for the scale in
 # params.yaml; `--config scale=mini` takes another; `--config clips=FOLDER` mixes one's own sounds,
 # and `rooms=FOLDER` one's own impulse responses.
+import json
 import shlex
 import sys
 from pathlib import Path
 
 from snakemake.utils import min_version
+from snakemake_interface_executor_plugins.settings import ExecMode
 
 from apit.config import IDEAL, TRIVIAL, bank_digest, mixing_digest
 from apit.layers import load_run, load_scale
+from apit.lineage import PARTS, code_of, code_of_training
 from apit.errors import UserError
 
 min_version("9.0")
 
 
 configfile: "params.yaml"
+
+
+report: "workflow/report/workflow.rst"
 
 
 SCALE = config["scale"]
@@ -31,10 +37,13 @@ try:
 except UserError as error:
     raise WorkflowError(str(error))
 
-# Rules call `apit` of the environment that runs Snakemake, whether it is activated or not.
-shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+VERSIONS = {
+    "rules": {part: code_of(part) for part in PARTS},
+    "runs": {name: code_of_training(run) for name, run in RUNS.items()},
+}
 
 
+include: "workflow/rules/alone.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/runs.smk"
@@ -46,6 +55,8 @@ rule all:
     input:
         rules.tables.output,
         rules.figures.output,
+        [] if ABSENT else rules.spectrograms.output,
+        rules.versions.output,
 
 
 # The job in parts, as dvc.yaml calls it: `snakemake data`, `snakemake runs`, `snakemake scores`.
@@ -56,7 +67,8 @@ rule data:
 
 rule runs:
     input:
-        expand(f"{RESULTS}/runs/{{run}}", run=RUNS),
+        expand(f"{RESULTS}/runs/{{run}}", run=[r for r in RUNS if r not in ABSENT]),
+        RECORDS,
 
 
 rule scores:

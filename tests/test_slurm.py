@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_workflow import copy_of_the_repository
+from repositories import copy_of_the_repository
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "squeue")
 

@@ -1,16 +1,24 @@
 """The whole job by Snakemake itself, at a tiny scale, in a copy of the repository."""
 
+import fcntl
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
+import zipfile
 
 import pandas as pd
 import pytest
 from archives import archive_of, served
+from repositories import (
+    REPOSITORY,
+    call,
+    commit,
+    copy_of_the_repository,
+    git,
+    jobs,
+    snakemake,
+    snakemake_as,
+)
 from ruamel.yaml import YAML
 
 from apit.config import IDEAL, ORACLES, TRIVIAL
@@ -19,40 +27,7 @@ from apit.data.mixtures import mix
 from apit.layers import experiment_names, load_scale
 from apit.provenance import file_digest
 
-REPOSITORY = Path(__file__).parent.parent
-PARTS = ("Snakefile", "params.yaml", "workflow", "configs", "profiles", "src", "pyproject.toml")
-
-
-def copy_of_the_repository(folder):
-    folder.mkdir(exist_ok=True)
-    for name in PARTS:
-        source = REPOSITORY / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-    shutil.copy(REPOSITORY / "tests" / "tiny.yaml", folder / "configs")
-    return folder
-
-
-def snakemake(folder, *arguments, scale="tiny"):
-    return snakemake_as(folder, "--cores", "2", *arguments, "--config", f"scale={scale}")
-
-
-def snakemake_as(folder, *arguments):
-    printed = subprocess.run(
-        [Path(sys.executable).parent / "snakemake", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(folder / "src")},
-    )
-    return printed.returncode, printed.stdout + printed.stderr
-
-
-def jobs(folder, scale="tiny"):
-    """What a dry run would do: rule → number of jobs."""
-    code, printed = snakemake(folder, "--dry-run", scale=scale)
-    assert code == 0, printed
-    counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
-    return {rule: int(n) for rule, n in counts.items() if rule not in ("total", "all")}
+DRAWN = ("tables", "figures", "spectrograms")
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +73,12 @@ def test_a_new_ablation_is_one_entry_and_trains_itself_alone(finished, tmp_path)
     config = finished / "configs" / "tiny.yaml"
     entries = finished / "configs" / "experiments.yaml"
     kept = config.read_text(), entries.read_text()
-    alone = dict.fromkeys(("train", "evaluate", "bss_eval", "tables", "figures"), 1)
+    alone = dict.fromkeys(("train", "record", "evaluate", "bss_eval", *DRAWN), 1)
     try:
         with entries.open("a") as file:
             file.write("mine: {reconstruction: si_snr}\n")
         config.write_text(kept[0].replace("[pit, ctx-stft-i1]", "[pit, ctx-stft-i1, mine]"))
-        assert jobs(finished) == alone
+        assert jobs(finished) == alone | {"versions": 1}
         config.write_text(kept[0].replace("weight: 0.5", "weight: 0.7"))
         assert jobs(finished) == alone
         config.write_text(kept[0].replace("seeds: [0]", "seeds: [0, 1]"))
@@ -115,6 +90,114 @@ def test_a_new_ablation_is_one_entry_and_trains_itself_alone(finished, tmp_path)
     finally:
         config.write_text(kept[0])
         entries.write_text(kept[1])
+
+
+SCORED = {"evaluate": 2 + len(ORACLES), "bss_eval": 2 + len(ORACLES)} | dict.fromkeys(DRAWN, 1)
+TRAINED = {"train": 2, "record": 2, "evaluate": 2, "bss_eval": 2} | dict.fromkeys(DRAWN, 1)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "expected"),
+    [
+        ("present/figures.py", '"font.size": 9', '"font.size": 8', dict.fromkeys(DRAWN[1:], 1)),
+        ("present/tables.py", '"MSi(all)"', '"MSi (all)"', {"tables": 1}),
+        ("measure/systems.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", SCORED),
+        ("losses/adversarial.py", "\n\n\n", "\n\nFLAG = 1\n\n\n",
+         dict.fromkeys(TRAINED, 1)),
+        ("training/step.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", TRAINED),
+        ("training/step.py", '"""', '"""Documented. ', {}),
+        ("training/step.py", "\n\n\n", "\n\n# A reason.\n\n\n", {}),
+        ("training/devices.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", {}),
+        ("progress.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", {}),
+    ],
+)  # fmt: skip
+def test_an_edit_of_the_code_makes_anew_what_it_changes_and_nothing_else(
+    finished, file, old, new, expected
+):
+    path = finished / "src" / "apit" / file
+    kept = path.read_text()
+    assert old in kept
+    path.write_text(kept.replace(old, new, 1))
+    try:
+        assert jobs(finished) == (expected | {"versions": 1} if expected else {})
+    finally:
+        path.write_text(kept)
+
+
+def test_a_refactor_that_is_accepted_makes_nothing_anew(finished):
+    git(finished, "init", "--quiet")
+    commit(finished)
+    path = finished / "src" / "apit" / "losses" / "permutation.py"
+    kept = path.read_text()
+    path.write_text(kept.replace("\n\n\n", "\n\nFLAG = 1\n\n\n", 1))
+    try:
+        assert jobs(finished)["train"] == 2
+        code, printed = call(finished, "apit", "accept", "--scale", "tiny", "--since", "HEAD",
+                             "--why", "only a name")  # fmt: skip
+        assert code == 0, printed
+        assert "train pit" in printed
+        assert jobs(finished) == {}
+    finally:
+        path.write_text(kept)
+        (finished / "configs" / "accepted.csv").unlink(missing_ok=True)
+    assert jobs(finished) == {}
+
+
+def test_an_ablation_of_another_weight_trains_itself_alone(finished):
+    entries = finished / "configs" / "experiments.yaml"
+    kept = entries.read_text()
+    entry = "ctx-stft-i1: {discriminators: [{kind: context, domain: stft, replace: 1}]}"
+    assert entry in kept
+    entries.write_text(kept.replace(entry, entry.replace("replace: 1", "replace: 1, weight: 0.1")))
+    try:
+        assert jobs(finished) == dict.fromkeys(
+            ("train", "record", "evaluate", "bss_eval", *DRAWN), 1
+        )
+    finally:
+        entries.write_text(kept)
+
+
+def test_two_at_once_are_one_and_a_message(finished):
+    (finished / "results" / "tiny" / "versions.json").unlink()
+    with (finished / ".snakemake" / "alone.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        code, printed = snakemake(finished)
+        assert code != 0
+        assert "another snakemake works in this folder: wait for it or stop it" in printed
+    code, printed = snakemake(finished)
+    assert code == 0, printed
+
+
+def test_tables_and_figures_lead_back_to_their_data(finished):
+    for made in ("tables/ablations.csv", "figures/holes.pdf", "figures/spectrograms.png"):
+        code, printed = call(finished, "apit", "trace", f"results/tiny/{made}")
+        assert code == 0, printed
+        assert "IS ANOTHER" not in printed
+        for expected in ("made at commit", "apit ", "run pit-s0", "run ctx-stft-i1-s0", "sha256 ",
+                         "sounds: procedural sounds", "data_sha256: ", "hardware: "):  # fmt: skip
+            assert expected in printed
+    scores = finished / "results" / "tiny" / "scores" / "pit-s0.csv.gz"
+    kept = scores.read_bytes()
+    scores.write_bytes(kept + b" ")
+    _, printed = call(finished, "apit", "trace", "results/tiny/tables/ablations.csv")
+    assert re.search(r"pit-s0\.csv\.gz  sha256 \w+  \(IS ANOTHER FILE NOW\)", printed)
+    scores.write_bytes(kept)
+    code, printed = call(finished, "apit", "trace", "results/tiny/versions.json")
+    assert code == 2
+
+
+def test_snakemake_reports_tables_and_figures(finished):
+    code, printed = snakemake_as(finished, "--report", "report.zip", "--config", "scale=tiny")
+    assert code == 0, printed
+    with zipfile.ZipFile(finished / "report.zip") as archive:
+        names = {name.rpartition("/")[2] for name in archive.namelist()}
+    assert {
+        "report.html",
+        "ablations.csv",
+        "verdicts.csv",
+        "holes.png",
+        "spectrograms.png",
+    } <= names
 
 
 @pytest.mark.parametrize("scale", ["smoke", "mini"])
@@ -131,15 +214,16 @@ def test_the_paper_scale_plans_everything_from_the_download_to_the_figures(finis
         "train": runs,
         "evaluate": runs + len(ORACLES),
         "bss_eval": runs + len(ORACLES),
-        "tables": 1,
-        "figures": 1,
+        "record": runs,
+        "versions": 1,
+        **dict.fromkeys(DRAWN, 1),
     }
 
 
 @pytest.mark.parametrize("scale", ["smoke", "paper"])
 def test_every_stage_of_dvc_is_a_call_that_snakemake_takes(finished, scale):
     stages = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]
-    assert list(stages) == ["data", "runs", "scores", "paper"]
+    assert list(stages) == ["versions", "data", "runs", "scores", "paper"]
     for stage in stages.values():
         program, *arguments = stage["cmd"].replace("${item.scale}", scale).split()
         assert program == "snakemake"

@@ -30,7 +30,11 @@ The commands, in the order of the data; the workflow (`snakemake --cores all`) c
   evaluate  a run, or an oracle, over the evaluation split → one long table of scores
   score     any program's estimates → the same table
   tables    scores → tables with intervals
-  figures   scores, histories and kept estimates → figures
+  figures   scores and histories → figures
+  spectrograms  kept estimates → a figure of one mixture under several systems
+  versions  which code each result depends on, as hashes
+  trace     a table or figure → the scores, runs and data that it was made from
+  accept    note that today's code gives what the code of a commit gave
 
 Scales are configs/<scale>.yaml, experiments the entries of configs/experiments.yaml."""
 
@@ -112,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_training(command)
     _add_measuring(command)
     _add_presentation(command)
+    _add_lineage(command)
     return parser
 
 
@@ -271,6 +276,21 @@ def _add_measuring(command: Command) -> None:
     measures(score)
 
 
+def _add_lineage(command: Command) -> None:
+    versions = command("versions", commands.versions, "Write the versions of a scale's code.")
+    versions.add_argument("--output", type=Path, required=True, help="file to write, .json")
+
+    accept = command(
+        "accept", commands.accept,
+        "Note in configs/accepted.csv, to be committed, that today's code gives the results that "
+        "the code of a commit gave: nothing is made anew because of it.",
+    )  # fmt: skip
+    accept.add_argument(
+        "--since", required=True, metavar="COMMIT", help="whose results are still good"
+    )
+    accept.add_argument("--why", required=True, metavar="TEXT", help="how that is known")
+
+
 def _add_presentation(command: Command) -> None:
     tables = command("tables", commands.tables, "Make the tables of a scale from scores.")
     tables.add_argument("--scores", type=Path, nargs="+", required=True, help="files of scores")
@@ -288,11 +308,24 @@ def _add_presentation(command: Command) -> None:
     figures = command("figures", commands.figures, "Draw the figures of a scale.")
     figures.add_argument("--scores", type=Path, nargs="+", required=True, help="files of scores")
     figures.add_argument("--runs", type=Path, nargs="+", required=True, help="the runs behind them")
-    figures.add_argument("--data", type=Path, required=True, help="folder of mixtures")
-    figures.add_argument(
+    figures.add_argument("--output", type=Path, required=True, help="folder for the figures")
+
+    spectrograms = command(
+        "spectrograms", commands.spectrograms,
+        "Draw one mixture under pit and the best adversarial run, with its spectral holes.",
+    )  # fmt: skip
+    spectrograms.add_argument("--runs", type=Path, nargs="+", required=True, help="the runs")
+    spectrograms.add_argument("--data", type=Path, required=True, help="folder of mixtures")
+    spectrograms.add_argument(
         "--estimates", type=Path, required=True, help="folder of kept estimates, a folder per run"
     )
-    figures.add_argument("--output", type=Path, required=True, help="folder for the figures")
+    spectrograms.add_argument("--output", type=Path, required=True, help="folder for the figure")
+
+    trace = command(
+        "trace", commands.trace, "Tell from what a table or figure was made, down to its data.",
+        of_scale=False,
+    )  # fmt: skip
+    trace.add_argument("file", type=Path, help="such as results/smoke/tables/ablations.csv")
 
 
 def _whole_number(text: str) -> int:

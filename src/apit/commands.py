@@ -4,8 +4,12 @@ torch is imported where it is needed, so that `apit --help` answers at once.
 """
 
 import argparse
+import getpass
+import json
 import resource
+import subprocess
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
 
@@ -257,13 +261,13 @@ def tables(parsed: argparse.Namespace) -> None:
     from apit.measure.statistics import summarise
     from apit.measure.table import read_scores
     from apit.measure.verdicts import decide
-    from apit.present import tables
-    from apit.training.record import read_record
+    from apit.present import origin, tables
+    from apit.training.record import HISTORY, RECORD, read_history, read_record
 
     scale = _scale(parsed)
     claims, reported = layers.load_claims(parsed.configs), layers.load_reported(parsed.configs)
     scores, resamples = read_scores(parsed.scores), scale.evaluation.resamples
-    summary = summarise(scores, resamples)
+    main = summary = summarise(scores, resamples)
     records = [read_record(folder) for folder in parsed.runs]
     caption = tables.caption(records, scale.caption)
     made = [
@@ -285,28 +289,35 @@ def tables(parsed: argparse.Namespace) -> None:
         made.append(tables.out_of_domain(summary, scale.data.recipe.held_out, caption))
     for table in made:
         table.write(parsed.output)
+    sources = [*parsed.scores, *parsed.bss_eval, *parsed.out_of_domain]
+    sources += [folder / RECORD for folder in parsed.runs]
+    origin.write(parsed.output, [table.name for table in made], sources, records)
+    histories = {f.name: read_history(f) for f in parsed.runs if (f / HISTORY).exists()}
+    tables.training(histories).to_csv(parsed.output / "training.csv", index=False)
+    metrics = json.dumps(tables.metrics(main), indent=1)
+    (parsed.output / "metrics.json").write_text(metrics + "\n")
     print(f"{parsed.output}: {', '.join(t.name for t in made)}, as CSV, Markdown and LaTeX")
 
 
 def figures(parsed: argparse.Namespace) -> None:
     """`apit figures`."""
-    from apit.measure.showcase import showcase
     from apit.measure.statistics import differences, hole_curve, summarise
     from apit.measure.table import read_scores
-    from apit.models.stft import make_stft
-    from apit.present import figures, tables
-    from apit.training.record import read_history, read_record
+    from apit.present import figures, origin, tables
+    from apit.training.record import HISTORY, RECORD, read_history, read_record
 
     scale = _scale(parsed)
     scores = read_scores(parsed.scores)
-    runs = {folder: read_record(folder) for folder in parsed.runs}
-    records = list(runs.values())
+    records = [read_record(folder) for folder in parsed.runs]
     resamples = scale.evaluation.resamples
     summary = summarise(scores, resamples)
     caption = tables.caption(records, scale.caption)
     drawn = figures.Gallery(parsed.output, caption)
     drawn.training_curves(
-        [(record["run"]["experiment"], read_history(folder)) for folder, record in runs.items()]
+        [
+            (record["run"]["experiment"], read_history(folder))
+            for folder, record in zip(parsed.runs, records, strict=True)
+        ]
     )
     drawn.improvements(summary)
     drawn.differences(
@@ -316,12 +327,65 @@ def figures(parsed: argparse.Namespace) -> None:
     )
     drawn.replacement(tables.replacement(summary, records, caption).data)
     drawn.hole_curves(hole_curve(scores, resamples))
-    chosen = showcase(
-        runs,
-        parsed.data,
-        parsed.estimates,
-        scale.audio,
-        make_stft(scale.stft, scale.audio.sample_rate),
-    )
-    drawn.spectrograms(chosen)
+    sources = [folder / name for folder in parsed.runs for name in (RECORD, HISTORY)]
+    origin.write(parsed.output, drawn.names, [*parsed.scores, *sources], records)
     print(f"{parsed.output}: {', '.join(drawn.names)}, as PNG and PDF")
+
+
+def spectrograms(parsed: argparse.Namespace) -> None:
+    """`apit spectrograms`."""
+    from apit.measure.showcase import showcase
+    from apit.models.stft import make_stft
+    from apit.present import figures, origin, tables
+    from apit.training.record import RECORD, read_record
+
+    scale = _scale(parsed)
+    runs = {folder: read_record(folder) for folder in parsed.runs}
+    stft = make_stft(scale.stft, scale.audio.sample_rate)
+    chosen = showcase(runs, parsed.data, parsed.estimates, scale.audio, stft)
+    records = list(runs.values())
+    drawn = figures.Gallery(parsed.output, tables.caption(records, scale.caption))
+    drawn.spectrograms(chosen)
+    kept = [path for folder in runs for path in (parsed.estimates / folder.name).rglob("*.wav")]
+    origin.write(parsed.output, drawn.names, [*kept, *(f / RECORD for f in runs)], records)
+    print(f"{parsed.output}: {', '.join(drawn.names)}, as PNG and PDF")
+
+
+def trace(parsed: argparse.Namespace) -> None:
+    """`apit trace`."""
+    from apit.present.origin import trace
+
+    print("\n".join(trace(parsed.file)))
+
+
+def versions(parsed: argparse.Namespace) -> None:
+    """`apit versions`."""
+    from apit.files import whole_file
+    from apit.lineage import PARTS, code_of, code_of_training
+
+    found = {part: code_of(part) for part in PARTS}
+    for run in _runs(parsed):
+        found[f"train {run.experiment}"] = code_of_training(run)
+    with whole_file(parsed.output) as partial:
+        partial.write_text(json.dumps(found, indent=1) + "\n")
+    print(f"{parsed.output}: versions of {len(found)} parts of the code")
+
+
+def accept(parsed: argparse.Namespace) -> None:
+    """`apit accept`."""
+    from apit.lineage import ACCEPTED, accept
+
+    by = subprocess.run(("git", "config", "user.name"), capture_output=True, text=True, check=False)
+    name = by.stdout.strip() or getpass.getuser()
+    date = datetime.now(UTC).date().isoformat()
+    parts = accept(_runs(parsed), parsed.since, name, date, parsed.why)
+    said = f"{ACCEPTED}: {', '.join(parts)}" if parts else "nothing has changed"
+    print(f"{said}; results as of {parsed.since} are as good as today's")
+
+
+def _runs(parsed: argparse.Namespace) -> list[Run]:
+    """A run of each of a scale's experiments."""
+    return [
+        layers.load_run(_known_scale(parsed), name, 0, parsed.settings, parsed.configs)
+        for name in _scale(parsed).experiments
+    ]

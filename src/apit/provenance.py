@@ -1,6 +1,5 @@
 """Where a number came from: named seeds, and the circumstances of a run."""
 
-import ast
 import hashlib
 import importlib.metadata
 import json
@@ -50,23 +49,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def code_version(*parts: str) -> str:
-    """Hash of what files and folders of the package compute: their syntax, without docstrings."""
-    root = Path(__file__).parent
-    found = [root / part for part in parts]
-    files = sorted({f for path in found for f in (path.rglob("*.py") if path.is_dir() else [path])})
-    return digest({str(file.relative_to(root)): _syntax(file) for file in files})
-
-
-def _syntax(file: Path) -> str:
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    tree = ast.parse(file.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, documented) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
 
 
 def commit() -> str:

@@ -216,7 +216,7 @@ def test_other_data_or_code_is_refused_or_if_finished_starts_over(
         if what == "data":
             context.setattr(fuss, "fingerprint", lambda root: "other")
         else:
-            context.setattr(loop, "code_version", lambda *parts: "other")
+            context.setattr(loop, "code_of_training", lambda run: "other")
         with pytest.raises(UserError, match=f"another run: {what} is"):
             train(run_of(tiny), mixtures, tmp_path / "run")
     train(run_of(tiny), mixtures, tmp_path / "run")  # as it was: goes on, and is finished

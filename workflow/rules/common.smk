@@ -1,12 +1,43 @@
 # names that rules share: the systems that are scored, and how a command is told of one
 
 SYSTEMS = [*TRIVIAL, *RUNS, *IDEAL]  # the rows of a table
+RECORDS = expand(f"{RESULTS}/records/{{run}}", run=RUNS)
 SCORES = expand(f"{RESULTS}/scores/{{system}}.csv.gz", system=SYSTEMS)
-BSS_EVAL = expand(f"{RESULTS}/bss_eval/{{system}}.csv.gz", system=SYSTEMS)
+BSS_EVAL = expand(f"{RESULTS}/scores/bss_eval/{{system}}.csv.gz", system=SYSTEMS)
 HELD_OUT = scale.data.recipe is not None and bool(scale.data.recipe.held_out)
 OUT_OF_DOMAIN = expand(
     f"{RESULTS}/scores/out_of_domain/{{system}}.csv.gz",
     system=SYSTEMS if HELD_OUT else [],
+)
+
+
+# Runs that are finished, but whose weights are elsewhere, as in a clone: git has their records and scores, `make restore`
+# brings the rest. They are never trained again for want of weights.
+ABSENT = [
+    run
+    for run, record in zip(RUNS, RECORDS)
+    if workflow.exec_mode == ExecMode.DEFAULT  # not in a job of another Snakemake
+    and Path(record).exists()
+    and not Path(f"{RESULTS}/runs/{run}").exists()
+]
+for run in ABSENT:
+    record = json.loads(Path(f"{RESULTS}/records/{run}/record.json").read_text())
+    today = RUNS[run].training_digest, VERSIONS["runs"][run]
+    if (record["digest"], record.get("code")) != today:
+        raise WorkflowError(
+            f"{RESULTS}/records/{run} is of another configuration or other code than today's, and its"
+            f" weights are not here: go back to what it is of, say that the code gives the same (`apit"
+            f" accept`), or remove it and its scores, to train it anew"
+        )
+if ABSENT:
+    print(
+        f"the weights of {len(ABSENT)} finished runs are not here: `make restore` brings them",
+        file=sys.stderr,
+    )
+
+# Rules call `apit` of the environment that runs Snakemake, whether it is activated or not.
+shell.prefix(
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH ABSENT='{' '.join(ABSENT)}'; "
 )
 
 

@@ -52,6 +52,7 @@ if sounds.kind != "fuss":
                 if folder
             ),
             bank=bank_digest(scale.audio, scale.data),
+            code=code_of("bank"),
         shell:
             "apit bank --scale {params.scale} {params.folders} --jobs {threads} --output {output}"
             " 2> {log}"
@@ -70,7 +71,8 @@ if sounds.kind != "fuss":
             runtime=480,
         params:
             scale=SCALE,
-            mixing=mixing_digest(scale),
+            mixing=mixing_digest(scale.audio, scale.data),
+            code=code_of("mix"),
         shell:
             "apit mix --scale {params.scale} --bank {input} --jobs {threads} --output {output} 2> {log}"
 
@@ -83,5 +85,7 @@ if sounds.kind != "fuss":
             f"logs/{SCALE}/pack.log",
         resources:
             runtime=480,
+        params:
+            code=code_of("pack"),
         shell:
             "apit pack {input} --output {output} 2> {log}"

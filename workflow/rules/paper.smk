@@ -11,35 +11,49 @@ TABLES = [
     "models",
     *(["out_of_domain"] if HELD_OUT else []),
 ]
-FIGURES = [
-    "training",
-    "improvement",
-    "differences",
-    "replacement",
-    "holes",
-    "spectrograms",
-]
+FIGURES = ["training", "improvement", "differences", "replacement", "holes"]
 
 
+in_report = report  # `report` at the start of a line is a keyword of Snakemake's
+
+
+def shown(folder, names, suffix, category, caption):
+    """Files that `snakemake --report` shows."""
+    return [
+        in_report(
+            f"{folder}/{name}.{suffix}",
+            category=category,
+            labels={"name": name.replace("_", " ")},
+            caption=caption,
+        )
+        for name in names
+    ]
+
+
+# Tables and statistical figures need scores and records alone: neither weights nor data.
 rule tables:
     input:
         scores=SCORES,
         bss_eval=BSS_EVAL,
         out_of_domain=OUT_OF_DOMAIN,
-        runs=expand(f"{RESULTS}/runs/{{run}}", run=RUNS),
+        runs=RECORDS,
         claims="configs/claims.yaml",
         reported="configs/reported.yaml",
     output:
+        *shown(f"{RESULTS}/tables", TABLES, "csv", "Tables", "../report/tables.rst"),
         expand(
             f"{RESULTS}/tables/{{name}}.{{suffix}}",
             name=TABLES,
-            suffix=["csv", "md", "tex"],
+            suffix=["md", "tex", "json"],
         ),
+        metrics=f"{RESULTS}/tables/metrics.json",
+        training=f"{RESULTS}/tables/training.csv",
     log:
         f"logs/{SCALE}/tables.log",
     params:
         scale=SCALE,
         caption=scale.caption,
+        code=code_of("tables"),
         folder=subpath(output[0], parent=True),
         out_of_domain=f"--out-of-domain {' '.join(OUT_OF_DOMAIN)}" if HELD_OUT else "",
     shell:
@@ -50,23 +64,60 @@ rule tables:
 rule figures:
     input:
         scores=SCORES,
-        runs=expand(f"{RESULTS}/runs/{{run}}", run=RUNS),
-        estimates=expand(f"{RESULTS}/estimates/{{run}}", run=RUNS),
-        data=PACKED,
+        runs=RECORDS,
         reported="configs/reported.yaml",
     output:
+        *shown(f"{RESULTS}/figures", FIGURES, "png", "Figures", "../report/figures.rst"),
         expand(
             f"{RESULTS}/figures/{{name}}.{{suffix}}",
             name=FIGURES,
-            suffix=["png", "pdf"],
+            suffix=["pdf", "json"],
         ),
     log:
         f"logs/{SCALE}/figures.log",
     params:
         scale=SCALE,
         caption=scale.caption,
+        code=code_of("figures"),
+        folder=subpath(output[0], parent=True),
+    shell:
+        "apit figures --scale {params.scale} --scores {input.scores} --runs {input.runs}"
+        " --output {params.folder} 2> {log}"
+
+
+rule spectrograms:
+    input:
+        runs=RECORDS,
+        estimates=expand(f"{RESULTS}/estimates/{{run}}", run=RUNS),
+        data=PACKED,
+    output:
+        *shown(
+            f"{RESULTS}/figures",
+            ["spectrograms"],
+            "png",
+            "Figures",
+            "../report/spectrograms.rst",
+        ),
+        expand(f"{RESULTS}/figures/spectrograms.{{suffix}}", suffix=["pdf", "json"]),
+    log:
+        f"logs/{SCALE}/spectrograms.log",
+    params:
+        scale=SCALE,
+        caption=scale.caption,
+        code=code_of("figures"),
         folder=subpath(output[0], parent=True),
         estimates=lambda wildcards, input: Path(input.estimates[0]).parent,
     shell:
-        "apit figures --scale {params.scale} --scores {input.scores} --runs {input.runs}"
-        " --estimates {params.estimates} --data {input.data} --output {params.folder} 2> {log}"
+        "apit spectrograms --scale {params.scale} --runs {input.runs} --data {input.data}"
+        " --estimates {params.estimates} --output {params.folder} 2> {log}"
+
+
+# Which code all this was made with, for DVC to see whether it has changed.
+rule versions:
+    output:
+        f"{RESULTS}/versions.json",
+    params:
+        scale=SCALE,
+        versions=VERSIONS,
+    shell:
+        "apit versions --scale {params.scale} --output {output}"

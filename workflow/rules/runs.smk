@@ -24,20 +24,35 @@ rule train:
         runtime=2880,  # minutes, after which a run goes on from its checkpoint
     params:
         scale=SCALE,
+        # Of the run before, where this one takes its place.
+        record=lambda wildcards: f"{RESULTS}/records/{wildcards.run}",
         experiment=lambda wildcards: RUNS[wildcards.run].experiment,
         seed=lambda wildcards: RUNS[wildcards.run].seed,
         match=lambda wildcards, input: f"--match {input.match}" if input.match else "",
         bank=lambda wildcards, input: f"--bank {input.bank}" if input.bank else "",
         # Of the run's own configuration: a new ablation trains itself alone.
         configuration=lambda wildcards: RUNS[wildcards.run].training_digest,
+        code=lambda wildcards: code_of_training(RUNS[wildcards.run]),
         # Checkpoints, from which a run that was killed goes on; another configuration has others.
         work=lambda wildcards: (
             f"work/{SCALE}/{wildcards.run}-{RUNS[wildcards.run].resume_digest}"
         ),
     shell:
+        "case \" $ABSENT \" in *' {wildcards.run} '*) echo 'the weights of {wildcards.run} are not here: make"
+        " restore, or remove {params.record} to train it anew' > {log}; exit 2;; esac; rm -rf {params.record};"
         # exec: a signal to the shell reaches the training, which writes a checkpoint.
-        "exec apit train --scale {params.scale} --experiment {params.experiment} --seed {params.seed}"
+        " exec apit train --scale {params.scale} --experiment {params.experiment} --seed {params.seed}"
         " {params.match} --data {input.data} {params.bank} --work {params.work} --output {output} 2> {log}"
+
+
+# What of a run is small: git keeps it, and tables need no more.
+rule record:
+    input:
+        f"{RESULTS}/runs/{{run}}",
+    output:
+        directory(f"{RESULTS}/records/{{run}}"),
+    shell:
+        "mkdir -p {output} && cp {input}/record.json {input}/history.csv {output}"
 
 
 rule evaluate:
@@ -61,6 +76,7 @@ rule evaluate:
         system=system,
         stft=scale.stft.model_dump_json(),
         evaluation=scale.evaluation.model_dump_json(exclude={"bss_eval"}),
+        code=code_of("evaluate"),
         what=lambda wildcards, output: f"--spectral-holes --estimates {output.estimates}",
     shell:
         "apit evaluate --scale {params.scale} {params.system} --data {input.data} {params.what}"
@@ -70,8 +86,8 @@ rule evaluate:
 # Slow, and over the first examples alone: apart from the scores that everything else waits for.
 use rule evaluate as bss_eval with:
     output:
-        scores=f"{RESULTS}/bss_eval/{{system}}.csv.gz",
-        summary=f"{RESULTS}/bss_eval/{{system}}.summary.json",
+        scores=f"{RESULTS}/scores/bss_eval/{{system}}.csv.gz",
+        summary=f"{RESULTS}/scores/bss_eval/{{system}}.summary.json",
     log:
         f"logs/{SCALE}/bss_eval/{{system}}.log",
     benchmark:
@@ -81,6 +97,7 @@ use rule evaluate as bss_eval with:
         system=system,
         stft=scale.stft.model_dump_json(),
         evaluation=scale.evaluation.model_dump_json(),
+        code=code_of("evaluate"),
         what=f"--bss-eval --first {scale.evaluation.bss_eval.examples}",
 
 
@@ -98,4 +115,5 @@ use rule evaluate as out_of_domain with:
         system=system,
         stft=scale.stft.model_dump_json(),
         evaluation=scale.evaluation.model_dump_json(exclude={"bss_eval"}),
+        code=code_of("evaluate"),
         what="--spectral-holes --split out_of_domain",

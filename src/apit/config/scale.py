@@ -124,6 +124,6 @@ def bank_digest(audio: Audio, data: Data) -> str:
     )
 
 
-def mixing_digest(scale: Scale) -> str:
-    """Hash of what a scale's mixtures depend on."""
-    return digest({"audio": scale.audio.model_dump(), "data": scale.data.model_dump()})
+def mixing_digest(audio: Audio, data: Data) -> str:
+    """Hash of what mixtures depend on."""
+    return digest({"audio": audio.model_dump(), "data": data.model_dump()})

@@ -36,12 +36,12 @@ from apit.data.rooms import (
 )
 from apit.errors import UserError
 from apit.files import check_apart, is_made, listing, resumable_folder, whole_file
+from apit.lineage import code_of
 from apit.parallel import in_order
-from apit.provenance import array_generator, code_version, digest, file_digest
+from apit.provenance import array_generator, digest, file_digest
 
 SAMPLE = np.dtype("<f4")
 INDEX = "bank.json"
-CODE = ("data/bank.py", "data/clips.py", "data/rooms.py", "data/splits.py", "data/synthesis.py")
 TOLD = 5  # files that were left out
 
 
@@ -160,7 +160,7 @@ def make_bank(
     if isinstance(recipe.rooms, Boxes):
         check_surfaces(recipe.rooms)
     wanted = bank_digest(scale.audio, scale.data)
-    made_of = digest([wanted, code_version(*CODE), listing(clips_folder), listing(rooms_folder)])
+    made_of = digest([wanted, code_of("bank"), listing(clips_folder), listing(rooms_folder)])
     if is_made(output, made_of):
         return
     with resumable_folder(output, made_of) as part:

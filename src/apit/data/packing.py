@@ -25,6 +25,7 @@ from apit.data.packed import LABELS, MIXTURES, RESIDUALS, SAMPLE, SOURCES, VERSI
 from apit.data.shards import MARK, Shards, Wav
 from apit.errors import UserError
 from apit.files import MADE, check_apart, is_made, listing, resumable_folder
+from apit.lineage import code_of
 from apit.parallel import in_threads
 from apit.progress import bar
 from apit.provenance import digest, file_digest
@@ -73,7 +74,7 @@ def pack(
     check_apart(output, source)
     stat = source.stat()
     state = listing(source) if source.is_dir() else [stat.st_size, stat.st_mtime_ns]
-    identity = digest([str(source.resolve()), state, wanted, lists, origin])
+    identity = digest([str(source.resolve()), state, wanted, lists, origin, code_of("pack")])
     if is_made(output, identity):
         return
     with resumable_folder(output, identity) as part:

@@ -311,6 +311,29 @@ def models(records: Sequence[Mapping[str, Any]], caption: str) -> Table:
     )
 
 
+def training(histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Curves of all runs, long: run, step, PIT loss and validation MSi(all)."""
+    columns = ["step", "loss/pit", "validation/si_snri_all"]
+    curves = [
+        history.reindex(columns=columns).assign(run=run) for run, history in histories.items()
+    ]
+    return pd.concat(curves) if curves else pd.DataFrame(columns=[*columns, "run"])
+
+
+def metrics(summary: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Main values of every experiment, rounded, as `dvc metrics` compares them."""
+    wanted = {"MSi": "si_snri/2-4", "MSi_all": "si_snri_all/2-4", "1S": "si_snr/1"}
+    wanted |= {"holes": "hole_rate"}
+    return {
+        experiment: {
+            name: round(own[aggregate]["mean"], 4)
+            for name, aggregate in wanted.items()
+            if aggregate in own and own[aggregate]["n"]
+        }
+        for experiment, own in _by_experiment(summary).items()
+    }
+
+
 def _titles(columns: Mapping[str, Column]) -> list[str]:
     return [f"{c.title} ({c.unit})" for c in columns.values()]
 

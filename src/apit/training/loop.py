@@ -1,6 +1,5 @@
 """The training loop: batches, models and losses in; weights, history and record out."""
 
-import inspect
 import json
 import sys
 import time
@@ -17,7 +16,7 @@ import torch
 from safetensors.torch import save as packed
 from torch import Tensor
 
-from apit.config import Run
+from apit.config import Run, Split, mixing_digest
 from apit.data import fuss
 from apit.data.bank import fingerprint
 from apit.data.batches import Prefetched, whole_examples
@@ -25,12 +24,12 @@ from apit.data.examples import Examples, open_examples
 from apit.data.remixing import training_batches
 from apit.errors import Interrupted, UserError
 from apit.files import whole_folder
-from apit.losses.reconstruction import Reconstruction
+from apit.lineage import code_of_training
 from apit.measure.si_snr import score
 from apit.models.complexity import complexities
 from apit.models.separators import MaskingSeparator
 from apit.progress import bar
-from apit.provenance import circumstances, code_version, digest, file_digest
+from apit.provenance import circumstances
 from apit.training.checkpoint import Checkpoints
 from apit.training.devices import make_device
 from apit.training.interruption import Interruption
@@ -39,21 +38,6 @@ from apit.training.step import Step, Training
 from apit.training.team import Team
 
 CHECKPOINT_SECONDS = 60.0
-# What of the package decides on weights; with other code, a run starts over.
-CODE = (
-    *(
-        "config",
-        "provenance.py",
-        "data/batches.py",
-        "data/examples.py",
-        "data/fuss.py",
-        "losses",
-        "models",
-    ),
-    *("measure/si_snr.py", "training/loop.py", "training/step.py", "training/team.py"),
-)
-
-
 # Keys of a checkpoint's identity that another machine may change, and with them the bits.
 MACHINE = ("run.training.threads", "processes", "device", "torch")
 
@@ -162,12 +146,12 @@ def train(
     """
     team = _team(run)
     seconds = read_record(match)["training_seconds"] if match else None
-    examples = {s: open_examples(data, s, run.audio) for s in ("train", "validation")}
+    examples = _examples(run, data)
     training = Training(run, team)
     batches = Prefetched(
         training_batches(run, examples["train"], bank, team.device, (team.rank, team.size))
     )
-    identity = _identity(run, training.reconstruction, data, bank, team)
+    identity = _identity(run, data, bank, team)
     checkpoints = Checkpoints(work or output.with_name(f"{output.name}.work"), identity)
     with checkpoints.locked() if team.leads else nullcontext():
         if restart and team.leads:
@@ -225,8 +209,10 @@ def train(
             record = {
                 "run": run.model_dump(mode="json"),
                 "digest": run.training_digest,
+                "code": code_of_training(run),
                 "settings": list(settings),
                 "data": str(data),
+                "data_sha256": fuss.fingerprint(data),
                 "sounds": fuss.sounds(data),
                 "examples": {split: len(found) for split, found in examples.items()},
                 **_results(run, course),
@@ -238,6 +224,13 @@ def train(
                 (folder / WEIGHTS).write_bytes(packed(course.best_weights))
                 pd.DataFrame(course.history).to_csv(folder / HISTORY, index=False)
                 (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _examples(run: Run, data: Path) -> dict[Split, Examples]:
+    """What is trained and validated on, if it was mixed as the run's configuration says."""
+    fuss.check_mixed_by(data, mixing_digest(run.audio, run.data))
+    splits: tuple[Split, ...] = ("train", "validation")
+    return {split: open_examples(data, split, run.audio) for split in splits}
 
 
 def _results(run: Run, course: Course) -> dict[str, Any]:
@@ -264,16 +257,13 @@ def _team(run: Run) -> Team:
     return team
 
 
-def _identity(
-    run: Run, loss: Reconstruction, data: Path, bank: Path | None, team: Team
-) -> dict[str, Any]:
+def _identity(run: Run, data: Path, bank: Path | None, team: Team) -> dict[str, Any]:
     """What a checkpoint must agree in with the run that goes on from it."""
-    written_in = inspect.getsourcefile(loss if inspect.isfunction(loss) else type(loss))
     return {
         "run": run.resume_identity,
         "data": fuss.fingerprint(data),
         "bank": fingerprint(bank) if bank else None,
-        "code": digest([code_version(*CODE), file_digest(Path(written_in or __file__))]),
+        "code": code_of_training(run),
         "processes": team.size,
         "device": team.device.type,
         "torch": str(torch.__version__),

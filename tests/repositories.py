@@ -1,0 +1,69 @@
+"""Copies of the repository, and Snakemake in them."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent
+PARTS = (
+    *("Snakefile", "params.yaml", "workflow", "configs", "profiles", "src", "pyproject.toml"),
+    *("dvc.yaml", ".dvcignore", ".gitignore"),
+)
+
+
+def copy_of_the_repository(folder):
+    folder.mkdir(exist_ok=True)
+    for name in PARTS:
+        source = REPOSITORY / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+    shutil.copy(REPOSITORY / "tests" / "tiny.yaml", folder / "configs")
+    (folder / ".dvc").mkdir()
+    shutil.copy(REPOSITORY / ".dvc" / "config", folder / ".dvc")
+    (folder / "params.yaml").write_text("scale: tiny\n")
+    return folder
+
+
+def snakemake(folder, *arguments, scale="tiny"):
+    return snakemake_as(folder, "--cores", "2", *arguments, "--config", f"scale={scale}")
+
+
+def snakemake_as(folder, *arguments):
+    return call(folder, "snakemake", *arguments)
+
+
+def call(folder, program, *arguments, **environment):
+    """Exit code and what a program of this environment printed, in a copy of the repository."""
+    tools = Path(sys.executable).parent
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    printed = subprocess.run(
+        [tools / program if (tools / program).exists() else program, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(folder / "src"), "PATH": path, **environment},
+    )
+    return printed.returncode, printed.stdout + printed.stderr
+
+
+def git(folder, *arguments):
+    code, printed = call(
+        folder, "git", "-c", "user.name=Somebody", "-c", "user.email=some@body", *arguments
+    )
+    assert code == 0, printed
+    return printed
+
+
+def commit(folder):
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message", "…")
+
+
+def jobs(folder, scale="tiny"):
+    """What a dry run would do: rule → number of jobs."""
+    code, printed = snakemake(folder, "--dry-run", scale=scale)
+    assert code == 0, printed
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
+    return {rule: int(n) for rule, n in counts.items() if rule not in ("total", "all")}
