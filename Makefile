@@ -13,7 +13,7 @@ CONFIG := $(strip $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips='$(CLIPS)') 
 RESULTS = results/$(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' params.yaml))
 READY := .venv/ready
 
-.PHONY: reproduce restore test bench test-all check lock environment
+.PHONY: reproduce restore test bench test-all check graph lock environment
 
 reproduce: $(READY)
 	snakemake --cores all $(if $(CONFIG),--config $(CONFIG))
@@ -47,6 +47,7 @@ check: $(READY)
 	lint-imports
 	snakefmt --check Snakefile workflow/rules
 	snakemake --dry-run --quiet all > /dev/null
+	python workflow/graph.py --check
 	@# Rules need no conda environment or container: they run in .venv, made from requirements.lock.
 	snakemake --lint > .snakemake/lint 2>&1 || grep -q 'Lints for rule' .snakemake/lint
 	! grep '^ *\* ' .snakemake/lint | grep -v 'Specify a conda environment or container'
@@ -59,6 +60,9 @@ $(READY): requirements.lock pyproject.toml
 	pip install --quiet --requirement requirements.lock
 	pip install --quiet --no-deps --editable .
 	@touch $@
+
+graph: $(READY)
+	python workflow/graph.py
 
 lock:
 	$(PYTHON) -m venv .venv/lock
