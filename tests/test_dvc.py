@@ -1,6 +1,13 @@
 """DVC remembers what Snakemake made: scales side by side, and clones that restore it all."""
 
+import contextlib
 import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
 
 import pytest
 from repositories import REPOSITORY, call, commit, copy_of_the_repository, git, jobs, snakemake
@@ -134,24 +141,69 @@ def test_two_scales_stand_side_by_side_in_the_lock(made, tmp_path):
         assert f"Stage '{stage}@tiny' didn't change, skipping" in dvc(clone, "repro")
 
 
-@pytest.mark.slow
-def test_make_restore_does_it_in_one_command(made, tmp_path):
-    clone = clone_of(made, tmp_path / "clone")
-    shutil.copy(REPOSITORY / "Makefile", clone)
+def restored(clone, **environment):
+    """What `make restore` says, with the environment of these tests."""
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, clone)
     (clone / ".venv").mkdir()
     (clone / ".venv" / "ready").touch()
-    for name in ("requirements.lock", "pyproject.toml"):
-        shutil.copy(REPOSITORY / name, clone)
-    (clone / ".venv" / "ready").touch()
-    code, printed = call(clone, "make", "restore")
+    code, printed = call(clone, "make", "restore", **environment)
     assert code == 0, printed
-    assert "Restored." in printed
+    return printed
+
+
+@pytest.mark.slow
+def test_make_restore_is_one_command_and_says_what_is_amiss(made, tmp_path):
+    clone = clone_of(made, tmp_path / "clone")
+    assert "Restored." in restored(clone)
     assert jobs(clone) == {}
-    shutil.rmtree(made.parent / "remote")
-    other = clone_of(made, tmp_path / "other")
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
-        shutil.copy(REPOSITORY / name, other)
-    (other / ".venv").mkdir()
-    (other / ".venv" / "ready").touch()
-    code, printed = call(other, "make", "restore")
-    assert code != 0
+    (clone / "results" / "tiny" / "scores" / "pit-s0.csv.gz").write_bytes(b"another")
+    shutil.rmtree(clone / ".venv")
+    with pytest.raises(AssertionError, match=r"What came is not what dvc\.lock names"):
+        restored(clone)
+
+
+@pytest.fixture
+def s3():
+    """A server on loopback that speaks S3, with a bucket: its address and what opens it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    access = {"AWS_ACCESS_KEY_ID": "anyone", "AWS_SECRET_ACCESS_KEY": "anything"}
+    access |= {"AWS_DEFAULT_REGION": "us-east-1"}
+    server = subprocess.Popen(
+        [Path(sys.executable).parent / "moto_server", "-p", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(address)
+                break
+            time.sleep(0.2)
+        urllib.request.urlopen(urllib.request.Request(f"{address}/store", method="PUT"))
+        yield address, access
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.slow
+def test_a_remote_may_speak_s3(made, s3, tmp_path):
+    address, access = s3
+    folder = clone_of(made, tmp_path / "origin")
+    dvc(folder, "pull")
+    dvc(folder, "remote", "add", "--default", "--force", "store", "s3://store/apit")
+    dvc(folder, "remote", "modify", "store", "endpointurl", address)
+    code, printed = call(folder, "dvc", "push", **access)
+    assert code == 0, printed
+    commit(folder)
+    clone = clone_of(folder, tmp_path / "clone")
+    restored(clone, **access)
+    assert jobs(clone) == {}
+    shutil.rmtree(clone / "results" / "tiny" / "figures")
+    code, printed = snakemake(clone)
+    assert code == 0, printed
+    assert "rule train:" not in printed
+    assert (clone / "results" / "tiny" / "figures" / "spectrograms.png").exists()
