@@ -48,6 +48,7 @@ check: $(READY)
 	snakefmt --check Snakefile workflow/rules
 	snakemake --dry-run --quiet all > /dev/null
 	python workflow/graph.py --check
+	python workflow/consistent.py
 	@# Rules need no conda environment or container: they run in .venv, made from requirements.lock.
 	snakemake --lint > .snakemake/lint 2>&1 || grep -q 'Lints for rule' .snakemake/lint
 	! grep '^ *\* ' .snakemake/lint | grep -v 'Specify a conda environment or container'

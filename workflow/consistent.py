@@ -1,0 +1,67 @@
+"""Whether the results that git has are those of the code and configuration that it has.
+
+    python workflow/consistent.py      (`make check` calls it)
+
+What needs DVC's cache is not looked at: a clone has none.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from apit.layers import load_run, load_scale
+from apit.lineage import PARTS, code_of, code_of_training
+
+NEEDS_CACHE = ("deleted", "not in cache")
+
+
+def faults_of(scale: str) -> list[str]:
+    """What of a scale's committed results is of another code or configuration, or was edited."""
+    committed = json.loads(Path("results", scale, "versions.json").read_text())
+    today = {part: code_of(part) for part in PARTS}
+    for experiment in load_scale(scale).experiments:
+        today[f"train {experiment}"] = code_of_training(load_run(scale, experiment, 0))
+    changed = [part for part in today if committed.get(part) != today[part]]
+    faults = [f"{part} is of other code" for part in changed]
+    found = dvc_status(scale)
+    for stage, entries in found.items():
+        for entry in entries:
+            if isinstance(entry, str):  # always changed
+                continue
+            for kind, files in entry.items():
+                for file, state in files.items():
+                    if state not in NEEDS_CACHE:
+                        faults.append(f"{stage}: {kind}: {file}: {state}")
+    return faults
+
+
+def dvc_status(scale: str) -> dict:
+    """What DVC has to say of a scale's stages, whichever scale params.yaml names."""
+    params = Path("params.yaml")
+    kept = params.read_text()
+    try:
+        params.write_text(re.sub(r"(?m)^scale: .*$", f"scale: {scale}", kept))
+        said = subprocess.run(
+            ("dvc", "status", "--json"), check=True, capture_output=True, text=True
+        ).stdout
+    finally:
+        params.write_text(kept)
+    return json.loads(said)
+
+
+if __name__ == "__main__":
+    lock = YAML(typ="safe").load(Path("dvc.lock")) if Path("dvc.lock").exists() else {}
+    scales = sorted({stage.partition("@")[2] for stage in lock.get("stages", {})})
+    faults = {scale: faults_of(scale) for scale in scales}
+    for scale, said in faults.items():
+        for fault in said:
+            print(f"results/{scale}: {fault}")
+    if any(faults.values()):
+        sys.exit(
+            "make the results anew (snakemake, dvc commit --force), or, where they stay the same, "
+            'say so: apit accept --scale SCALE --since COMMIT --why "…"'
+        )
