@@ -86,6 +86,7 @@ def circumstances() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
         "hardware": {
+            "host": platform.node(),
             "system": platform.platform(),
             "processor": processor(),
             "cores": os.cpu_count(),

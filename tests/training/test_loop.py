@@ -1,5 +1,6 @@
 import io
 import json
+import platform
 
 import pandas as pd
 import pytest
@@ -229,6 +230,7 @@ def test_a_run_leaves_weights_history_and_record(trained, tiny):
     assert record["run"] == json.loads(tiny("ctx-stft-i1").model_dump_json())
     assert record["steps"] == 4
     assert record["threads"] == 1
+    assert record["hardware"]["host"] == platform.node()
     for key in ("commit", "versions", "hardware", "training_seconds", "date", "networks"):
         assert record[key]
     history = pd.read_csv(trained / "history.csv")
