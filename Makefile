@@ -9,14 +9,14 @@ ROOMS ?=
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-CONFIG := $(strip $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips='$(CLIPS)') $(if $(ROOMS),rooms='$(ROOMS)'))
+CONFIG := $(strip train_absent=true $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips='$(CLIPS)') $(if $(ROOMS),rooms='$(ROOMS)'))
 RESULTS = results/$(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' params.yaml))
 READY := .venv/ready
 
 .PHONY: reproduce restore test bench test-all check graph lock environment
 
 reproduce: $(READY)
-	snakemake --cores all $(if $(CONFIG),--config $(CONFIG))
+	snakemake --cores all --config $(CONFIG)
 	@echo "Made, for this scale:"; ls -1 $(RESULTS)/tables/* $(RESULTS)/figures/*.png
 
 # In a clone, with a remote that DVC knows: everything that was computed, and none of it to be computed again.

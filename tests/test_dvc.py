@@ -1,6 +1,7 @@
 """DVC remembers what Snakemake made: scales side by side, and clones that restore it all."""
 
 import contextlib
+import re
 import shutil
 import socket
 import subprocess
@@ -207,3 +208,11 @@ def test_a_remote_may_speak_s3(made, s3, tmp_path):
     assert code == 0, printed
     assert "rule train:" not in printed
     assert (clone / "results" / "tiny" / "figures" / "spectrograms.png").exists()
+
+
+def test_make_reproduce_trains_what_is_absent_all_the_same(made, tmp_path):
+    clone = clone_of(made, tmp_path / "clone")
+    code, printed = call(clone, "snakemake", "-n", "--config", "train_absent=true")
+    assert code == 0, printed
+    assert re.search(r"^train +2$", printed, re.MULTILINE)
+    assert "train_absent=true" in (REPOSITORY / "Makefile").read_text()

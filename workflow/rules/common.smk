@@ -12,11 +12,12 @@ OUT_OF_DOMAIN = expand(
 
 
 # Runs that are finished, but whose weights are elsewhere, as in a clone: git has their records and scores, `make restore`
-# brings the rest. They are never trained again for want of weights.
+# brings the rest. They are never trained again for want of weights, unless that is asked for (`make reproduce`).
 ABSENT = [
     run
     for run, record in zip(RUNS, RECORDS)
     if workflow.exec_mode == ExecMode.DEFAULT  # not in a job of another Snakemake
+    and not config.get("train_absent")
     and Path(record).exists()
     and not Path(f"{RESULTS}/runs/{run}").exists()
 ]
@@ -31,7 +32,8 @@ for run in ABSENT:
         )
 if ABSENT:
     print(
-        f"the weights of {len(ABSENT)} finished runs are not here: `make restore` brings them",
+        f"the weights of {len(ABSENT)} finished runs are not here: `make restore` brings them,"
+        " `make reproduce` trains them anew",
         file=sys.stderr,
     )
 
