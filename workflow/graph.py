@@ -11,7 +11,8 @@ MARKED = re.compile(r"(?<=```mermaid\n).*?(?=```)", re.DOTALL)
 
 def graph() -> str:
     """The edges between rules, by name and sorted, as Mermaid."""
-    command = ("snakemake", "--rulegraph", "mermaid-js", "--config", "scale=smoke", "train_absent=true")
+    of_all = ("--config", "scale=smoke", "train_absent=true")
+    command = ("snakemake", "--rulegraph", "mermaid-js", *of_all)
     drawn = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     names = dict(re.findall(r"(id\d+)\[(\w+)\]", drawn))
     edges = re.findall(r"(id\d+) --> (id\d+)", drawn)
