@@ -58,3 +58,19 @@ def system(wildcards):
 def run_of(wildcards):
     """The run that a system is, if it is one."""
     return [f"{RESULTS}/runs/{wildcards.system}"] if wildcards.system in RUNS else []
+
+
+in_report = report  # `report` at the start of a line is a keyword of Snakemake's
+
+
+def shown(folder, names, suffix, category, caption):
+    """Files that `snakemake --report` shows."""
+    return [
+        in_report(
+            f"{folder}/{name}.{suffix}",
+            category=category,
+            labels={"name": name.replace("_", " ")},
+            caption=caption,
+        )
+        for name in names
+    ]

@@ -14,22 +14,6 @@ TABLES = [
 FIGURES = ["training", "improvement", "differences", "replacement", "holes"]
 
 
-in_report = report  # `report` at the start of a line is a keyword of Snakemake's
-
-
-def shown(folder, names, suffix, category, caption):
-    """Files that `snakemake --report` shows."""
-    return [
-        in_report(
-            f"{folder}/{name}.{suffix}",
-            category=category,
-            labels={"name": name.replace("_", " ")},
-            caption=caption,
-        )
-        for name in names
-    ]
-
-
 # Tables and statistical figures need scores and records alone: neither weights nor data.
 rule tables:
     input:
@@ -116,8 +100,10 @@ rule spectrograms:
 rule versions:
     output:
         f"{RESULTS}/versions.json",
+    log:
+        f"logs/{SCALE}/versions.log",
     params:
         scale=SCALE,
         versions=VERSIONS,
     shell:
-        "apit versions --scale {params.scale} --output {output}"
+        "apit versions --scale {params.scale} --output {output} 2> {log}"

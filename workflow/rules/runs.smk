@@ -51,8 +51,10 @@ rule record:
         f"{RESULTS}/runs/{{run}}",
     output:
         directory(f"{RESULTS}/records/{{run}}"),
+    log:
+        f"logs/{SCALE}/record/{{run}}.log",
     shell:
-        "mkdir -p {output} && cp {input}/record.json {input}/history.csv {output}"
+        "(mkdir -p {output} && cp {input}/record.json {input}/history.csv {output}) 2> {log}"
 
 
 rule evaluate:
