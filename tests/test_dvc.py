@@ -14,6 +14,8 @@ import pytest
 from repositories import REPOSITORY, call, commit, copy_of_the_repository, git, jobs, snakemake
 from ruamel.yaml import YAML
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("data", "runs", "scores", "paper")
 
 
@@ -123,7 +125,6 @@ def test_a_clone_restores_everything_and_knows_that_it_is_current(made, tmp_path
     assert jobs(clone)["train"] == 2
 
 
-@pytest.mark.slow
 def test_two_scales_stand_side_by_side_in_the_lock(made, tmp_path):
     clone = clone_of(made, tmp_path / "clone")
     dvc(clone, "pull")
@@ -153,7 +154,6 @@ def restored(clone, **environment):
     return printed
 
 
-@pytest.mark.slow
 def test_make_restore_is_one_command_and_says_what_is_amiss(made, tmp_path):
     clone = clone_of(made, tmp_path / "clone")
     assert "Restored." in restored(clone)
@@ -190,7 +190,6 @@ def s3():
         server.wait()
 
 
-@pytest.mark.slow
 def test_a_remote_may_speak_s3(made, s3, tmp_path):
     address, access = s3
     folder = clone_of(made, tmp_path / "origin")
