@@ -11,7 +11,7 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 
 from apit.config import IDEAL, TRIVIAL, bank_digest, mixing_digest
 from apit.layers import load_run, load_scale
-from apit.lineage import PARTS, code_of, code_of_training
+from apit.lineage import code_of, code_of_training, versions_of
 from apit.errors import UserError
 
 min_version("9.0")
@@ -37,10 +37,7 @@ try:
 except UserError as error:
     raise WorkflowError(str(error))
 
-VERSIONS = {
-    "rules": {part: code_of(part) for part in PARTS},
-    "runs": {name: code_of_training(run) for name, run in RUNS.items()},
-}
+VERSIONS = versions_of(RUNS.values())
 
 
 include: "workflow/rules/alone.smk"

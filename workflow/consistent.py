@@ -14,7 +14,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from apit.layers import load_run, load_scale
-from apit.lineage import PARTS, code_of, code_of_training
+from apit.lineage import versions_of
 
 NEEDS_CACHE = ("deleted", "not in cache")
 
@@ -22,9 +22,8 @@ NEEDS_CACHE = ("deleted", "not in cache")
 def faults_of(scale: str) -> list[str]:
     """What of a scale's committed results is of another code or configuration, or was edited."""
     committed = json.loads(Path("results", scale, "versions.json").read_text())
-    today = {part: code_of(part) for part in PARTS}
-    for experiment in load_scale(scale).experiments:
-        today[f"train {experiment}"] = code_of_training(load_run(scale, experiment, 0))
+    experiments = load_scale(scale).experiments
+    today = versions_of(load_run(scale, experiment, 0) for experiment in experiments)
     changed = [part for part in today if committed.get(part) != today[part]]
     faults = [f"{part} is of other code" for part in changed]
     found = dvc_status(scale)

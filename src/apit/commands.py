@@ -258,6 +258,7 @@ def score(parsed: argparse.Namespace) -> None:
 
 def tables(parsed: argparse.Namespace) -> None:
     """`apit tables`."""
+    from apit.files import whole_file
     from apit.measure.statistics import summarise
     from apit.measure.table import read_scores
     from apit.measure.verdicts import decide
@@ -267,7 +268,7 @@ def tables(parsed: argparse.Namespace) -> None:
     scale = _scale(parsed)
     claims, reported = layers.load_claims(parsed.configs), layers.load_reported(parsed.configs)
     scores, resamples = read_scores(parsed.scores), scale.evaluation.resamples
-    main = summary = summarise(scores, resamples)
+    summary = summarise(scores, resamples)
     records = [read_record(folder) for folder in parsed.runs]
     caption = tables.caption(records, scale.caption)
     made = [
@@ -285,17 +286,18 @@ def tables(parsed: argparse.Namespace) -> None:
         made.append(tables.bss_eval(summarise(scores, resamples), examples, caption))
     if parsed.out_of_domain:
         assert scale.data.recipe is not None, "scores of that split come from a recipe"
-        summary = summarise(read_scores(parsed.out_of_domain), resamples)
-        made.append(tables.out_of_domain(summary, scale.data.recipe.held_out, caption))
+        outside = summarise(read_scores(parsed.out_of_domain), resamples)
+        made.append(tables.out_of_domain(outside, scale.data.recipe.held_out, caption))
     for table in made:
         table.write(parsed.output)
     sources = [*parsed.scores, *parsed.bss_eval, *parsed.out_of_domain]
     sources += [folder / RECORD for folder in parsed.runs]
     origin.write(parsed.output, [table.name for table in made], sources, records)
     histories = {f.name: read_history(f) for f in parsed.runs if (f / HISTORY).exists()}
-    tables.training(histories).to_csv(parsed.output / "training.csv", index=False)
-    metrics = json.dumps(tables.metrics(main), indent=1)
-    (parsed.output / "metrics.json").write_text(metrics + "\n")
+    with whole_file(parsed.output / "training.csv") as partial:
+        tables.training(histories).to_csv(partial, index=False)
+    with whole_file(parsed.output / "metrics.json") as partial:
+        partial.write_text(json.dumps(tables.metrics(summary), indent=1) + "\n")
     print(f"{parsed.output}: {', '.join(t.name for t in made)}, as CSV, Markdown and LaTeX")
 
 
@@ -361,11 +363,9 @@ def trace(parsed: argparse.Namespace) -> None:
 def versions(parsed: argparse.Namespace) -> None:
     """`apit versions`."""
     from apit.files import whole_file
-    from apit.lineage import PARTS, code_of, code_of_training
+    from apit.lineage import versions_of
 
-    found = {part: code_of(part) for part in PARTS}
-    for run in _runs(parsed):
-        found[f"train {run.experiment}"] = code_of_training(run)
+    found = versions_of(_runs(parsed))
     with whole_file(parsed.output) as partial:
         partial.write_text(json.dumps(found, indent=1) + "\n")
     print(f"{parsed.output}: versions of {len(found)} parts of the code")

@@ -55,6 +55,12 @@ def code_of_training(run: Run) -> str:
     return digest([version(*parts_of_training(run)), _own_loss(run.reconstruction)])
 
 
+def versions_of(runs: Iterable[Run]) -> dict[str, str]:
+    """Versions of the code of all rules, and of the training of each run's experiment."""
+    found = {part: code_of(part) for part in PARTS}
+    return found | {f"train {run.experiment}": code_of_training(run) for run in runs}
+
+
 def parts_of_training(run: Run) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What a run's training starts from, and the modules that it has no use for."""
     without = [] if run.discriminators else [*ADVERSARIES]

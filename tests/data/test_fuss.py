@@ -1,5 +1,3 @@
-import shutil
-
 import numpy as np
 import pytest
 import soundfile
@@ -8,17 +6,6 @@ import torch
 from apit.data import fuss
 from apit.data.examples import Wavs, open_examples
 from apit.errors import UserError
-
-
-@pytest.fixture
-def audio(tiny):
-    return tiny("pit").audio
-
-
-@pytest.fixture
-def copied(mixtures, tmp_path):
-    """A copy of the mixtures that a test may damage."""
-    return shutil.copytree(mixtures, tmp_path / "mixtures")
 
 
 def test_a_list_that_names_a_missing_file_is_refused(copied):

@@ -1,4 +1,3 @@
-import filecmp
 import os
 import signal
 import subprocess
@@ -9,6 +8,7 @@ import pandas as pd
 import pyloudnorm
 import pytest
 import soundfile
+from folders import assert_same, files
 
 from apit.data.bank import make_bank, open_stock
 from apit.data.clips import Clip
@@ -18,16 +18,6 @@ from apit.data.recipe import at_level, draft, dry, faded, loop, loudness
 from apit.errors import UserError
 from apit.layers import load_scale
 from apit.provenance import array_generator
-
-
-def files(folder):
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-
-
-def assert_same(one, other):
-    assert files(one) == files(other)
-    _, different, failed = filecmp.cmpfiles(one, other, files(one), shallow=False)
-    assert different == failed == []
 
 
 @pytest.fixture(scope="module")

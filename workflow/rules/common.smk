@@ -23,7 +23,7 @@ ABSENT = [
 ]
 for run in ABSENT:
     record = json.loads(Path(f"{RESULTS}/records/{run}/record.json").read_text())
-    today = RUNS[run].training_digest, VERSIONS["runs"][run]
+    today = RUNS[run].training_digest, code_of_training(RUNS[run])
     if (record["digest"], record.get("code")) != today:
         raise WorkflowError(
             f"{RESULTS}/records/{run} is of another configuration or other code than today's, and its"
