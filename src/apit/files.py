@@ -113,8 +113,8 @@ def resumable_folder(path: Path, identity: str) -> Iterator[Path]:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Keep other processes from making `path` at the same time: one that finds a lock says so.
+def alone(path: Path, doing: str = "is making it") -> Iterator[None]:
+    """Keep other processes from `doing` the same to `path`: one that finds a lock raises UserError.
 
     The lock lies beside `path`, for other machines to see, and goes with the process.
     """
@@ -126,9 +126,7 @@ def alone(path: Path) -> Iterator[None]:
             if not os.path.samestat(os.fstat(file.fileno()), name.stat()):  # just removed
                 raise FileNotFoundError
         except (BlockingIOError, FileNotFoundError):
-            raise UserError(
-                f"{path}: another process is making it; wait for it, or stop it"
-            ) from None
+            raise UserError(f"{path}: another process {doing}; wait for it, or stop it") from None
         try:
             yield
         finally:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from apit.errors import UserError
-from apit.files import whole_file
+from apit.files import PARTIAL, alone, whole_file
 
 KEPT = 2
 DIGEST = 32  # bytes of the SHA-256 at the end of a file
@@ -34,24 +33,16 @@ class Checkpoints:
         Raises UserError where another process has it. The lock goes with the process, even if that
         is killed.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise UserError(
-                f"{self.folder}: another process trains this run just now; wait for it, or stop it"
-            ) from None
-        try:
-            for partial in self.folder.glob(".partial-*"):  # of a process that was killed
-                partial.unlink(missing_ok=True)
-            yield self
-        finally:
-            if not self._files():
-                (self.folder / "lock").unlink(missing_ok=True)
-                with suppress(OSError):  # whatever else lies there stays
-                    self.folder.rmdir()
-            lock.release()
+        with alone(self.folder, "trains this run just now"):
+            self.folder.mkdir(exist_ok=True)
+            try:
+                for partial in self.folder.glob(f"{PARTIAL}*"):  # of a process that was killed
+                    partial.unlink(missing_ok=True)
+                yield self
+            finally:
+                if not self._files():
+                    with suppress(OSError):  # whatever else lies there stays
+                        self.folder.rmdir()
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.pt"))
