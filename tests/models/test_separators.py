@@ -55,6 +55,19 @@ def test_estimates_sum_to_the_mixture(tiny, generator, architecture, masks):
     torch.testing.assert_close(separation.estimates.sum(1), mixture, atol=2e-6, rtol=0)
 
 
+def test_channels_share_the_masks_of_their_mixture(tiny, generator):
+    separator = separator_of(tiny("pit"))
+    channels = torch.randn(2, 3210, generator=generator)
+    mixture = channels.mean(0, keepdim=True)
+    separated = separator(mixture, channels)
+    alone = separator(mixture)
+    assert torch.equal(separated.masks, alone.masks)
+    assert separated.estimates.shape == (2, 4, 3210)
+    torch.testing.assert_close(separated.estimates.sum(1), channels, atol=2e-6, rtol=0)
+    # Masking is linear: the mean of the channels' estimates is the estimate of their mean.
+    torch.testing.assert_close(separated.estimates.mean(0), alone.estimates[0], atol=2e-6, rtol=0)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_silence_stays_silence(tiny, architecture):
     run = tiny("pit", f"separator.architecture={architecture}")

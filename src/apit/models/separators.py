@@ -42,13 +42,18 @@ class MaskingSeparator(nn.Module):
         self.stft = stft
         self.masks = masks
 
-    def forward(self, mixture: Tensor) -> Separation:
-        """Separate a batch of mixtures."""
+    def forward(self, mixture: Tensor, channels: Tensor | None = None) -> Separation:
+        """Separate a batch of mixtures, or the channels [channel, time] that one [1, time] mixes.
+
+        Channels share the masks of their mixture; estimates are then [channel, source, time].
+        """
         spectrum = self.stft.analyse(mixture)  # [batch, bin, frame]
         with arithmetic(self.precision, mixture.device):
             logits, consistency = self.network(spectrum.abs())
         logits, consistency = logits.float(), consistency.float()
         masks = logits.softmax(1) if self.masks == "softmax" else logits.sigmoid()
+        if channels is not None:
+            mixture, spectrum = channels, self.stft.analyse(channels)
         estimates = self.stft.synthesise(masks * spectrum[:, None], mixture.shape[-1])
         return Separation(mixture_consistent(estimates, mixture, consistency.softmax(-1)), masks)
 
