@@ -8,6 +8,7 @@ The rooms, in the order in which data flows:
     measure   separated sources → scores → means and intervals
     training  batches + models + losses → weights, history, record
     present   means, histories, signals → tables and figures
+    separate  a run's weights and sound of any kind → its sources
 
 The axes, named the same everywhere and commented where a shape changes:
 
@@ -17,4 +18,23 @@ The axes, named the same everywhere and commented where a shape changes:
     bin       frequencies of a spectrogram, from 0 Hz up
     frame     columns of a spectrogram
     patch     places that a discriminator judges
+
+To separate from Python: `apit.load("results/mini/runs/pit-s0").separate(waveform, rate)`.
 """
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from apit.separate.model import Model
+
+
+def load(folder: Path | str, chunk_seconds: float | None = None) -> "Model":
+    """The separator of a finished run, for waveforms of any rate, channels and length.
+
+    It works in chunks of so many seconds; by default as long as the mixtures of its training.
+    Raises UserError where the folder holds no finished run.
+    """
+    from apit.separate.model import Model
+
+    return Model.load(folder, chunk_seconds)

@@ -29,6 +29,7 @@ The commands, in the order of the data; the workflow (`snakemake --cores all`) c
   bench     how fast training is here, and what a scale would take
   evaluate  a run, or an oracle, over the evaluation split → one long table of scores
   score     any program's estimates → the same table
+  separate  a run + any sound files → their sources
   tables    scores → tables with intervals
   figures   scores and histories → figures
   spectrograms  kept estimates → a figure of one mixture under several systems
@@ -50,6 +51,14 @@ example:
 
 scores.summary.json, beside the scores, has every aggregate with its interval over mixtures. Without
 --scale, configs/method.yaml says what is measured, and how many sources an example has at most."""
+
+
+SEPARATE_EXAMPLE = """\
+example:
+  apit separate street.wav kitchen.flac --model results/mini/runs/pit-s0 --output separated
+
+writes separated/street/source0.wav … at the rate and with the channels of street.wav, as many as
+there is something to be heard in; they sum to street.wav. separated/street.json tells of them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_training(command)
     _add_measuring(command)
     _add_presentation(command)
+    _add_separation(command)
     _add_lineage(command)
     return parser
 
@@ -326,6 +336,31 @@ def _add_presentation(command: Command) -> None:
         of_scale=False,
     )  # fmt: skip
     trace.add_argument("file", type=Path, help="such as results/smoke/tables/ablations.csv")
+
+
+def _add_separation(command: Command) -> None:
+    separate = command(
+        "separate", commands.separate, "Separate sound files with a finished run.",
+        SEPARATE_EXAMPLE, of_scale=False,
+    )  # fmt: skip
+    separate.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE",
+        help="in any format of libsndfile, at any rate, of any length and number of channels",
+    )  # fmt: skip
+    separate.add_argument(
+        "--model", type=Path, required=True, metavar="RUN",
+        help="folder of a finished run: model.safetensors and record.json",
+    )  # fmt: skip
+    separate.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder of what is written"
+    )
+    separate.add_argument(
+        "--silent", action="store_true", help="also write slots that the model left (nearly) silent"
+    )
+    separate.add_argument(
+        "--chunk", type=float, metavar="SECONDS",
+        help="separated at a time (as long as the model's training mixtures)",
+    )  # fmt: skip
 
 
 def _whole_number(text: str) -> int:

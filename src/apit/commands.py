@@ -256,6 +256,24 @@ def score(parsed: argparse.Namespace) -> None:
     )
 
 
+def separate(parsed: argparse.Namespace) -> None:
+    """`apit separate`."""
+    from apit.training.devices import leased
+
+    with leased():
+        from apit.separate.files import check_files, separate_file
+        from apit.separate.model import Model
+
+        model = Model.load(parsed.model, parsed.chunk)
+        check_files(parsed.files)
+        for path in parsed.files:
+            made = separate_file(model, path, parsed.output, silent=parsed.silent)
+            print(
+                f"{parsed.output / path.stem}: {', '.join(made['sources'])}; "
+                f"{made['times_real_time']:g} times as fast as it plays"
+            )
+
+
 def tables(parsed: argparse.Namespace) -> None:
     """`apit tables`."""
     from apit.files import whole_file

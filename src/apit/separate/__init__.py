@@ -1,0 +1,1 @@
+"""Separation of anything: a run's weights, and sound of any rate, channels and length."""

@@ -1,0 +1,114 @@
+"""Separation of sound files: each into a folder of sources, and a summary beside it."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from apit.errors import UserError
+from apit.files import check_apart, whole_file, whole_folder
+from apit.separate.model import IN_MEMORY, Model
+from apit.separate.signals import Signal, Spool
+
+LARGEST_WAV = 2**32 - 2**16  # bytes; RF64 has no such limit
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """Raise UserError, before any work, for a file that cannot be read, or two of one name."""
+    seen: dict[str, Path] = {}
+    for path in files:
+        with _opened(path) as file:
+            if file.frames == 0:
+                raise UserError(f"{path}: holds no sample")
+        if (other := seen.setdefault(path.stem, path)) is not path:
+            raise UserError(f"{path}: would be written to the folder that {other} has; rename one")
+
+
+def separate_file(
+    model: Model, path: Path, output: Path, *, silent: bool = False
+) -> dict[str, Any]:
+    """Separate a file into `OUTPUT/STEM/source0.wav …`, and tell of it in `OUTPUT/STEM.json`.
+
+    The files have the rate and the channels of the input, in 32-bit float, and sum to it. Slots
+    left out as silent have no file. Memory does not grow with the length. Gives what is in the
+    summary. Raises UserError for a file that is unreadable, cut short, or not finite.
+    """
+    began = time.monotonic()
+    folder = output / path.stem
+    check_apart(folder, path)
+    with _opened(path) as file, whole_folder(folder) as made:
+        signal = Signal(file.samplerate, file.frames, _reader(path, file))
+        size = 4 * file.frames * file.channels
+        with SpooledTemporaryFile(IN_MEMORY, dir=str(made)) as spooled, ExitStack() as stack:
+            spool = Spool(spooled, model.rate)
+            separated = model.separated(signal, spool, silent=silent, label=path.name)
+            names = [f"source{slot}.wav" for slot in separated.kept]
+            writers = [
+                stack.enter_context(
+                    soundfile.SoundFile(
+                        made / name, "w", file.samplerate, file.channels, "FLOAT",
+                        format="WAV" if size < LARGEST_WAV else "RF64",
+                    )
+                )
+                for name in names
+            ]  # fmt: skip
+            power = np.zeros(len(names))
+            for block in separated.blocks:  # [slot, channel, time]
+                power += np.square(block, dtype=np.float64).sum((1, 2))
+                for writer, source in zip(writers, block, strict=True):
+                    writer.write(source.T)
+    run, slots = model.run, range(model.run.audio.sources)
+    summary = {
+        "input": str(path),
+        "sample_rate": signal.rate,
+        "channels": file.channels,
+        "seconds": signal.samples / signal.rate,
+        "model": {"scale": run.scale, "experiment": run.experiment, "seed": run.seed}
+        | {"weights_sha256": model.weights_sha256},
+        "chunk_seconds": 2 * model.hop / model.rate,
+        "sources": {
+            name: {"rms_dbfs": round(10 * np.log10(p / (size / 4) + 1e-20), 2)}
+            for name, p in zip(names, power, strict=True)
+        },
+        "left_out_as_silent": [slot for slot in slots if slot not in separated.kept],
+        "times_real_time": round(signal.samples / signal.rate / (time.monotonic() - began), 1),
+    }
+    with whole_file(output / f"{path.stem}.json") as partial:
+        partial.write_text(json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def _opened(path: Path) -> soundfile.SoundFile:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        return soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{path}: cannot be read as sound ({error.error_string})") from None
+
+
+def _reader(path: Path, file: soundfile.SoundFile) -> Callable[[int, int], NDArray[np.float32]]:
+    def read(start: int, stop: int) -> NDArray[np.float32]:
+        try:
+            file.seek(start)
+            sound = file.read(stop - start, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise UserError(f"{path}: damaged ({error.error_string})") from None
+        second = start / file.samplerate
+        if len(sound) < stop - start:
+            raise UserError(
+                f"{path}: is cut short {second + len(sound) / file.samplerate:.1f} s in"
+            )
+        if not np.isfinite(sound).all():
+            raise UserError(f"{path}: holds values that are not finite, after {second:.1f} s")
+        passage: NDArray[np.float32] = sound.T
+        return passage
+
+    return read
