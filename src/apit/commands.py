@@ -261,10 +261,13 @@ def separate(parsed: argparse.Namespace) -> None:
     from apit.training.devices import leased
 
     with leased():
+        import torch
+
         from apit.separate.files import check_files, separate_file
         from apit.separate.model import Model
 
         model = Model.load(parsed.model, parsed.chunk)
+        torch.set_num_threads(model.run.training.threads)
         check_files(parsed.files)
         for path in parsed.files:
             made = separate_file(model, path, parsed.output, silent=parsed.silent)

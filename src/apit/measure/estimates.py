@@ -12,6 +12,7 @@ from torch import Tensor
 from apit.config import Audio
 from apit.data import fuss
 from apit.errors import UserError
+from apit.wav import undate
 
 BESIDE = ("mixture.wav",)  # what some programs write beside their estimates
 
@@ -20,7 +21,9 @@ def write_estimates(folder: Path, signals: Tensor, rate: int) -> None:
     """Write estimates [source, time] as `source0.wav …`, float, so that nothing is clipped."""
     folder.mkdir()
     for slot, signal in enumerate(signals.numpy()):
-        soundfile.write(folder / f"source{slot}.wav", signal, rate, subtype="FLOAT")
+        path = folder / f"source{slot}.wav"
+        soundfile.write(path, signal, rate, subtype="FLOAT")
+        undate(path)
 
 
 def read_estimates(folder: Path, audio: Audio) -> Tensor:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from apit.errors import UserError
 from apit.files import check_apart, whole_file, whole_folder
-from apit.separate.model import IN_MEMORY, Model
+from apit.separate.model import IN_MEMORY, Model, Piece
 from apit.separate.signals import Signal, Spool
+from apit.wav import undate
 
 LARGEST_WAV = 2**32 - 2**16  # bytes; RF64 has no such limit
 
@@ -45,25 +46,16 @@ def separate_file(
     check_apart(folder, path)
     with _opened(path) as file, whole_folder(folder) as made:
         signal = Signal(file.samplerate, file.frames, _reader(path, file))
-        size = 4 * file.frames * file.channels
-        with SpooledTemporaryFile(IN_MEMORY, dir=str(made)) as spooled, ExitStack() as stack:
+        with SpooledTemporaryFile(IN_MEMORY, dir=str(made)) as spooled:
             spool = Spool(spooled, model.rate)
             separated = model.separated(signal, spool, silent=silent, label=path.name)
             names = [f"source{slot}.wav" for slot in separated.kept]
-            writers = [
-                stack.enter_context(
-                    soundfile.SoundFile(
-                        made / name, "w", file.samplerate, file.channels, "FLOAT",
-                        format="WAV" if size < LARGEST_WAV else "RF64",
-                    )
-                )
-                for name in names
-            ]  # fmt: skip
-            power = np.zeros(len(names))
-            for block in separated.blocks:  # [slot, channel, time]
-                power += np.square(block, dtype=np.float64).sum((1, 2))
-                for writer, source in zip(writers, block, strict=True):
-                    writer.write(source.T)
+            try:
+                power = _write([made / name for name in names], file, separated.blocks)
+            except soundfile.LibsndfileError as error:
+                raise UserError(
+                    f"{folder}: cannot be written ({error.error_string}); is the disk full?"
+                ) from None
     run, slots = model.run, range(model.run.audio.sources)
     summary = {
         "input": str(path),
@@ -74,7 +66,7 @@ def separate_file(
         | {"weights_sha256": model.weights_sha256},
         "chunk_seconds": 2 * model.hop / model.rate,
         "sources": {
-            name: {"rms_dbfs": round(10 * np.log10(p / (size / 4) + 1e-20), 2)}
+            name: {"rms_dbfs": round(10 * np.log10(p + 1e-20), 2)}
             for name, p in zip(names, power, strict=True)
         },
         "left_out_as_silent": [slot for slot in slots if slot not in separated.kept],
@@ -83,6 +75,31 @@ def separate_file(
     with whole_file(output / f"{path.stem}.json") as partial:
         partial.write_text(json.dumps(summary, indent=1) + "\n")
     return summary
+
+
+def _write(
+    paths: Sequence[Path], like: soundfile.SoundFile, blocks: Iterable[Piece]
+) -> NDArray[np.float64]:
+    """Write blocks [slot, channel, time] to a file for each slot → their mean squares [slot]."""
+    values = like.frames * like.channels
+    container = "WAV" if 4 * values < LARGEST_WAV else "RF64"
+    power = np.zeros(len(paths))
+    with ExitStack() as stack:
+        files = [
+            stack.enter_context(
+                soundfile.SoundFile(
+                    path, "w", like.samplerate, like.channels, "FLOAT", format=container
+                )
+            )
+            for path in paths
+        ]
+        for block in blocks:
+            power += np.square(block, dtype=np.float64).sum((1, 2))
+            for file, source in zip(files, block, strict=True):
+                file.write(source.T)
+    for path in paths:
+        undate(path)
+    return np.asarray(power / values)
 
 
 def _opened(path: Path) -> soundfile.SoundFile:
