@@ -34,6 +34,7 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("apit.present.tables", "apit.measure.statistics", "apit.measure.verdicts"),
         ("apit.training.loop",),
     ),
+    "report": (("apit.present.report",), ()),
     "figures": (
         ("apit.present.figures", "apit.measure.statistics", "apit.measure.showcase"),
         ("apit.training.loop",),
