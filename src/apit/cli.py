@@ -33,6 +33,7 @@ The commands, in the order of the data; the workflow (`snakemake --cores all`) c
   figures   scores and histories → figures
   spectrograms  kept estimates → a figure of one mixture under several systems
   report    tables, figures and records → a PDF to read
+  checklist records and verdicts → REPRODUCIBILITY.md
   versions  which code each result depends on, as hashes
   trace     a table or figure → the scores, runs and data that it was made from
   accept    note that today's code gives what the code of a commit gave
@@ -334,6 +335,20 @@ def _add_presentation(command: Command) -> None:
         help="the report's text (%(default)s)",
     )  # fmt: skip
     report.add_argument("--output", type=Path, required=True, help="file to write, .pdf")
+
+    checklist = command(
+        "checklist", commands.checklist,
+        "Answer the usual questions on reproducibility, and say how to try each claim.",
+        of_scale=False,
+    )  # fmt: skip
+    checklist.add_argument(
+        "results", type=Path, nargs="+", metavar="RESULTS",
+        help="folders with records, scores and tables, such as results/smoke",
+    )  # fmt: skip
+    checklist.add_argument(
+        "--configs", type=Path, default=layers.CONFIGS, help="folder of configurations (configs)"
+    )
+    checklist.add_argument("--output", type=Path, required=True, help="file to write, .md")
 
     trace = command(
         "trace", commands.trace, "Tell from what a table or figure was made, down to its data.",

@@ -369,6 +369,17 @@ def report(parsed: argparse.Namespace) -> None:
     print(f"{parsed.output}: {len(shown)} tables and {len(figures)} figures of {len(records)} runs")
 
 
+def checklist(parsed: argparse.Namespace) -> None:
+    """`apit checklist`."""
+    from apit.files import whole_file
+    from apit.present.checklist import checklist, read_evidence
+
+    found = [read_evidence(folder) for folder in parsed.results]
+    with whole_file(parsed.output) as partial:
+        partial.write_text(checklist(found, layers.load_claims(parsed.configs)))
+    print(f"{parsed.output}: of {', '.join(map(str, parsed.results))}")
+
+
 def trace(parsed: argparse.Namespace) -> None:
     """`apit trace`."""
     from apit.present.origin import trace

@@ -22,7 +22,7 @@ PLUMBING = {
     *("apit.provenance", "apit.data.archives", "apit.data.download", "apit.data.fetch"),
     *("apit.data.report", "apit.training.bench", "apit.training.checkpoint"),
     *("apit.training.devices", "apit.training.interruption", "apit.training.record"),
-    "apit.present.origin",
+    *("apit.present.checklist", "apit.present.origin"),
 }
 # What each rule of the workflow computes with, and what of that lies behind another rule.
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

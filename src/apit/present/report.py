@@ -54,7 +54,7 @@ def content(
     cells, for verdicts and models), and `best`, whether it is the best of its column. Raises
     UserError where a table is missing or is none.
     """
-    found = {name: _read(folder, name) for name in TABLES}
+    found = {name: read_table(folder, name) for name in TABLES}
     return {
         "caption": scale.caption,
         "evaluation": scale.evaluation.model_dump(mode="json"),
@@ -104,7 +104,7 @@ def prepared(source: Path, found: Mapping[str, Any], figures: Sequence[Path]) ->
         yield root / source.name
 
 
-def _read(folder: Path, name: str) -> list[Row] | None:
+def read_table(folder: Path, name: str) -> list[Row] | None:
     """A table's rows with what is printed of them; None where it need not be there, and is not."""
     path = folder / f"{name}.csv"
     if name in OPTIONAL and not path.exists():
