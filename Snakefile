@@ -53,6 +53,7 @@ rule all:
         rules.tables.output,
         rules.figures.output,
         [] if ABSENT else rules.spectrograms.output,
+        rules.report.output,
         rules.versions.output,
 
 

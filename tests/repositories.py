@@ -10,7 +10,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parent.parent
 PARTS = (
     *("Snakefile", "params.yaml", "workflow", "configs", "profiles", "src", "pyproject.toml"),
-    *("dvc.yaml", ".dvcignore", ".gitignore"),
+    *("paper", "dvc.yaml", ".dvcignore", ".gitignore"),
 )
 
 

@@ -27,7 +27,7 @@ from apit.data.mixtures import mix
 from apit.layers import experiment_names, load_scale
 from apit.provenance import file_digest
 
-DRAWN = ("tables", "figures", "spectrograms")
+DRAWN = ("tables", "figures", "spectrograms", "report")
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,8 @@ TRAINED = {"train": 2, "record": 2, "evaluate": 2, "bss_eval": 2} | dict.fromkey
     ("file", "old", "new", "expected"),
     [
         ("present/figures.py", '"font.size": 9', '"font.size": 8', dict.fromkeys(DRAWN[1:], 1)),
-        ("present/tables.py", '"MSi(all)"', '"MSi (all)"', {"tables": 1}),
+        ("present/tables.py", '"MSi(all)"', '"MSi (all)"', {"tables": 1, "report": 1}),
+        ("present/report.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", {"report": 1}),
         ("measure/systems.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", SCORED),
         ("losses/adversarial.py", "\n\n\n", "\n\nFLAG = 1\n\n\n",
          dict.fromkeys(TRAINED, 1)),
@@ -120,6 +121,16 @@ def test_an_edit_of_the_code_makes_anew_what_it_changes_and_nothing_else(
     path.write_text(kept.replace(old, new, 1))
     try:
         assert jobs(finished) == (expected | {"versions": 1} if expected else {})
+    finally:
+        path.write_text(kept)
+
+
+def test_an_edit_of_the_report_s_text_sets_it_anew(finished):
+    path = finished / "paper" / "report.typ"
+    kept = path.read_text()
+    path.write_text(kept + "One more sentence.\n")
+    try:
+        assert jobs(finished) == {"report": 1}
     finally:
         path.write_text(kept)
 
@@ -169,7 +180,12 @@ def test_two_at_once_are_one_and_a_message(finished):
 
 
 def test_tables_and_figures_lead_back_to_their_data(finished):
-    for made in ("tables/ablations.csv", "figures/holes.pdf", "figures/spectrograms.png"):
+    for made in (
+        "tables/ablations.csv",
+        "figures/holes.pdf",
+        "figures/spectrograms.png",
+        "report.pdf",
+    ):
         code, printed = call(finished, "apit", "trace", f"results/tiny/{made}")
         assert code == 0, printed
         assert "IS ANOTHER" not in printed
@@ -197,6 +213,7 @@ def test_snakemake_reports_tables_and_figures(finished):
         "verdicts.csv",
         "holes.png",
         "spectrograms.png",
+        "report.pdf",
     } <= names
 
 

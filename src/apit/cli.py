@@ -33,6 +33,8 @@ The commands, in the order of the data; the workflow (`snakemake --cores all`) c
   tables    scores → tables with intervals
   figures   scores and histories → figures
   spectrograms  kept estimates → a figure of one mixture under several systems
+  report    tables, figures and records → a PDF to read
+  checklist records and verdicts → REPRODUCIBILITY.md
   versions  which code each result depends on, as hashes
   trace     a table or figure → the scores, runs and data that it was made from
   accept    note that today's code gives what the code of a commit gave
@@ -330,6 +332,33 @@ def _add_presentation(command: Command) -> None:
         "--estimates", type=Path, required=True, help="folder of kept estimates, a folder per run"
     )
     spectrograms.add_argument("--output", type=Path, required=True, help="folder for the figure")
+
+    report = command("report", commands.report, "Set the report of a scale, as PDF.")
+    report.add_argument("--tables", type=Path, required=True, help="folder of the tables")
+    report.add_argument(
+        "--figures", type=Path, required=True,
+        help="folder of the figures; the report has those that are there",
+    )  # fmt: skip
+    report.add_argument("--runs", type=Path, nargs="+", required=True, help="the runs behind them")
+    report.add_argument(
+        "--source", type=Path, default=Path("paper", "report.typ"), metavar="FILE",
+        help="the report's text (%(default)s)",
+    )  # fmt: skip
+    report.add_argument("--output", type=Path, required=True, help="file to write, .pdf")
+
+    checklist = command(
+        "checklist", commands.checklist,
+        "Answer the usual questions on reproducibility, and say how to try each claim.",
+        of_scale=False,
+    )  # fmt: skip
+    checklist.add_argument(
+        "results", type=Path, nargs="+", metavar="RESULTS",
+        help="folders with records, scores and tables, such as results/smoke",
+    )  # fmt: skip
+    checklist.add_argument(
+        "--configs", type=Path, default=layers.CONFIGS, help="folder of configurations (configs)"
+    )
+    checklist.add_argument("--output", type=Path, required=True, help="file to write, .md")
 
     trace = command(
         "trace", commands.trace, "Tell from what a table or figure was made, down to its data.",

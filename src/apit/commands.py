@@ -374,6 +374,33 @@ def spectrograms(parsed: argparse.Namespace) -> None:
     print(f"{parsed.output}: {', '.join(drawn.names)}, as PNG and PDF")
 
 
+def report(parsed: argparse.Namespace) -> None:
+    """`apit report`."""
+    from apit.present import origin, report
+    from apit.training.record import RECORD, read_record
+
+    records = [read_record(folder) for folder in parsed.runs]
+    claims = layers.load_claims(parsed.configs)
+    found = report.content(_scale(parsed), claims, parsed.tables, records)
+    figures = sorted(parsed.figures.glob("*.pdf"))
+    report.write(parsed.source, found, figures, parsed.output)
+    shown = [parsed.tables / f"{name}.csv" for name in found["tables"]]
+    sources = [*report.text_of(parsed.source), *shown, *figures, *(f / RECORD for f in parsed.runs)]
+    origin.write(parsed.output.parent, [parsed.output.stem], sources, records)
+    print(f"{parsed.output}: {len(shown)} tables and {len(figures)} figures of {len(records)} runs")
+
+
+def checklist(parsed: argparse.Namespace) -> None:
+    """`apit checklist`."""
+    from apit.files import whole_file
+    from apit.present.checklist import checklist, read_evidence
+
+    found = [read_evidence(folder) for folder in parsed.results]
+    with whole_file(parsed.output) as partial:
+        partial.write_text(checklist(found, layers.load_claims(parsed.configs)))
+    print(f"{parsed.output}: of {', '.join(map(str, parsed.results))}")
+
+
 def trace(parsed: argparse.Namespace) -> None:
     """`apit trace`."""
     from apit.present.origin import trace

@@ -22,7 +22,7 @@ PLUMBING = {
     *("apit.provenance", "apit.data.archives", "apit.data.download", "apit.data.fetch"),
     *("apit.data.report", "apit.training.bench", "apit.training.checkpoint"),
     *("apit.training.devices", "apit.training.interruption", "apit.training.record"),
-    "apit.present.origin",
+    *("apit.present.checklist", "apit.present.origin"),
 }
 # What each rule of the workflow computes with, and what of that lies behind another rule.
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -34,6 +34,7 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("apit.present.tables", "apit.measure.statistics", "apit.measure.verdicts"),
         ("apit.training.loop",),
     ),
+    "report": (("apit.present.report",), ()),
     "figures": (
         ("apit.present.figures", "apit.measure.statistics", "apit.measure.showcase"),
         ("apit.training.loop",),

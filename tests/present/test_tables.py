@@ -1,4 +1,7 @@
 import json
+import shutil
+import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -8,6 +11,9 @@ from apit.measure.statistics import AGGREGATES
 from apit.measure.verdicts import COLUMNS
 from apit.models.complexity import complexities
 from apit.present import figures, tables
+from apit.present.table import Best
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def record(run):
@@ -122,6 +128,66 @@ def test_one_table_in_three_forms(made, tmp_path):
     assert latex.count(r"\\[3pt]") == 2
     tables.models(records, "caption").write(tmp_path)
     assert "[3pt]" not in (tmp_path / "models.tex").read_text()
+
+
+def test_the_best_of_those_that_were_trained_is_bold(made, tmp_path):
+    summary, _ = made("pit", "ctx-stft", "ctx-stft-i1")
+    summary.loc[summary["experiment"] == "ctx-stft", "mean"] = 11.999  # printed like the best
+    better, *_ = made("pit")
+    outside = [
+        better.assign(experiment=name, mean=mean)
+        for name, mean in (("mixture", 1.0), ("ideal-ratio-mask", 99.0))
+    ]
+    table = tables.ablations(pd.concat([outside[0], summary, outside[1]]), "caption")
+    bold = {
+        label: [title for title, cell in zip(table.titles[1:], cells, strict=True)
+                if isinstance(cell, Best)]
+        for label, cells in table.rows
+    }  # fmt: skip
+    higher = ["1S (dB)", "2 (dB)", "3 (dB)", "4 (dB)", "MSi (dB)", "MSi(all) (dB)", "median (dB)",
+              "equal (%)"]  # fmt: skip
+    assert bold == {
+        "mixture": [],
+        "pit": ["holes (%)", "excess (%)"],
+        "ctx-stft": higher,
+        "ctx-stft-i1": higher,
+        "ideal-ratio-mask": [],
+    }
+    table.write(tmp_path)
+    latex = (tmp_path / "ablations.tex").read_text().splitlines()
+    (line,) = (line for line in latex if line.startswith("ctx-stft-i1"))
+    assert line.count(r"\bfseries 12.0") == 7
+    assert line.count(r"\bfseries 1200") == 1
+    markdown = (tmp_path / "ablations.md").read_text()
+    assert "| **12.00**<br>[11.00, 13.00]<br>n = 7 |" in markdown
+    assert "| 99.0<br>" in markdown
+    (_, alone), *_ = tables.ablations(summary[summary["experiment"] == "pit"], "caption").rows
+    assert not any(isinstance(cell, Best) for cell in alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["article", "frame"])
+def test_latex_sets_every_table_that_is_shipped(way, tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("pdflatex is not installed")
+    found = sorted((REPOSITORY / "results" / "smoke" / "tables").glob("*.tex"))
+    assert len(found) == 8
+    inputs = "".join(rf"\input{{{path}}}\clearpage" for path in found)
+    (tmp_path / "plain.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+        rf"{inputs}\end{{document}}"
+    )
+    what = {"article": "plain.tex", "frame": r"\def\scale{smoke}\input{paper/tables.tex}"}[way]
+    ran = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-jobname", "made",
+         "-output-directory", str(tmp_path), what.replace("plain", str(tmp_path / "plain"))],
+        cwd=REPOSITORY, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout
+    log = (tmp_path / "made.log").read_text()
+    for complaint in ("Overfull", "Missing character", "Font Warning"):
+        assert complaint not in log
+    assert f"({len(found)} pages" in log.replace("\n", "")
 
 
 def test_figures_draw_what_is_there_and_say_what_is_not(made, tmp_path):

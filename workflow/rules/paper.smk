@@ -1,4 +1,4 @@
-# scores → tables and figures
+# scores → tables and figures → the report
 
 TABLES = [
     "ablations",
@@ -94,6 +94,33 @@ rule spectrograms:
     shell:
         "apit spectrograms --scale {params.scale} --runs {input.runs} --data {input.data}"
         " --estimates {params.estimates} --output {params.folder} 2> {log}"
+
+
+# The spectrograms are of estimates, which a clone without weights lacks: its report has none.
+rule report:
+    input:
+        tables=rules.tables.output,
+        figures=rules.figures.output,
+        spectrograms=[] if ABSENT else rules.spectrograms.output,
+        runs=RECORDS,
+        claims="configs/claims.yaml",
+        text=expand("paper/{name}", name=["report.typ", "layout.typ", "references.bib"]),
+    output:
+        in_report(
+            f"{RESULTS}/report.pdf", category="Report", caption="../report/report.rst"
+        ),
+        f"{RESULTS}/report.json",
+    log:
+        f"logs/{SCALE}/report.log",
+    params:
+        scale=SCALE,
+        caption=scale.caption,
+        code=code_of("report"),
+        tables=lambda wildcards, input: Path(input.tables[0]).parent,
+        figures=lambda wildcards, input: Path(input.figures[0]).parent,
+    shell:
+        "apit report --scale {params.scale} --tables {params.tables} --figures {params.figures}"
+        " --runs {input.runs} --source {input.text[0]} --output {output[0]} 2> {log}"
 
 
 # Which code all this was made with, for DVC to see whether it has changed.

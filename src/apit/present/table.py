@@ -4,20 +4,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
+from apit.config import ORACLES
 from apit.files import whole_file
 
-LATEX = (
-    ("~", r"\textasciitilde{}"),
-    ("%", r"\%"),
-    ("_", r"\_"),
-    ("&", r"\&"),
-    ("−", "$-$"),
-    ("–", "--"),
-)
+LATEX = {
+    **{sign: f"\\{sign}" for sign in "%_&#$"},
+    "~": r"\textasciitilde{}",
+    "−": "$-$",
+    "–": "--",
+    "<": "$<$",
+    ">": "$>$",
+}
+LONG = 26  # signs of a text that LaTeX sets in lines of its own width
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,14 @@ class Column:
     unit: str
     digits: int
     factor: float = 1.0
+    better: Literal["higher", "lower"] | None = None  # None: neither of itself
 
 
 Cell = tuple[str, ...]  # lines, the first of which is the number itself
+
+
+class Best(Cell):
+    """A cell that is the best of its column."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Table:
         ]
         for label, cells in self.rows:
             shown = (
-                f"**{cell[0]}** {'<br>'.join(cell[1:])}" if len(cell) > 1 else cell[0]
+                "<br>".join([f"**{cell[0]}**" if isinstance(cell, Best) else cell[0], *cell[1:]])
                 for cell in cells
             )
             lines.append(f"| {label} | " + " | ".join(shown) + " |")
@@ -69,13 +76,14 @@ class Table:
 
     def latex(self) -> str:
         r"""The table for LaTeX (`\usepackage{booktabs,graphicx}`), at most as wide as the text."""
+        columns = zip(*(cells for _, cells in self.rows), strict=True)
+        is_text = [any(cell[0][:1].isalpha() for cell in column) for column in columns]
         body = []
         for label, cells in self.rows:
             lines = max(map(len, cells))
             for line in range(lines):
-                font = r"\scriptsize " if line else ""
-                shown = (f"{font}{_escaped(c[line])}" if line < len(c) else "" for c in cells)
-                body.append(rf"{'' if line else _escaped(label)} & {' & '.join(shown)} \\")
+                shown = " & ".join(_latex(cell, line) for cell in cells)
+                body.append(rf"{'' if line else _wrapped(label)} & {shown} \\")
             if lines > 1:
                 body[-1] += r"[3pt]"
         return "\n".join(
@@ -83,7 +91,7 @@ class Table:
                 r"\begin{table*}",
                 rf"\caption{{{_escaped(self.caption)}}}",
                 r"\centering\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
-                rf"\begin{{tabular}}{{l{'r' * (len(self.titles) - 1)}}}",
+                rf"\begin{{tabular}}{{l{''.join('l' if text else 'r' for text in is_text)}}}",
                 r"\toprule",
                 " & ".join(map(_escaped, self.titles)) + r" \\",
                 r"\midrule",
@@ -94,6 +102,23 @@ class Table:
                 "",
             ]
         )
+
+
+def best(summary: pd.DataFrame, columns: Mapping[str, Column]) -> set[tuple[str, str]]:
+    """Experiment and aggregate of the best mean of each column, and of what is printed like it.
+
+    Of trained experiments, where there are several; `summary` as `statistics.summarise` gives it.
+    """
+    trained = summary[~summary["experiment"].isin(ORACLES) & (summary["n"] > 0)]
+    found = set()
+    for aggregate, rows in trained.groupby("aggregate"):
+        column = columns.get(str(aggregate))
+        if column is None or column.better is None or len(rows) < 2:
+            continue
+        chosen = rows["mean"].max() if column.better == "higher" else rows["mean"].min()
+        alike = rows["mean"].map(lambda mean, c=column: number(mean, c)) == number(chosen, column)
+        found |= {(str(name), str(aggregate)) for name in rows.loc[alike, "experiment"]}
+    return found
 
 
 def cell(row: Mapping[str, Any] | None, column: Column) -> Cell:
@@ -111,7 +136,17 @@ def number(value: float, column: Column) -> str:
     return f"{column.factor * value:.{column.digits}f}".replace("-", "−")
 
 
+def _latex(cell: Cell, line: int) -> str:
+    if line >= len(cell):
+        return ""
+    font = r"\scriptsize " if line else r"\bfseries " if isinstance(cell, Best) else ""
+    return font + _wrapped(cell[line])
+
+
+def _wrapped(text: str) -> str:
+    shown = _escaped(text)
+    return rf"\parbox[t]{{33mm}}{{\raggedright {shown}\strut}}" if len(text) > LONG else shown
+
+
 def _escaped(text: str) -> str:
-    for plain, safe in LATEX:
-        text = text.replace(plain, safe)
-    return text
+    return "".join(LATEX.get(sign, sign) for sign in text)

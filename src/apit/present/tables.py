@@ -8,42 +8,42 @@ import pandas as pd
 
 from apit.config import Discriminator, Domain, Reported, Run
 from apit.data import fuss
-from apit.present.table import Cell, Column, Table, cell, number
+from apit.present.table import Best, Cell, Column, Table, best, cell, number
 
 COLUMNS = {
-    "si_snr/1": Column("1S", "dB", 1),
-    "si_snri/2": Column("2", "dB", 2),
-    "si_snri/3": Column("3", "dB", 2),
-    "si_snri/4": Column("4", "dB", 2),
-    "si_snri/2-4": Column("MSi", "dB", 2),
-    "si_snri_all/2-4": Column("MSi(all)", "dB", 2),
-    "si_snri_all/2-4/median": Column("median", "dB", 2),
+    "si_snr/1": Column("1S", "dB", 1, better="higher"),
+    "si_snri/2": Column("2", "dB", 2, better="higher"),
+    "si_snri/3": Column("3", "dB", 2, better="higher"),
+    "si_snri/4": Column("4", "dB", 2, better="higher"),
+    "si_snri/2-4": Column("MSi", "dB", 2, better="higher"),
+    "si_snri_all/2-4": Column("MSi(all)", "dB", 2, better="higher"),
+    "si_snri_all/2-4/median": Column("median", "dB", 2, better="higher"),
     "under_separation": Column("under", "%", 0, 100),
-    "equal_separation": Column("equal", "%", 0, 100),
+    "equal_separation": Column("equal", "%", 0, 100, better="higher"),
     "over_separation": Column("over", "%", 0, 100),
-    "hole_rate": Column("holes", "%", 1, 100),
-    "excess_rate": Column("excess", "%", 1, 100),
+    "hole_rate": Column("holes", "%", 1, 100, better="lower"),
+    "excess_rate": Column("excess", "%", 1, 100, better="lower"),
 }
 HOLE_COLUMNS = {
-    "hole_rate": Column("holes", "%", 1, 100),
-    "hole_rate_energy": Column("by energy", "%", 1, 100),
-    "hole_rate_dominant": Column("dominant", "%", 1, 100),
-    "hole_rate_buried": Column("buried", "%", 1, 100),
-    "hole_rate_unscaled": Column("unscaled", "%", 1, 100),
-    "excess_rate": Column("excess", "%", 1, 100),
-    "hole_rate_all": Column("holes(all)", "%", 1, 100),
-    "excess_rate_all": Column("excess(all)", "%", 1, 100),
+    "hole_rate": Column("holes", "%", 1, 100, better="lower"),
+    "hole_rate_energy": Column("by energy", "%", 1, 100, better="lower"),
+    "hole_rate_dominant": Column("dominant", "%", 1, 100, better="lower"),
+    "hole_rate_buried": Column("buried", "%", 1, 100, better="lower"),
+    "hole_rate_unscaled": Column("unscaled", "%", 1, 100, better="lower"),
+    "excess_rate": Column("excess", "%", 1, 100, better="lower"),
+    "hole_rate_all": Column("holes(all)", "%", 1, 100, better="lower"),
+    "excess_rate_all": Column("excess(all)", "%", 1, 100, better="lower"),
 }
 BSS_EVAL_COLUMNS = {
-    "sdr/2-4": Column("SDR", "dB", 2),
-    "isr/2-4": Column("ISR", "dB", 2),
-    "sir/2-4": Column("SIR", "dB", 2),
-    "sar/2-4": Column("SAR", "dB", 2),
-    "sdr_whole/2-4": Column("SDR, whole", "dB", 2),
-    "isr_whole/2-4": Column("ISR, whole", "dB", 2),
-    "sir_whole/2-4": Column("SIR, whole", "dB", 2),
-    "sar_whole/2-4": Column("SAR, whole", "dB", 2),
-    "log_spectral_distance/2-4": Column("LSD", "dB", 2),
+    "sdr/2-4": Column("SDR", "dB", 2, better="higher"),
+    "isr/2-4": Column("ISR", "dB", 2, better="higher"),
+    "sir/2-4": Column("SIR", "dB", 2, better="higher"),
+    "sar/2-4": Column("SAR", "dB", 2, better="higher"),
+    "sdr_whole/2-4": Column("SDR, whole", "dB", 2, better="higher"),
+    "isr_whole/2-4": Column("ISR, whole", "dB", 2, better="higher"),
+    "sir_whole/2-4": Column("SIR, whole", "dB", 2, better="higher"),
+    "sar_whole/2-4": Column("SAR, whole", "dB", 2, better="higher"),
+    "log_spectral_distance/2-4": Column("LSD", "dB", 2, better="lower"),
 }
 PUBLISHED_COLUMNS = {  # name of a published value: the aggregate that is measured here
     "1": "si_snr/1",
@@ -82,6 +82,7 @@ INTERVALS = (
     "In brackets 95 % bootstrap intervals over mixtures, which say nothing about other seeds; "
     "n is the number of values."
 )
+BOLD = "Bold: the best mean of the experiments that were trained."
 # From none to six: each has the context-based discriminators of the one before, and one or more.
 LADDER = ("pit", "ctx-stft-i1", "pair-ctx-i1", "multi-ctx-i1", "multi-all-i1")
 REPLACEMENT_MEASURE = "si_snri_all/2-4"
@@ -128,14 +129,28 @@ def bss_eval(summary: pd.DataFrame, examples: int, caption: str) -> Table:
 def _of_aggregates(
     name: str, summary: pd.DataFrame, columns: Mapping[str, Column], caption: str, legend: str
 ) -> Table:
-    rows = [
-        (experiment, [cell(own.get(aggregate), c) for aggregate, c in columns.items()])
-        for experiment, own in _by_experiment(summary).items()
-    ]
     data = summary[summary["aggregate"].isin(columns)]
+    rows = list(_cells(data, columns).items())
     return Table(
-        name, ["experiment", *_titles(columns)], rows, f"{caption} {legend} {INTERVALS}", data
+        name,
+        ["experiment", *_titles(columns)],
+        rows,
+        f"{caption} {legend} {INTERVALS} {BOLD}",
+        data,
     )
+
+
+def _cells(summary: pd.DataFrame, columns: Mapping[str, Column]) -> dict[str, list[Cell]]:
+    """Cells of every experiment, of which the best of a column is a `Best`."""
+    chosen = best(summary, columns)
+    return {
+        experiment: [
+            Best(shown) if (experiment, aggregate) in chosen else shown
+            for aggregate, column in columns.items()
+            for shown in [cell(own.get(aggregate), column)]
+        ]
+        for experiment, own in _by_experiment(summary).items()
+    }
 
 
 def verdicts(decisions: pd.DataFrame, caption: str) -> Table:
@@ -214,18 +229,14 @@ def discriminators(
     """From none to six discriminators, as far as those of `LADDER` were run."""
     counts = {r["run"]["experiment"]: len(r["run"]["discriminators"]) for r in records}
     rungs = [name for name in LADDER if name in counts]
-    found = _by_experiment(summary)
-    rows = [
-        (
-            str(counts[name]),
-            [(name,), *(cell(found[name].get(key), c) for key, c in COLUMNS.items())],
-        )
-        for name in rungs
-    ]
     data = pd.concat(
         [summary[:0], *(summary[summary["experiment"] == name] for name in rungs)]
     ).assign(discriminators=lambda table: table["experiment"].map(counts))
     data = data[data["aggregate"].isin(COLUMNS)]
+    cells = _cells(data, COLUMNS)
+    rows: list[tuple[str, list[Cell]]] = [
+        (str(counts[name]), [(name,), *cells[name]]) for name in rungs
+    ]
     titles = ["discriminators", "experiment", *_titles(COLUMNS)]
     columns = ["discriminators", *summary.columns]
     return Table("discriminators", titles, rows, _with_legend(caption), data[columns])
@@ -248,7 +259,9 @@ def replacement(summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], cap
         and run.separator == usual
     }
     column = COLUMNS[REPLACEMENT_MEASURE]
-    found = _by_experiment(summary)
+    of_table = summary[summary["experiment"].isin(by_name.values())]
+    found = _by_experiment(of_table)
+    shown = _cells(of_table, {REPLACEMENT_MEASURE: column})
     places = range(runs[0].audio.sources)
     rows, data = [], []
     for domain in get_args(Domain):
@@ -259,7 +272,7 @@ def replacement(summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], cap
                 cells.append(("–",))
                 continue
             own = found[name][REPLACEMENT_MEASURE]
-            cells.append(cell(own, column))
+            cells += shown[name]
             data.append(
                 {"domain": domain, "replace": replace, "experiment": name}
                 | {key: own[key] for key in ("mean", "lower", "upper", "n")}
@@ -270,7 +283,7 @@ def replacement(summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], cap
         ["domain", *(f"I = {replace}" for replace in places)],
         rows,
         f"{caption} {column.title} in {column.unit} with one context-based discriminator, by its "
-        f"domain and the number I of replaced estimates; – was not run. {INTERVALS}",
+        f"domain and the number I of replaced estimates; – was not run. {INTERVALS} {BOLD}",
         pd.DataFrame(
             data, columns=["domain", "replace", "experiment", "mean", "lower", "upper", "n"]
         ),
@@ -339,7 +352,7 @@ def _titles(columns: Mapping[str, Column]) -> list[str]:
 
 
 def _with_legend(caption: str) -> str:
-    return " ".join((caption, LEGEND, INTERVALS))
+    return " ".join((caption, LEGEND, INTERVALS, BOLD))
 
 
 def _by_experiment(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:

@@ -1,0 +1,163 @@
+"""The report: tables, figures and run records in, a PDF by typst out.
+
+Its text is `paper/report.typ`, which finds all that it shows in `report.json` (`content`) and
+`figures/`. Numbers are printed here, as in every other table, so that all say the same.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import isnan
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import pandas as pd
+import typst
+
+from apit.config import HEADLINE_DB, ORACLES, Claim, Scale
+from apit.data import fuss
+from apit.errors import UserError
+from apit.files import whole_file
+from apit.measure.verdicts import FEWEST_SEEDS
+from apit.present import tables
+from apit.present.table import Cell, Column, best, cell, number
+
+PARTS = ("*.typ", "*.bib")  # of the report's text, in one folder
+AGGREGATES = {  # tables with a row for each experiment and aggregate
+    "ablations": tables.COLUMNS,
+    "discriminators": tables.COLUMNS,
+    "holes": tables.HOLE_COLUMNS,
+    "bss_eval": tables.BSS_EVAL_COLUMNS,
+    "out_of_domain": tables.COLUMNS,
+}
+TABLES = (*AGGREGATES, "replacement", "verdicts", "published", "models")
+OPTIONAL = ("bss_eval", "out_of_domain")
+TEXTS = ("better", "differences", "verdict", "note")  # columns that may be empty
+PUBLISHED = {name: tables.COLUMNS[key] for name, key in tables.PUBLISHED_COLUMNS.items()}
+
+Row = dict[str, Any]
+
+
+def text_of(source: Path) -> list[Path]:
+    """Files of the report's text: `source`, and what lies beside it for it to include."""
+    return sorted(path for part in PARTS for path in source.parent.glob(part))
+
+
+def content(
+    scale: Scale, claims: Sequence[Claim], folder: Path, records: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What the report says in numbers: the configuration's, run records, and a folder's tables.
+
+    A table is a list of the rows of its CSV, each with `shown`, the lines of its cell (of its
+    cells, for verdicts and models), and `best`, whether it is the best of its column. Raises
+    UserError where a table is missing or is none.
+    """
+    found = {name: read_table(folder, name) for name in TABLES}
+    return {
+        "caption": scale.caption,
+        "evaluation": scale.evaluation.model_dump(mode="json"),
+        "oracles": ORACLES,
+        "headline_db": HEADLINE_DB,
+        "fewest_seeds": FEWEST_SEEDS,
+        "claims": {claim.claim: claim.model_dump(mode="json") for claim in claims},
+        "columns": {
+            name: {key: [column.title, column.unit] for key, column in columns.items()}
+            for name, columns in (AGGREGATES | {"published": PUBLISHED}).items()
+        },
+        "records": [
+            {**record, "sounds": fuss.without_hashes(str(record["sounds"]))} for record in records
+        ],
+        "tables": {name: rows for name, rows in found.items() if rows is not None},
+    }
+
+
+def write(source: Path, found: Mapping[str, Any], figures: Sequence[Path], output: Path) -> None:
+    """Compile `source` with the content `found`; the same input gives the same bytes.
+
+    Raises UserError where the source has a fault.
+    """
+    with prepared(source, found, figures) as text, whole_file(output) as partial:
+        try:
+            typst.compile(
+                text, partial, root=text.parent, ignore_system_fonts=True, timestamp=0
+            )  # fmt: skip
+        except typst.TypstError as error:
+            raise UserError(f"{source}: {error.message}\n{error.diagnostic}") from None
+
+
+@contextmanager
+def prepared(source: Path, found: Mapping[str, Any], figures: Sequence[Path]) -> Iterator[Path]:
+    """Give the source as typst needs it: in one folder with all that it reads."""
+    if not source.is_file():
+        raise UserError(f"{source}: is no file; the report's text is paper/report.typ")
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        (root / "figures").mkdir()
+        for path in text_of(source):
+            shutil.copy(path, root)
+        for path in figures:
+            shutil.copy(path, root / "figures")
+        shown = {**found, "figures": [path.stem for path in figures]}
+        (root / "report.json").write_text(json.dumps(shown, allow_nan=False))
+        yield root / source.name
+
+
+def read_table(folder: Path, name: str) -> list[Row] | None:
+    """A table's rows with what is printed of them; None where it need not be there, and is not."""
+    path = folder / f"{name}.csv"
+    if name in OPTIONAL and not path.exists():
+        return None
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str))
+        table = table.fillna(dict.fromkeys(TEXTS, ""))
+        rows = cast(list[Row], table.to_dict("records"))
+        return [
+            {key: _defined(value) for key, value in (row | shown).items()}
+            for row, shown in zip(rows, _printed(name, table, rows), strict=True)
+        ]
+    except FileNotFoundError:
+        raise UserError(f"{path}: is missing; `apit tables` makes it") from None
+    except (ValueError, KeyError) as error:  # also pandas's
+        raise UserError(f"{path}: is no such table ({error}); `apit tables` makes it") from None
+
+
+def _printed(name: str, table: pd.DataFrame, rows: Sequence[Row]) -> list[Row]:
+    """What is printed of each row of a table, and whether it is the best."""
+    if name == "verdicts":
+        return [{"shown": cells} for _, cells in tables.verdicts(table, "").rows]
+    if name == "models":
+        return [{"shown": _size(row)} for row in rows]
+    if name == "published":
+        return [{"shown": _published(row)} for row in rows]
+    columns = AGGREGATES.get(name, tables.COLUMNS)
+    if name == "replacement":
+        table = table.assign(aggregate=tables.REPLACEMENT_MEASURE)
+    chosen = best(table, columns)
+    keys = list(zip(table["experiment"], table["aggregate"], strict=True))
+    return [
+        {"shown": cell(row, columns[key[1]]), "best": key in chosen}
+        for key, row in zip(keys, rows, strict=True)
+    ]
+
+
+def _published(row: Row) -> Cell:
+    """A published number has neither interval nor n, one of ours has both."""
+    if isnan(row["n"]):
+        return (number(row["mean"], Column("", "dB", 1)),)
+    return cell(row, PUBLISHED[row["value"]])
+
+
+def _size(row: Row) -> list[Cell]:
+    """Parameters in millions, multiply-accumulates in millions, and their share in percent."""
+    columns = {
+        "parameters": Column("", "M", 3, 1e-6),
+        "multiply_accumulates": Column("", "M", 2, 1e-6),
+        "share": Column("", "%", 1, 100),
+    }
+    return [(number(row[key], column),) for key, column in columns.items()]
+
+
+def _defined(value: Any) -> Any:
+    return None if isinstance(value, float) and isnan(value) else value

@@ -1,0 +1,230 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import typst
+
+from apit.cli import main
+from apit.config import IDEAL, TRIVIAL
+from apit.errors import UserError
+from apit.layers import load_claims, load_reported, load_scale
+from apit.measure.statistics import AGGREGATES
+from apit.measure.verdicts import COLUMNS
+from apit.present import report, tables
+
+REPOSITORY = Path(__file__).parents[2]
+SOURCE = REPOSITORY / "paper" / "report.typ"
+HOW = {"ignore_system_fonts": True}
+EXPERIMENTS = ("pit", "ctx-stft", "ctx-stft-i1")
+
+
+def record(run):
+    """A record as training leaves it, but for weights."""
+    names = [discriminator.name for discriminator in run.discriminators]
+    return {
+        "run": json.loads(run.model_dump_json()),
+        "digest": "0123456789abcdef",
+        "code": "fedcba9876543210",
+        "data": "data/tiny/packed",
+        "data_sha256": "abcdef",
+        "sounds": "beeps (sha256 abc)",
+        "examples": {"train": 12, "validation": 4},
+        "best_step": 4,
+        "networks": {
+            name: {"parameters": 123_456, "multiply_accumulates": 7_000_000}
+            for name in ("separator", *names)
+        },
+        "training_seconds": 90.0,
+        "commit": "0123456789abcdef",
+        "python": "3.11.7",
+        "versions": {"torch": "2.13.0"},
+        "hardware": {"processor": "Z80", "cores": 1, "gpu": None},
+        "threads": 1,
+    }
+
+
+@pytest.fixture
+def given(tiny, tmp_path):
+    """Tables of three experiments, MSi(all) of each as given, and claims as they were judged."""
+
+    def make(msi=(7.0, 6.5, 6.25), verdicts=("undecided",) * 4, seeds=(0,)):
+        means = dict(zip(EXPERIMENTS, msi, strict=True))
+        rows = [
+            (name, aggregate, mean, mean - 0.5, mean + 0.5, 8 * len(seeds))
+            for name in (*TRIVIAL, *EXPERIMENTS, *IDEAL)
+            for aggregate in AGGREGATES
+            for mean in [means.get(name, 1.0) if "si_snri_all" in aggregate else 0.5]
+        ]
+        columns = ["experiment", "aggregate", "mean", "lower", "upper", "n"]
+        summary = pd.DataFrame(rows, columns=columns)
+        records = [record(tiny(name, seed=seed)) for name in EXPERIMENTS for seed in seeds]
+        judged = [
+            (claim.claim, claim.experiment, claim.baseline, claim.measure, claim.better, len(seeds),
+             "", 0.25, 0.125, 0.375, 0.01, 0.04, verdict, "")
+            for claim, verdict in zip(load_claims(), verdicts, strict=True)
+        ]  # fmt: skip
+        made = [
+            tables.ablations(summary, ""),
+            tables.discriminators(summary, records, ""),
+            tables.replacement(summary, records, ""),
+            tables.holes(summary, ""),
+            tables.bss_eval(summary, 4, ""),
+            tables.verdicts(pd.DataFrame(judged, columns=COLUMNS), ""),
+            tables.published(summary, records, load_reported(), ""),
+            tables.models(records, ""),
+        ]
+        for table in made:
+            table.write(tmp_path / "tables")
+        return tmp_path / "tables", records
+
+    return make
+
+
+def said(folder, records, configs, *labels, scale="tiny", figures=(), count=False):
+    """The text of labelled parts of the report, or how many of them there are."""
+    content = report.content(load_scale(scale, configs=configs), load_claims(), folder, records)
+    with report.prepared(SOURCE, content, figures) as text:
+        found = [asked(text, f"query(<{label}>)") for label in labels]
+    return list(map(len, found)) if count else " ".join(" ".join(_words(found)).split())
+
+
+def asked(text, expression):
+    return json.loads(typst.eval(text, expression, **HOW, root=text.parent))
+
+
+def _words(node):
+    if isinstance(node, list):
+        return [word for inner in node for word in _words(inner)]
+    if isinstance(node, dict):
+        own = [node["text"]] if isinstance(node.get("text"), str) else []
+        return own + [w for key, inner in node.items() if key != "text" for w in _words(inner)]
+    return []
+
+
+def test_the_command_sets_the_same_bytes_twice_on_a_few_pages(given, configs, tmp_path, capsys):
+    folder, records = given()
+    runs = []
+    for number, found in enumerate(records):
+        runs.append(tmp_path / "runs" / str(number))
+        runs[-1].mkdir(parents=True)
+        (runs[-1] / "record.json").write_text(json.dumps(found))
+    (tmp_path / "figures").mkdir()
+    typst.compile(b"A picture", tmp_path / "figures" / "holes.pdf")
+    made = []
+    for name in ("one", "two"):
+        output = tmp_path / name / "report.pdf"
+        command = ["report", "--scale", "tiny", "--configs", configs, "--source", SOURCE]
+        command += ["--tables", folder, "--figures", tmp_path / "figures", "--runs", *runs]
+        assert main([str(word) for word in (*command, "--output", output)]) == 0
+        made.append(output.read_bytes())
+    assert "8 tables and 1 figures of 3 runs" in capsys.readouterr().out
+    assert made[0].startswith(b"%PDF")
+    assert made[0] == made[1]
+    sources = json.loads(output.with_name("report.json").read_text())["sources"]
+    names = {Path(path).name for path in sources}
+    assert names >= {"report.typ", "layout.typ", "ablations.csv", "holes.pdf", "record.json"}
+    content = report.content(load_scale("tiny", configs=configs), load_claims(), folder, records)
+    with report.prepared(SOURCE, content, [tmp_path / "figures" / "holes.pdf"]) as text:
+        pages, complaints = typst.compile_with_warnings(text, format="svg", **HOW, root=text.parent)
+        assert asked(text, "query(<notice>).map(n => n.location().page())") == [1]
+    assert 2 <= len(pages) <= 6
+    assert not complaints
+
+
+def test_what_a_table_says_is_what_its_csv_says(given, configs):
+    folder, records = given()
+    path = folder / "ablations.csv"
+    table = said(folder, records, configs, "table-ablations")
+    assert "7.00 [6.50, 7.50]" in table
+    assert "1234.57" not in table
+    row = "pit,si_snri_all/2-4,"
+    path.write_text(path.read_text().replace(f"{row}7,", f"{row}1234.567,"))
+    assert "1234.57" in said(folder, records, configs, "table-ablations")
+    assert "that of pit : 1234.57 dB" in said(folder, records, configs, "abstract")
+    published = said(folder, records, configs, "table-published")
+    for line in load_reported():
+        assert line.data in published
+        assert line.metric in published
+        for value in line.values.values():
+            assert f"{value:.1f}" in published
+
+
+@pytest.mark.parametrize(
+    ("msi", "sentences"),
+    [
+        ((7, 6, 5), ["is that of pit : 7.00 dB", "None of the two systems with an adversary"]),
+        ((5, 6, 7), ["that of ctx-stft-i1 : 7.00 dB", "plain pit has 5.00 dB",
+                     "Every system with an adversary ( 2 ) has a higher mean"]),
+        ((6, 5, 7), ["Of two systems with an adversary, one has a higher mean than plain pit : "
+                     "ctx-stft-i1 ."]),
+    ],
+)  # fmt: skip
+def test_sentences_are_right_whichever_way_the_means_fall(given, configs, msi, sentences):
+    folder, records = given(msi)
+    abstract = said(folder, records, configs, "abstract")
+    for sentence in sentences:
+        assert sentence in abstract
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "seeds", "sentence"),
+    [
+        (("undecided",) * 4, (0,), "over one seed , none is reproduced : all four are undecided"),
+        (("reproduced",) * 4, (0, 1, 2), "over three seeds , all four are reproduced"),
+        (("reproduced", "not reproduced", "undecided", "undecided"), (0, 1, 2),
+         "one is reproduced , one is not reproduced and two are undecided"),
+    ],
+)  # fmt: skip
+def test_sentences_are_right_whichever_way_the_verdicts_fall(
+    given, configs, verdicts, seeds, sentence
+):
+    folder, records = given(verdicts=verdicts, seeds=seeds)
+    assert sentence in said(folder, records, configs, "abstract")
+
+
+def test_a_report_says_at_once_what_it_is_worth(given, configs):
+    folder, records = given()
+    smoke = said(folder, records, configs, "notice")
+    assert "This is a smoke report" in smoke
+    assert "none was trained for more than two minutes" in smoke
+    assert "Scale tiny, for tests." in smoke
+    kinds = {"mini": {"kind": "packages"}, "paper": {"kind": "fuss"}}
+    for scale, sounds in kinds.items():
+        for found in records:
+            found["run"]["scale"] = scale
+            found["run"]["data"]["sounds"] = sounds
+        notice = said(folder, records, configs, "notice", scale=scale)
+        assert "smoke" not in notice
+        assert ("not on FUSS" in notice) == (scale == "mini")
+
+
+def test_figures_are_shown_where_they_are(given, configs, tmp_path):
+    folder, records = given()
+    labels = ("figure-holes", "figure-spectrograms")
+    assert said(folder, records, configs, *labels, count=True) == [0, 0]
+    drawn = tmp_path / "spectrograms.pdf"
+    typst.compile(b"A picture", drawn)
+    assert said(folder, records, configs, *labels, figures=[drawn], count=True) == [0, 1]
+
+
+def test_what_is_missing_is_named(given, configs, tmp_path):
+    folder, records = given()
+    (folder / "bss_eval.csv").unlink()
+    labels = ("table-holes", "table-bss_eval")
+    assert said(folder, records, configs, *labels, count=True) == [1, 0]
+    scale = load_scale("tiny", configs=configs)
+    (folder / "holes.csv").write_text("experiment,aggregate\npit,hole_rate\n")
+    with pytest.raises(UserError, match=r"holes\.csv: is no such table"):
+        report.content(scale, load_claims(), folder, records)
+    (folder / "holes.csv").unlink()
+    with pytest.raises(UserError, match=r"holes\.csv: is missing; `apit tables` makes it"):
+        report.content(scale, load_claims(), folder, records)
+    with pytest.raises(UserError, match=r"nothing\.typ: is no file"):
+        report.write(tmp_path / "nothing.typ", {}, [], tmp_path / "report.pdf")
+    source = tmp_path / "text" / "wrong.typ"
+    source.parent.mkdir()
+    source.write_text("#nonsense")
+    with pytest.raises(UserError, match=r"wrong\.typ: unknown variable: nonsense"):
+        report.write(source, {}, [], tmp_path / "report.pdf")
+    assert not (tmp_path / "report.pdf").exists()
