@@ -35,7 +35,10 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("apit.training.loop",),
     ),
     "figures": (
-        ("apit.present.figures", "apit.measure.statistics", "apit.measure.showcase"),
+        (
+            *("apit.present.figures", "apit.present.spectrograms", "apit.measure.statistics"),
+            *("apit.measure.spread", "apit.measure.showcase"),
+        ),
         ("apit.training.loop",),
     ),
 }
