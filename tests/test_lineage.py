@@ -67,7 +67,7 @@ TRAININGS = {
         (("apit.losses.reconstruction", *FLAG), TRAININGS | {"figures"}),
         (("apit.measure.spectral_holes", "60", "61"), {"evaluate", "figures"}),
         (("apit.measure.bss_eval", *FLAG), {"evaluate"}),
-        (("apit.present.figures", "dpi", "ppi"), {"figures"}),
+        (("apit.present.gallery", "dpi", "ppi"), {"figures"}),
         (("apit.present.tables", '"MSi"', '"MSI"'), {"tables", "report"}),
         (("apit.present.report", *FLAG), {"report"}),
         (("apit.data.recipe", "PEAK = 32767", "PEAK = 32766"),

@@ -56,7 +56,7 @@ def test_the_main_job_makes_the_tables_and_the_figures(finished):
     assert "Scale tiny" in markdown
     assert "over mixtures" in markdown
     assert r"\toprule" in (results / "tables" / "ablations.tex").read_text()
-    for figure in ("training", "improvement", "holes", "spectrograms"):
+    for figure in ("training", "per_mixture", "holes", "spectrograms"):
         for suffix, magic in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
             assert (results / "figures" / f"{figure}.{suffix}").read_bytes().startswith(magic)
     record = json.loads((results / "runs" / "pit-s0" / "record.json").read_text())
@@ -99,7 +99,7 @@ TRAINED = {"train": 2, "record": 2, "evaluate": 2, "bss_eval": 2} | dict.fromkey
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        ("present/figures.py", '"font.size": 9', '"font.size": 8', dict.fromkeys(DRAWN[1:], 1)),
+        ("present/gallery.py", '"font.size": 7', '"font.size": 8', dict.fromkeys(DRAWN[1:], 1)),
         ("present/tables.py", '"MSi(all)"', '"MSi (all)"', {"tables": 1, "report": 1}),
         ("present/report.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", {"report": 1}),
         ("measure/systems.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", SCORED),

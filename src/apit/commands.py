@@ -313,7 +313,8 @@ def tables(parsed: argparse.Namespace) -> None:
         table.write(parsed.output)
     sources = [*parsed.scores, *parsed.bss_eval, *parsed.out_of_domain]
     sources += [folder / RECORD for folder in parsed.runs]
-    origin.write(parsed.output, [table.name for table in made], sources, records)
+    captions = {table.name: table.caption for table in made}
+    origin.write(parsed.output, captions, sources, records)
     histories = {f.name: read_history(f) for f in parsed.runs if (f / HISTORY).exists()}
     with whole_file(parsed.output / "training.csv") as partial:
         tables.training(histories).to_csv(partial, index=False)
@@ -324,9 +325,11 @@ def tables(parsed: argparse.Namespace) -> None:
 
 def figures(parsed: argparse.Namespace) -> None:
     """`apit figures`."""
+    from apit.measure.spread import spreads
     from apit.measure.statistics import differences, hole_curve, summarise
     from apit.measure.table import read_scores
     from apit.present import figures, origin, tables
+    from apit.present.gallery import Gallery
     from apit.training.record import HISTORY, RECORD, read_history, read_record
 
     scale = _scale(parsed)
@@ -335,31 +338,25 @@ def figures(parsed: argparse.Namespace) -> None:
     resamples = scale.evaluation.resamples
     summary = summarise(scores, resamples)
     caption = tables.caption(records, scale.caption)
-    drawn = figures.Gallery(parsed.output, caption)
-    drawn.training_curves(
-        [
-            (record["run"]["experiment"], read_history(folder))
-            for folder, record in zip(parsed.runs, records, strict=True)
-        ]
-    )
-    drawn.improvements(summary)
-    drawn.differences(
-        differences(scores, BASELINE, resamples),
-        BASELINE,
-        layers.reported_for(scale, parsed.configs),
-    )
-    drawn.replacement(tables.replacement(summary, records, caption).data)
-    drawn.hole_curves(hole_curve(scores, resamples))
+    drawn = Gallery(parsed.output, records, caption)
+    figures.training(drawn, [read_history(folder) for folder in parsed.runs])
+    figures.improvement(drawn, summary)
+    figures.per_mixture(drawn, spreads(scores))
+    reported = layers.reported_for(scale, parsed.configs)
+    figures.differences(drawn, differences(scores, BASELINE, resamples), BASELINE, reported)
+    figures.replacement(drawn, tables.replacement(summary, records, caption).data)
+    figures.holes(drawn, hole_curve(scores, resamples))
     sources = [folder / name for folder in parsed.runs for name in (RECORD, HISTORY)]
-    origin.write(parsed.output, drawn.names, [*parsed.scores, *sources], records)
-    print(f"{parsed.output}: {', '.join(drawn.names)}, as PNG and PDF")
+    origin.write(parsed.output, drawn.captions, [*parsed.scores, *sources], records)
+    print(f"{parsed.output}: {', '.join(drawn.captions)}, as PNG and PDF")
 
 
 def spectrograms(parsed: argparse.Namespace) -> None:
     """`apit spectrograms`."""
     from apit.measure.showcase import showcase
     from apit.models.stft import make_stft
-    from apit.present import figures, origin, tables
+    from apit.present import origin, spectrograms, tables
+    from apit.present.gallery import Gallery
     from apit.training.record import RECORD, read_record
 
     scale = _scale(parsed)
@@ -367,26 +364,29 @@ def spectrograms(parsed: argparse.Namespace) -> None:
     stft = make_stft(scale.stft, scale.audio.sample_rate)
     chosen = showcase(runs, parsed.data, parsed.estimates, scale.audio, stft)
     records = list(runs.values())
-    drawn = figures.Gallery(parsed.output, tables.caption(records, scale.caption))
-    drawn.spectrograms(chosen)
+    drawn = Gallery(parsed.output, records, tables.caption(records, scale.caption))
+    spectrograms.spectrograms(drawn, chosen)
     kept = [path for folder in runs for path in (parsed.estimates / folder.name).rglob("*.wav")]
-    origin.write(parsed.output, drawn.names, [*kept, *(f / RECORD for f in runs)], records)
-    print(f"{parsed.output}: {', '.join(drawn.names)}, as PNG and PDF")
+    sources = [*kept, *(folder / RECORD for folder in runs)]
+    origin.write(parsed.output, drawn.captions, sources, records)
+    print(f"{parsed.output}: {', '.join(drawn.captions)}, as PNG and PDF")
 
 
 def report(parsed: argparse.Namespace) -> None:
     """`apit report`."""
-    from apit.present import origin, report
+    from apit.present import origin, report, tables
     from apit.training.record import RECORD, read_record
 
+    scale = _scale(parsed)
     records = [read_record(folder) for folder in parsed.runs]
     claims = layers.load_claims(parsed.configs)
-    found = report.content(_scale(parsed), claims, parsed.tables, records)
+    found = report.content(scale, claims, parsed.tables, records)
     figures = sorted(parsed.figures.glob("*.pdf"))
     report.write(parsed.source, found, figures, parsed.output)
     shown = [parsed.tables / f"{name}.csv" for name in found["tables"]]
     sources = [*report.text_of(parsed.source), *shown, *figures, *(f / RECORD for f in parsed.runs)]
-    origin.write(parsed.output.parent, [parsed.output.stem], sources, records)
+    captions = {parsed.output.stem: tables.caption(records, scale.caption)}
+    origin.write(parsed.output.parent, captions, sources, records)
     print(f"{parsed.output}: {len(shown)} tables and {len(figures)} figures of {len(records)} runs")
 
 

@@ -10,7 +10,7 @@ from apit.layers import load_reported
 from apit.measure.statistics import AGGREGATES
 from apit.measure.verdicts import COLUMNS
 from apit.models.complexity import complexities
-from apit.present import figures, tables
+from apit.present import tables
 from apit.present.table import Best
 
 REPOSITORY = Path(__file__).parents[2]
@@ -79,12 +79,11 @@ def test_replacement_is_domain_by_replaced_estimates(made):
     ]
 
 
-def test_of_two_experiments_alike_the_first_stands_in_the_replacement_table(made, tmp_path):
+def test_of_two_experiments_alike_the_first_stands_in_the_replacement_table(made):
     summary, records = made("pit", "ctx-stft-i1", "mine")
     records[2]["run"] |= {"experiment": "mine"}
     cells = tables.replacement(summary, records, "caption").data
     assert cells["experiment"].tolist() == ["ctx-stft-i1"]
-    figures.Gallery(tmp_path, "caption").replacement(cells)
 
 
 def test_another_separator_or_loss_is_no_cell_of_the_replacement_table(made, tiny):
@@ -188,37 +187,6 @@ def test_latex_sets_every_table_that_is_shipped(way, tmp_path):
     for complaint in ("Overfull", "Missing character", "Font Warning"):
         assert complaint not in log
     assert f"({len(found)} pages" in log.replace("\n", "")
-
-
-def test_figures_draw_what_is_there_and_say_what_is_not(made, tmp_path):
-    summary, records = made("pit")
-    gallery = figures.Gallery(tmp_path, "caption")
-    gallery.replacement(tables.replacement(summary, records, "caption").data)
-    columns = ["experiment", "seed", "mean", "lower", "upper", "n"]
-    gallery.differences(pd.DataFrame(columns=columns), "pit", [])
-    assert {p.name for p in tmp_path.iterdir()} == {
-        f"{name}.{suffix}" for name in ("replacement", "differences") for suffix in ("png", "pdf")
-    }
-
-
-def test_the_forest_plot_says_what_its_published_line_is(tmp_path, monkeypatch):
-    rows = [["ctx-stft", "all", 0.5, 0.1, 0.9, 7], ["ctx-stft", "0", 0.5, 0.1, 0.9, 7]]
-    columns = ["experiment", "seed", "mean", "lower", "upper", "n"]
-    drawn = {}
-    monkeypatch.setattr(
-        figures.Gallery,
-        "_write",
-        lambda self, figure, name, note="": drawn.update({name: (figure, note)}),
-    )
-    gallery = figures.Gallery(tmp_path, "caption")
-    for reported in (load_reported(), []):
-        gallery.differences(pd.DataFrame(rows, columns=columns), "pit", reported)
-        figure, note = drawn["differences"]
-        dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
-        assert [line.get_xdata()[0] for line in dashed] == [
-            r.values["gain"] for r in reported if "gain" in r.values
-        ]
-        assert ("+1.4 dB, published" in note) == bool(reported)
 
 
 def test_verdicts_say_what_they_rest_on(tmp_path):

@@ -11,7 +11,14 @@ TABLES = [
     "models",
     *(["out_of_domain"] if HELD_OUT else []),
 ]
-FIGURES = ["training", "improvement", "differences", "replacement", "holes"]
+FIGURES = [
+    "training",
+    "improvement",
+    "per_mixture",
+    "differences",
+    "replacement",
+    "holes",
+]
 
 
 # Tables and statistical figures need scores and records alone: neither weights nor data.

@@ -16,14 +16,28 @@ from apit.measure import spectral_holes
 from apit.measure.estimates import read_estimates
 from apit.models.stft import STFT
 
+ZOOM = (4, 6)  # into which parts of the band, and of the time, the passage is one
+
 
 @dataclass(frozen=True)
 class View:
-    """A spectrogram in dB [bin, frame], and its holes of 20 dB (bool) where it is an estimate."""
+    """A spectrogram [bin, frame] in dB below the loudest bin of the mixture and its targets.
+
+    Its holes of 20 dB (bool) where it is an estimate.
+    """
 
     title: str
     decibels: Tensor
     holes: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Zoom:
+    """A passage to be looked at closely: in which row, and which bins and frames."""
+
+    row: int
+    bins: slice
+    frames: slice
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class Showcase:
     rows: list[list[View]]
     seconds: float
     kilohertz: float
+    zoom: Zoom
 
 
 def best_adversarial(runs: Mapping[Path, Mapping[str, Any]]) -> Path | None:
@@ -58,22 +73,40 @@ def showcase(
     sources = {examples.names[number]: torch.from_numpy(examples.read(number)) for number in shown}
     name = max(sources, key=lambda n: int((~is_silent(sources[n])).sum()))
     references = sources[name]
-    mixture = references.sum(0)
+    mixture = stft.analyse(references.sum(0)).abs()
+    targets = stft.analyse(references).abs()
+    loudest = torch.maximum(mixture.max(), targets.max())
     separated = {f.name: read_estimates(estimates / f.name / name, audio) for f in chosen}
     rows = []
     for slot in (~is_silent(references)).nonzero().flatten().tolist():
         row = [
-            View("mixture", _decibels(stft.analyse(mixture).abs())),
-            View(f"target {slot + 1}", _decibels(stft.analyse(references[slot]).abs())),
+            View("mixture", _decibels(mixture / loudest)),
+            View(f"target {slot + 1}", _decibels(targets[slot] / loudest)),
         ]
         for run, signals in separated.items():
             passage = spectral_holes.passage(
                 reference=references[slot], estimate=signals[slot], stft=stft
             )
             holes = passage.holes(HEADLINE_DB)
-            row.append(View(run, _decibels(passage.estimate), holes))
+            row.append(View(run, _decibels(passage.estimate / loudest), holes))
         rows.append(row)
-    return Showcase(name, rows, audio.seconds, audio.sample_rate / 2000)
+    in_first = torch.stack([row[2].holes for row in rows if row[2].holes is not None])
+    return Showcase(name, rows, audio.seconds, audio.sample_rate / 2000, most_holes(in_first, ZOOM))
+
+
+def most_holes(holes: Tensor, parts: tuple[int, int]) -> Zoom:
+    """The window of a part of the bins and of the frames with most holes [row, bin, frame].
+
+    Of several alike the first.
+    """
+    height, width = (
+        max(1, size // part) for size, part in zip(holes.shape[1:], parts, strict=True)
+    )
+    found = torch.nn.functional.avg_pool2d(holes.double(), (height, width), stride=1)
+    row, low, start = (
+        int(place) for place in torch.unravel_index(found.flatten().argmax(), found.shape)
+    )
+    return Zoom(row, slice(low, low + height), slice(start, start + width))
 
 
 def _decibels(magnitude: Tensor) -> Tensor:

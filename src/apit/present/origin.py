@@ -1,4 +1,4 @@
-"""Origins: beside each table and figure a file that says of what it was made, and the way back."""
+"""Origins: beside each table and figure a file with its caption and what it was made of."""
 
 import json
 import sys
@@ -18,11 +18,11 @@ OF_RUN = (
 
 def write(
     folder: Path,
-    names: Iterable[str],
+    captions: Mapping[str, str],
     sources: Iterable[Path],
     records: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write `NAME.json` for each name: command, commit, hashes of sources, and runs."""
+    """Write `NAME.json` for each name: caption, command, commit, hashes of sources, and runs."""
     found = {
         "command": ["apit", *sys.argv[1:]],
         "commit": commit(),
@@ -34,9 +34,9 @@ def write(
             for record in records
         },
     }
-    for name in names:
+    for name, caption in captions.items():
         with whole_file(folder / f"{name}.json") as partial:
-            partial.write_text(json.dumps(found, indent=1) + "\n")
+            partial.write_text(json.dumps({"caption": caption} | found, indent=1) + "\n")
 
 
 def trace(file: Path) -> Iterator[str]:
