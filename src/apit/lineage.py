@@ -15,7 +15,8 @@ from apit.provenance import digest, file_digest
 ROOT = Path(__file__).parent.parent  # of what is imported as apit
 ACCEPTED = Path("configs", "accepted.csv")
 COLUMNS = ("version", "gives_what", "part", "since", "by", "date", "why")
-# How something is done, not what comes out, or what no rule of the workflow calls. Values of the configuration are hashed apart.
+# How something is done, not what comes out, or what no rule calls. Values of the configuration are
+# hashed apart.
 PLUMBING = {
     *("apit", "apit.__main__", "apit.cli", "apit.commands", "apit.config", "apit.errors"),
     *("apit.files", "apit.layers", "apit.lineage", "apit.parallel", "apit.progress"),
