@@ -32,6 +32,7 @@ The commands, in the order of the data; the workflow (`snakemake --cores all`) c
   tables    scores → tables with intervals
   figures   scores and histories → figures
   spectrograms  kept estimates → a figure of one mixture under several systems
+  listen    weights and scores → a page on which chosen mixtures are heard under every system
   versions  which code each result depends on, as hashes
   trace     a table or figure → the scores, runs and data that it was made from
   accept    note that today's code gives what the code of a commit gave
@@ -50,6 +51,10 @@ example:
 
 scores.summary.json, beside the scores, has every aggregate with its interval over mixtures. Without
 --scale, configs/method.yaml says what is measured, and how many sources an example has at most."""
+
+LISTEN_EPILOGUE = """\
+OUTPUT/index.html needs neither server nor network. OUTPUT/webmushra.yaml is the same selection as a
+listening test, and says how to run it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -320,6 +325,19 @@ def _add_presentation(command: Command) -> None:
         "--estimates", type=Path, required=True, help="folder of kept estimates, a folder per run"
     )
     spectrograms.add_argument("--output", type=Path, required=True, help="folder for the figure")
+
+    listen = command(
+        "listen", commands.listen,
+        "Make a page on which chosen mixtures are heard under every run and an oracle.",
+        LISTEN_EPILOGUE,
+    )  # fmt: skip
+    listen.add_argument("--runs", type=Path, nargs="+", required=True, help="runs, with weights")
+    listen.add_argument("--data", type=Path, required=True, help="folder of mixtures")
+    listen.add_argument(
+        "--scores", type=Path, nargs="+", required=True,
+        help="files of scores of the runs, and of ideal-ratio-mask, with spectral holes",
+    )  # fmt: skip
+    listen.add_argument("--output", type=Path, required=True, help="folder to make")
 
     trace = command(
         "trace", commands.trace, "Tell from what a table or figure was made, down to its data.",
