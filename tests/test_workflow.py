@@ -27,7 +27,7 @@ from apit.data.mixtures import mix
 from apit.layers import experiment_names, load_scale
 from apit.provenance import file_digest
 
-DRAWN = ("tables", "figures", "spectrograms")
+DRAWN = ("tables", "figures", "spectrograms", "listen")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,7 @@ def test_the_main_job_makes_the_tables_and_the_figures(finished):
             assert (results / "figures" / f"{figure}.{suffix}").read_bytes().startswith(magic)
     record = json.loads((results / "runs" / "pit-s0" / "record.json").read_text())
     assert record["run"]["scale"] == "tiny"
+    assert "ctx-stft-i1-s0 (of the adversarial" in (results / "listen" / "index.html").read_text()
 
 
 def test_a_second_run_has_nothing_to_do(finished):
@@ -101,6 +102,7 @@ TRAINED = {"train": 2, "record": 2, "evaluate": 2, "bss_eval": 2} | dict.fromkey
     [
         ("present/figures.py", '"font.size": 9', '"font.size": 8', dict.fromkeys(DRAWN[1:], 1)),
         ("present/tables.py", '"MSi(all)"', '"MSi (all)"', {"tables": 1}),
+        ("present/listening.html", "Blind", "blind", {"listen": 1}),
         ("measure/systems.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", SCORED),
         ("losses/adversarial.py", "\n\n\n", "\n\nFLAG = 1\n\n\n",
          dict.fromkeys(TRAINED, 1)),
@@ -169,7 +171,8 @@ def test_two_at_once_are_one_and_a_message(finished):
 
 
 def test_tables_and_figures_lead_back_to_their_data(finished):
-    for made in ("tables/ablations.csv", "figures/holes.pdf", "figures/spectrograms.png"):
+    for made in ("tables/ablations.csv", "figures/holes.pdf", "figures/spectrograms.png",
+                 "listen/index.html"):  # fmt: skip
         code, printed = call(finished, "apit", "trace", f"results/tiny/{made}")
         assert code == 0, printed
         assert "IS ANOTHER" not in printed
