@@ -68,9 +68,9 @@ def write(
         "origin": about.origin,
         "rules": [
             about.rule,
-            f"Level: all sounds of one source have the same RMS, {LEVEL_DB:g} dB relative to full "
-            f"scale, or as much less as keeps the highest peak among them at {PEAK:g}; the gain "
-            "that this took stands beside each. Silence stays silent.",
+            f"Level: all sounds of one source have the same RMS, −{-LEVEL_DB:g} dB relative to "
+            f"full scale, or as much less as keeps the highest peak among them at {PEAK:g}; the "
+            "gain that this took stands beside each. Silence stays silent.",
             f"Spectrograms are of the sounds as they are heard; one scale of {SHOWN_DB} dB for all "
             f"of a source, 0 to {audio.sample_rate / 2000:g} kHz. Marked as holes are bins of the "
             f"target's support in which the estimate lies {HEADLINE_DB} dB or more too low.",
