@@ -52,7 +52,7 @@ rule all:
     input:
         rules.tables.output,
         rules.figures.output,
-        [] if ABSENT else rules.spectrograms.output,
+        [] if ABSENT else [*rules.spectrograms.output, *rules.listen.output],
         rules.report.output,
         rules.versions.output,
 

@@ -63,11 +63,13 @@ TRAININGS = {
         (("apit.losses.adversarial", *FLAG), {"train ctx-stft"}),
         (("apit.models.discriminators", "super().__init__()", "super().__init__( )  # as"), set()),
         (("apit.models.unet", *FLAG),
-         {"train pit separator.architecture=unet", "evaluate"}),
-        (("apit.losses.reconstruction", *FLAG), TRAININGS | {"figures"}),
-        (("apit.measure.spectral_holes", "60", "61"), {"evaluate", "figures"}),
-        (("apit.measure.bss_eval", *FLAG), {"evaluate"}),
-        (("apit.present.gallery", "dpi", "ppi"), {"figures"}),
+         {"train pit separator.architecture=unet", "evaluate", "listen"}),
+        (("apit.losses.reconstruction", *FLAG), TRAININGS | {"figures", "listen"}),
+        (("apit.measure.spectral_holes", "60", "61"), {"evaluate", "figures", "listen"}),
+        (("apit.measure.bss_eval", *FLAG), {"evaluate", "listen"}),
+        (("apit.present.gallery", "dpi", "ppi"), {"figures", "listen"}),
+        (("apit.present.listening", "magma", "viridis"), {"listen"}),
+        (("apit/present/listening.html", "Blind", "blind"), {"listen"}),
         (("apit.present.tables", '"MSi"', '"MSI"'), {"tables", "report"}),
         (("apit.present.report", *FLAG), {"report"}),
         (("apit.data.recipe", "PEAK = 32767", "PEAK = 32766"),
@@ -105,7 +107,8 @@ def test_every_module_is_plumbing_or_counts_somewhere():
         counted |= modules(entries, without, lineage.read_module).keys()
     infrastructure = {n for n in everything if n in PLUMBING or n.startswith("apit.config")}
     empty = {name for name in everything if not ast_body(name)}
-    assert everything - counted - infrastructure - empty == {"apit.data.unpacking"}
+    apart = {name for name in everything if name.startswith("apit.separate.")}
+    assert everything - counted - infrastructure - empty == {"apit.data.unpacking", *apart}
     assert not counted & infrastructure
     assert set(ADVERSARIES) <= counted
 

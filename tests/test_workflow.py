@@ -27,7 +27,7 @@ from apit.data.mixtures import mix
 from apit.layers import experiment_names, load_scale
 from apit.provenance import file_digest
 
-DRAWN = ("tables", "figures", "spectrograms", "report")
+DRAWN = ("tables", "figures", "spectrograms", "listen", "report")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,7 @@ def test_the_main_job_makes_the_tables_and_the_figures(finished):
             assert (results / "figures" / f"{figure}.{suffix}").read_bytes().startswith(magic)
     record = json.loads((results / "runs" / "pit-s0" / "record.json").read_text())
     assert record["run"]["scale"] == "tiny"
+    assert "ctx-stft-i1-s0 (of the adversarial" in (results / "listen" / "index.html").read_text()
 
 
 def test_a_second_run_has_nothing_to_do(finished):
@@ -102,6 +103,7 @@ TRAINED = {"train": 2, "record": 2, "evaluate": 2, "bss_eval": 2} | dict.fromkey
         ("present/gallery.py", '"font.size": 7', '"font.size": 8', dict.fromkeys(DRAWN[1:], 1)),
         ("present/tables.py", '"MSi(all)"', '"MSi (all)"', {"tables": 1, "report": 1}),
         ("present/report.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", {"report": 1}),
+        ("present/listening.html", "Blind", "blind", {"listen": 1}),
         ("measure/systems.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", SCORED),
         ("losses/adversarial.py", "\n\n\n", "\n\nFLAG = 1\n\n\n",
          dict.fromkeys(TRAINED, 1)),
@@ -184,6 +186,7 @@ def test_tables_and_figures_lead_back_to_their_data(finished):
         "tables/ablations.csv",
         "figures/holes.pdf",
         "figures/spectrograms.png",
+        "listen/index.html",
         "report.pdf",
     ):
         code, printed = call(finished, "apit", "trace", f"results/tiny/{made}")

@@ -33,6 +33,7 @@ The commands, in the order of the data; the workflow (`snakemake --cores all`) c
   tables    scores → tables with intervals
   figures   scores and histories → figures
   spectrograms  kept estimates → a figure of one mixture under several systems
+  listen    weights and scores → a page on which chosen mixtures are heard under every system
   report    tables, figures and records → a PDF to read
   checklist records and verdicts → REPRODUCIBILITY.md
   versions  which code each result depends on, as hashes
@@ -53,6 +54,10 @@ example:
 
 scores.summary.json, beside the scores, has every aggregate with its interval over mixtures. Without
 --scale, configs/method.yaml says what is measured, and how many sources an example has at most."""
+
+LISTEN_EPILOGUE = """\
+OUTPUT/index.html needs neither server nor network. OUTPUT/webmushra.yaml is the same selection as a
+listening test, and says how to run it."""
 
 
 SEPARATE_EXAMPLE = """\
@@ -332,6 +337,19 @@ def _add_presentation(command: Command) -> None:
         "--estimates", type=Path, required=True, help="folder of kept estimates, a folder per run"
     )
     spectrograms.add_argument("--output", type=Path, required=True, help="folder for the figure")
+
+    listen = command(
+        "listen", commands.listen,
+        "Make a page on which chosen mixtures are heard under every run and an oracle.",
+        LISTEN_EPILOGUE,
+    )  # fmt: skip
+    listen.add_argument("--runs", type=Path, nargs="+", required=True, help="runs, with weights")
+    listen.add_argument("--data", type=Path, required=True, help="folder of mixtures")
+    listen.add_argument(
+        "--scores", type=Path, nargs="+", required=True,
+        help="files of scores of the runs, and of ideal-ratio-mask, with spectral holes",
+    )  # fmt: skip
+    listen.add_argument("--output", type=Path, required=True, help="folder to make")
 
     report = command("report", commands.report, "Set the report of a scale, as PDF.")
     report.add_argument("--tables", type=Path, required=True, help="folder of the tables")

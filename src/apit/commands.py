@@ -12,13 +12,23 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from apit import layers
 from apit.config import Run, Scale, Scoring, Slots
 from apit.errors import UserError
 from apit.provenance import processor
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from apit.data.batches import Batch
+    from apit.measure.score import System
+
 BASELINE = "pit"  # what ablations are compared with
+CEILING = "ideal-ratio-mask"  # what is heard beside runs: masking reaches no more
 
 
 def _known_scale(parsed: argparse.Namespace) -> str:
@@ -188,21 +198,11 @@ def _evaluate_here(parsed: argparse.Namespace) -> None:
     from apit.measure.score import Measures, System, evaluate
     from apit.measure.systems import oracle
     from apit.models.stft import make_stft
-    from apit.training.record import load_separator
 
     if parsed.run:
-        run, separator = load_separator(parsed.run)
+        run, system = _system_of(parsed.run)
         scale = layers.load_scale(parsed.scale or run.scale, parsed.settings, parsed.configs)
-        torch.set_num_threads(run.training.threads)
         audio = run.audio
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        separator.to(device)
-        system = System(
-            run.scale,
-            run.experiment,
-            run.seed,
-            lambda batch: separator(batch.mixture.to(device)).estimates.cpu(),
-        )
     else:
         scale = _scale(parsed)
         torch.set_num_threads(scale.training.threads)
@@ -222,6 +222,25 @@ def _evaluate_here(parsed: argparse.Namespace) -> None:
         parsed.first,
     )
     print(f"{parsed.output}: scores of {system.experiment}")
+
+
+def _system_of(folder: Path) -> "tuple[Run, System]":
+    """A finished run, and its separator where there is most to compute with."""
+    import torch
+
+    from apit.measure.score import System
+    from apit.training.record import load_separator
+
+    run, separator = load_separator(folder)
+    torch.set_num_threads(run.training.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    separator.to(device)
+
+    def separate(batch: "Batch") -> "Tensor":
+        estimates: Tensor = separator(batch.mixture.to(device)).estimates.cpu()
+        return estimates
+
+    return run, System(run.scale, run.experiment, run.seed, separate)
 
 
 def _scoring(scale: Scale) -> Scoring:
@@ -399,6 +418,56 @@ def checklist(parsed: argparse.Namespace) -> None:
     with whole_file(parsed.output) as partial:
         partial.write_text(checklist(found, layers.load_claims(parsed.configs)))
     print(f"{parsed.output}: of {', '.join(map(str, parsed.results))}")
+
+
+def listen(parsed: argparse.Namespace) -> None:
+    """`apit listen`."""
+    from apit.training.devices import leased
+
+    with leased():
+        _listen_here(parsed)
+
+
+def _listen_here(parsed: argparse.Namespace) -> None:
+    from apit.data.credits import credits_of
+    from apit.data.credits import origin as origin_of
+    from apit.data.examples import open_examples
+    from apit.files import whole_folder
+    from apit.measure.audition import audition
+    from apit.measure.score import System
+    from apit.measure.selection import contrast, select
+    from apit.measure.systems import oracle
+    from apit.measure.table import read_scores
+    from apit.models.stft import make_stft
+    from apit.present import listening, origin, tables
+    from apit.training.record import RECORD, read_record
+
+    scale = _scale(parsed)
+    runs = {folder: read_record(folder) for folder in parsed.runs}
+    records = list(runs.values())
+    scores = read_scores(parsed.scores)
+    examples = open_examples(parsed.data, "eval", scale.audio)
+    selection = select(scores, contrast(runs, BASELINE))
+    stft = make_stft(scale.stft, scale.audio.sample_rate)
+
+    def systems() -> "Iterator[System]":
+        """One after the other, so that only one network is in memory."""
+        yield from (_system_of(folder)[1] for folder in parsed.runs)
+        yield System(parsed.scale, CEILING, 0, oracle(CEILING, stft))
+
+    about = listening.About(
+        parsed.scale,
+        tables.caption(records, scale.caption),
+        selection.rule,
+        origin_of(parsed.data, is_fuss=scale.data.sounds.kind == "fuss"),
+    )
+    with whole_folder(parsed.output) as folder:
+        scenes = audition(examples, selection.chosen, systems(), scores, stft)
+        credits = credits_of(parsed.data, "eval")
+        listening.write(folder, scenes, about, scale.audio, credits)
+        sources = [*parsed.scores, *(run / RECORD for run in runs)]
+        origin.write(folder, {"index": about.caption}, sources, records)
+    print(f"{parsed.output / 'index.html'}: {len(selection.chosen)} mixtures, to be listened to")
 
 
 def trace(parsed: argparse.Namespace) -> None:

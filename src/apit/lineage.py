@@ -15,8 +15,7 @@ from apit.provenance import digest, file_digest
 ROOT = Path(__file__).parent.parent  # of what is imported as apit
 ACCEPTED = Path("configs", "accepted.csv")
 COLUMNS = ("version", "gives_what", "part", "since", "by", "date", "why")
-# How something is done, not what comes out, or what no rule calls. Values of the configuration are
-# hashed apart.
+# How something is done, not what comes out. Values of the configuration are hashed apart.
 PLUMBING = {
     *("apit", "apit.__main__", "apit.cli", "apit.commands", "apit.config", "apit.errors"),
     *("apit.files", "apit.layers", "apit.lineage", "apit.parallel", "apit.progress"),
@@ -25,7 +24,8 @@ PLUMBING = {
     *("apit.training.devices", "apit.training.interruption", "apit.training.record"),
     *("apit.present.checklist", "apit.present.origin"),
 }
-# What each rule of the workflow computes with, and what of that lies behind another rule.
+# What each rule of the workflow computes with, modules and files, and what of that lies behind
+# another rule.
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "bank": (("apit.data.bank",), ()),
     "mix": (("apit.data.mixtures",), ("apit.data.bank",)),
@@ -43,7 +43,12 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ),
         ("apit.training.loop",),
     ),
-}
+    "listen": (
+        ("apit.present.listening", "apit/present/listening.html", "apit.measure.audition",
+         "apit.measure.systems", "apit.models.separators"),
+        (),
+    ),
+}  # fmt: skip
 ADVERSARIES = ("apit.models.discriminators", "apit.losses.adversarial")
 
 Read = Callable[[str], str | None]  # a module's name → its text; None: there is none
@@ -92,11 +97,15 @@ def version(entries: tuple[str, ...], without: tuple[str, ...] = ()) -> str:
 
 def fresh_version(entries: Iterable[str], without: Collection[str], read: Read) -> str:
     """The same, whatever was accepted, of modules from anywhere."""
-    return digest({name: syntax(text) for name, text in modules(entries, without, read).items()})
+    found = modules(entries, without, read)
+    return digest({n: text if _is_file(n) else syntax(text) for n, text in found.items()})
 
 
 def modules(entries: Iterable[str], without: Collection[str], read: Read) -> dict[str, str]:
-    """Names and texts of the modules that `entries` import, directly or not, but for plumbing."""
+    """Names and texts of the modules that `entries` import, directly or not, but for plumbing.
+
+    A file of another kind that stands among `entries` imports nothing.
+    """
     found: dict[str, str] = {}
     left = list(entries)
     while left:
@@ -105,7 +114,7 @@ def modules(entries: Iterable[str], without: Collection[str], read: Read) -> dic
         if name in found or name in without or is_plumbing or (text := read(name)) is None:
             continue
         found[name] = text
-        left += _imported(text)
+        left += () if _is_file(name) else _imported(text)
     return found
 
 
@@ -160,7 +169,14 @@ def read_module_at(commit: str) -> Read:
     return read
 
 
-def _paths(name: str) -> tuple[str, str]:
+def _is_file(name: str) -> bool:
+    """Whether a name is a path, of no module."""
+    return "/" in name
+
+
+def _paths(name: str) -> tuple[str, ...]:
+    if _is_file(name):
+        return (name,)
     path = name.replace(".", "/")
     return f"{path}.py", f"{path}/__init__.py"
 

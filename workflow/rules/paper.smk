@@ -1,4 +1,4 @@
-# scores → tables and figures → the report
+# scores → tables and figures → the report; weights and scores → a page to listen to
 
 TABLES = [
     "ablations",
@@ -101,6 +101,34 @@ rule spectrograms:
     shell:
         "apit spectrograms --scale {params.scale} --runs {input.runs} --data {input.data}"
         " --estimates {params.estimates} --output {params.folder} 2> {log}"
+
+
+# One seed of each experiment, and what masking could reach.
+HEARD = [run for run in RUNS if RUNS[run].seed == scale.seeds[0]]
+
+
+rule listen:
+    input:
+        runs=expand(f"{RESULTS}/runs/{{run}}", run=HEARD),
+        scores=expand(
+            f"{RESULTS}/scores/{{system}}.csv.gz", system=[*HEARD, "ideal-ratio-mask"]
+        ),
+        data=PACKED,
+    output:
+        directory(f"{RESULTS}/listen"),
+    log:
+        f"logs/{SCALE}/listen.log",
+    threads: scale.training.threads
+    resources:
+        gpu=1,
+        runtime=480,
+    params:
+        scale=SCALE,
+        caption=scale.caption,
+        code=code_of("listen"),
+    shell:
+        "apit listen --scale {params.scale} --runs {input.runs} --data {input.data}"
+        " --scores {input.scores} --output {output} 2> {log}"
 
 
 # The spectrograms are of estimates, which a clone without weights lacks: its report has none.

@@ -1,0 +1,184 @@
+"""Chosen mixtures under every system, as they are to be heard and seen: clips of equal level."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from apit.config import HEADLINE_DB
+from apit.data.batches import whole_examples
+from apit.data.examples import Examples
+from apit.errors import UserError
+from apit.measure import si_snr, spectral_holes
+from apit.measure.score import System
+from apit.measure.selection import Chosen, Label
+from apit.models.stft import STFT
+
+LEVEL_DB = -26.0  # RMS of every clip, relative to full scale, or less where a peak asks for it
+PEAK = 0.98  # of full scale, which no clip exceeds
+FULL_SCALE = 32767
+AGREE_DB = 0.5  # between scores from one device and sounds from another
+
+MIXTURE, TARGET = "mixture", "target"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sound, its spectrogram, and what the table of scores says of it."""
+
+    name: str  # mixture, target, or the system that it is an estimate of
+    samples: NDArray[np.int16]  # [time], level-matched
+    gain_db: float | None  # by which it was level-matched; None: it is silent
+    decibels: Tensor  # [bin, frame], of the samples
+    holes: Tensor | None = None  # bool [bin, frame], of the depth that tables show
+    si_snr: float | None = None  # dB
+    si_snri: float | None = None  # dB; None beside a single active target
+    hole_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A chosen mixture: for every active target, its slot and clips, mixture and target first."""
+
+    chosen: Chosen
+    sources: list[tuple[int, list[Clip]]]
+
+
+def audition(
+    examples: Examples,
+    chosen: Sequence[Chosen],
+    systems: Iterable[System],
+    scores: pd.DataFrame,
+    stft: STFT,
+) -> Iterator[Scene]:
+    """Separate the chosen examples by one system after the other, and show them one by one.
+
+    Estimates are aligned with their targets as `apit evaluate` aligns them. Raises UserError where
+    `scores` lack a number, or what is heard has another SI-SNR than they say.
+    """
+    numbers = [_number(examples, one.example) for one in chosen]
+    batches = list(whole_examples(examples, 1, numbers))
+    aligned: dict[Label, list[Tensor]] = {}
+    found: dict[Label, list[si_snr.Scores]] = {}
+    for system in systems:
+        label = Label(system.experiment, system.seed)
+        with torch.inference_mode():
+            estimates = [system.separate(batch) for batch in batches]
+        found[label] = [
+            si_snr.score(references=b.references, estimates=e, mixture=b.mixture)
+            for b, e in zip(batches, estimates, strict=True)
+        ]
+        aligned[label] = [
+            e[0, s.permutation[0]] for e, s in zip(estimates, found[label], strict=True)
+        ]
+    table = _Table(scores, [one.example for one in chosen])
+    for place, (one, batch) in enumerate(zip(chosen, batches, strict=True)):
+        references, mixture = batch.references[0], batch.mixture[0]
+        sources = []
+        active = (references.square().mean(-1).sqrt() > si_snr.SILENT_RMS).nonzero().flatten()
+        for slot in active.tolist():
+            estimates_here = {label: signals[place][slot] for label, signals in aligned.items()}
+            for label in aligned:
+                table.check(label, one.example, slot, float(found[label][place].si_snr[0, slot]))
+            sources.append(
+                (slot, _clips(one.example, slot, references[slot], mixture, estimates_here, table,
+                              stft, alone=len(active) == 1))
+            )  # fmt: skip
+        yield Scene(one, sources)
+
+
+def _clips(
+    example: str,
+    slot: int,
+    target: Tensor,
+    mixture: Tensor,
+    estimates: dict[Label, Tensor],
+    table: "_Table",
+    stft: STFT,
+    *,
+    alone: bool,
+) -> list[Clip]:
+    signals = torch.stack([mixture, target, *estimates.values()])
+    matched, gains = level_matched(signals)
+    spectra = 20 * torch.log10(stft.analyse(matched.float()).abs() + 1e-8)
+    samples = (matched * FULL_SCALE).round().to(torch.int16).numpy()
+    gains_db = [20 * float(gain.log10()) if gain > 0 else None for gain in gains]
+    some = next(iter(estimates))
+    of_mixture = table.value(some, example, slot, "si_snr_mixture")
+    clips = [
+        Clip(MIXTURE, samples[0], gains_db[0], spectra[0], si_snr=None if alone else of_mixture),
+        Clip(TARGET, samples[1], gains_db[1], spectra[1]),
+    ]
+    for number, (label, estimate) in enumerate(estimates.items(), 2):
+        passage = spectral_holes.passage(reference=target, estimate=estimate, stft=stft)
+        clips.append(
+            Clip(
+                str(label),
+                samples[number],
+                gains_db[number],
+                spectra[number],
+                passage.holes(HEADLINE_DB),
+                table.value(label, example, slot, "si_snr"),
+                None if alone else table.value(label, example, slot, "si_snri"),
+                table.value(label, example, slot, f"hole_rate_{HEADLINE_DB}"),
+            )
+        )
+    return clips
+
+
+def level_matched(signals: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale signals [signal, time] to one RMS → the same in float64, and their gains [signal].
+
+    It is −26 dB relative to full scale, or as much less as keeps the highest of all their peaks at
+    0.98; silence stays silent, with a gain of 0.
+    """
+    rms = signals.double().square().mean(-1).sqrt()
+    gains = torch.where(rms > si_snr.SILENT_RMS, 10 ** (LEVEL_DB / 20) / rms, 0.0)
+    loudest = (gains * signals.double().abs().amax(-1)).max()
+    gains = gains * min(1.0, PEAK / float(loudest)) if loudest > 0 else gains
+    return gains[:, None] * signals.double(), gains
+
+
+def _number(examples: Examples, name: str) -> int:
+    try:
+        return examples.names.index(name)
+    except ValueError:
+        raise UserError(
+            f"{name}: is in the scores, but not in the evaluation split of --data"
+        ) from None
+
+
+class _Table:
+    """Numbers of the chosen examples, from the table of scores."""
+
+    def __init__(self, scores: pd.DataFrame, examples: Sequence[str]):
+        own = scores[scores["example"].isin(examples)]
+        keys = own[["experiment", "seed", "example", "source", "metric"]]
+        self.values: dict[tuple[Any, ...], float] = dict(
+            zip(keys.itertuples(index=False, name=None), own["value"], strict=True)
+        )
+
+    def value(self, label: Label, example: str, slot: int, metric: str) -> float:
+        """A number of a system's estimate; raises UserError where there is none."""
+        found = self.values.get((*label, example, slot, metric))
+        if found is None:
+            raise UserError(
+                f"{label}: --scores hold no {metric} of source {slot} of {example}; evaluate it "
+                "with --spectral-holes, and give the file"
+            )
+        return found
+
+    def check(self, label: Label, example: str, slot: int, heard_db: float) -> None:
+        """Raise UserError unless what is heard is what was scored."""
+        scored_db = self.value(label, example, slot, "si_snr")
+        if abs(scored_db - heard_db) > AGREE_DB:
+            raise UserError(
+                f"{label}: SI-SNR of source {slot} of {example} is {scored_db:.2f} dB in the "
+                f"scores, and {heard_db:.2f} dB here: they are of other weights or other data; "
+                "evaluate it anew"
+            )
