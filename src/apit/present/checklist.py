@@ -25,7 +25,8 @@ environment in `.venv`.
 """
 STANDS = {  # what is asked for: where it stands
     "setting, algorithm, model": "`results/<scale>/report.pdf` (text: `paper/report.typ`), "
-    "sections Method and Training; `src/apit/{models,losses}`, `src/apit/training/step.py`",
+    "sections Method and Training; `src/apit/models`, `src/apit/losses`, "
+    "`src/apit/training/step.py`",
     "assumptions": "`configs/method.yaml` gives every value its source; what is marked [recalled] "
     "is from memory of the paper, not read in it",
     "data: origin, size, licences": "`configs/<scale>.yaml`, `apit fetch`; once they are made, "

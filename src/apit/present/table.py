@@ -19,7 +19,7 @@ LATEX = {
     "<": "$<$",
     ">": "$>$",
 }
-LONG = 26  # signs of a text that LaTeX sets in lines of its own width
+LONG_LABEL, LONG_CELL = 40, 26  # signs; what is longer, LaTeX breaks into lines
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class Table:
             lines = max(map(len, cells))
             for line in range(lines):
                 shown = " & ".join(_latex(cell, line) for cell in cells)
-                body.append(rf"{'' if line else _wrapped(label)} & {shown} \\")
+                body.append(rf"{'' if line else _wrapped(label, LONG_LABEL)} & {shown} \\")
             if lines > 1:
                 body[-1] += r"[3pt]"
         return "\n".join(
             [
                 r"\begin{table*}",
-                rf"\caption{{{_escaped(self.caption)}}}",
+                rf"\caption{{{_escaped(self.caption)}}}\medskip",
                 r"\centering\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
                 rf"\begin{{tabular}}{{l{''.join('l' if text else 'r' for text in is_text)}}}",
                 r"\toprule",
@@ -140,12 +140,12 @@ def _latex(cell: Cell, line: int) -> str:
     if line >= len(cell):
         return ""
     font = r"\scriptsize " if line else r"\bfseries " if isinstance(cell, Best) else ""
-    return font + _wrapped(cell[line])
+    return font + _wrapped(cell[line], LONG_CELL)
 
 
-def _wrapped(text: str) -> str:
+def _wrapped(text: str, longest: int) -> str:
     shown = _escaped(text)
-    return rf"\parbox[t]{{33mm}}{{\raggedright {shown}\strut}}" if len(text) > LONG else shown
+    return rf"\parbox[t]{{33mm}}{{\raggedright {shown}\strut}}" if len(text) > longest else shown
 
 
 def _escaped(text: str) -> str:
