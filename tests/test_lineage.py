@@ -105,7 +105,9 @@ def test_every_module_is_plumbing_or_counts_somewhere():
     )]  # fmt: skip
     for entries, without in [*PARTS.values(), *map(parts_of_training, runs)]:
         counted |= modules(entries, without, lineage.read_module).keys()
-    infrastructure = {n for n in everything if n in PLUMBING or n.startswith("apit.config")}
+    infrastructure = {
+        n for n in everything if n in PLUMBING or n.startswith(("apit.config", "apit.commands"))
+    }
     empty = {name for name in everything if not ast_body(name)}
     apart = {name for name in everything if name.startswith("apit.separate.")}
     assert everything - counted - infrastructure - empty == {"apit.data.unpacking", *apart}

@@ -110,7 +110,7 @@ def modules(entries: Iterable[str], without: Collection[str], read: Read) -> dic
     left = list(entries)
     while left:
         name = left.pop()
-        is_plumbing = name in PLUMBING or name.startswith("apit.config.")
+        is_plumbing = name in PLUMBING or name.startswith(("apit.config.", "apit.commands."))
         if name in found or name in without or is_plumbing or (text := read(name)) is None:
             continue
         found[name] = text

@@ -1,0 +1,123 @@
+"""Commands that separate and score: evaluate, score, separate."""
+
+import argparse
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from apit import layers
+from apit.config import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from apit.data.batches import Batch
+    from apit.measure.score import System
+from apit.commands.scales import scale_of, scoring_of
+
+
+def evaluate(parsed: argparse.Namespace) -> None:
+    """`apit evaluate`."""
+    from apit.training.devices import leased
+
+    with leased() if parsed.run else nullcontext():
+        _evaluate_here(parsed)
+
+
+def _evaluate_here(parsed: argparse.Namespace) -> None:
+    import torch
+
+    from apit.data.examples import open_examples
+    from apit.measure.score import Measures, System, evaluate
+    from apit.measure.systems import oracle
+    from apit.models.stft import make_stft
+
+    if parsed.run:
+        run, system = system_of(parsed.run)
+        scale = layers.load_scale(parsed.scale or run.scale, parsed.settings, parsed.configs)
+        audio = run.audio
+    else:
+        scale = scale_of(parsed)
+        torch.set_num_threads(scale.training.threads)
+        audio = scale.audio
+        separate = oracle(parsed.oracle, make_stft(scale.stft, audio.sample_rate))
+        system = System(parsed.scale, parsed.oracle, 0, separate)
+    config = scoring_of(scale)
+    measures = Measures.of(config, spectral_holes=parsed.spectral_holes, bss_eval=parsed.bss_eval)
+    evaluate(
+        system,
+        open_examples(parsed.data, parsed.split, audio),
+        measures,
+        config,
+        parsed.output,
+        parsed.estimates,
+        parsed.jobs,
+        parsed.first,
+    )
+    print(f"{parsed.output}: scores of {system.experiment}")
+
+
+def system_of(folder: Path) -> "tuple[Run, System]":
+    """A finished run, and its separator where there is most to compute with."""
+    import torch
+
+    from apit.measure.score import System
+    from apit.training.record import load_separator
+
+    run, separator = load_separator(folder)
+    torch.set_num_threads(run.training.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    separator.to(device)
+
+    def separate(batch: "Batch") -> "Tensor":
+        estimates: Tensor = separator(batch.mixture.to(device)).estimates.cpu()
+        return estimates
+
+    return run, System(run.scale, run.experiment, run.seed, separate)
+
+
+def score(parsed: argparse.Namespace) -> None:
+    """`apit score`."""
+    from apit.measure.score import Measures, score_estimates, summary_path
+
+    if parsed.scale:
+        config = scoring_of(scale_of(parsed))
+    else:
+        config = layers.load_scoring(parsed.settings, parsed.configs)
+    measures = Measures.of(config, spectral_holes=parsed.spectral_holes, bss_eval=parsed.bss_eval)
+    summary = score_estimates(
+        parsed.references, parsed.estimates, measures, config, parsed.output, parsed.jobs
+    )
+    for name, found in summary.items():
+        if isinstance(found, dict) and found["n"]:
+            print(
+                f"{name:28} {found['mean']:8.3f}  [{found['lower']:.3f}, {found['upper']:.3f}]  "
+                f"n = {found['n']}"
+            )
+    print(
+        f"{parsed.output}: {summary['examples_scored']} examples scored, "
+        f"{summary['examples_skipped']} skipped (all sources silent), "
+        f"{summary['missing_slots']} slots had no file and count as silence; in brackets 95 % "
+        f"intervals over mixtures; all of this is in {summary_path(parsed.output)}"
+    )
+
+
+def separate(parsed: argparse.Namespace) -> None:
+    """`apit separate`."""
+    from apit.training.devices import leased
+
+    with leased():
+        import torch
+
+        from apit.separate.files import check_files, separate_file
+        from apit.separate.model import Model
+
+        model = Model.load(parsed.model, parsed.chunk)
+        torch.set_num_threads(model.run.training.threads)
+        check_files(parsed.files)
+        for path in parsed.files:
+            made = separate_file(model, path, parsed.output, silent=parsed.silent)
+            print(
+                f"{parsed.output / path.stem}: {', '.join(made['sources'])}; "
+                f"{made['times_real_time']:g} times as fast as it plays"
+            )

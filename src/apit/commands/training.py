@@ -1,0 +1,92 @@
+"""Commands that train: train, bench."""
+
+import argparse
+import resource
+from math import isnan
+
+from apit import layers
+from apit.config import Run
+from apit.errors import UserError
+from apit.provenance import processor
+
+if TYPE_CHECKING:
+    pass
+from apit.commands.scales import scale_of
+
+
+def train(parsed: argparse.Namespace) -> None:
+    """`apit train`."""
+    scale_of(parsed)
+    run = layers.load_run(
+        parsed.scale, parsed.experiment, parsed.seed, parsed.settings, parsed.configs
+    )
+    if run.train_as_long_as is not None and parsed.match is None:
+        raise UserError(
+            f"{parsed.experiment} is trained as long as {run.train_as_long_as}: give that run's "
+            f"folder with --match"
+        )
+    if run.train_as_long_as is None and parsed.match is not None:
+        raise UserError(f"{parsed.experiment} has no train_as_long_as, so --match has no meaning")
+    if parsed.bank and run.training.remix != "clips":
+        raise UserError("training.remix is not clips, so --bank has no meaning")
+    from apit.training.devices import leased
+
+    with leased():
+        from apit.training import loop
+
+        loop.train(
+            run,
+            parsed.data,
+            parsed.output,
+            parsed.settings,
+            parsed.match,
+            bank=parsed.bank,
+            work=parsed.work,
+            restart=parsed.restart,
+            any_threads=parsed.any_threads,
+            checkpoint_seconds=parsed.checkpoint_every,
+        )
+    print(f"{parsed.output}: {run.name} of scale {run.scale}, trained")
+
+
+def bench(parsed: argparse.Namespace) -> None:
+    """`apit bench`."""
+    from apit.training.devices import leased, make_device
+
+    with leased():
+        import torch
+
+        from apit.training.bench import Bench
+
+        scale = scale_of(parsed)
+
+        def resolved(name: str) -> Run:
+            return layers.load_run(parsed.scale, name, 0, parsed.settings, parsed.configs)
+
+        device = make_device(scale.training.threads)
+        name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
+        timed = [resolved(experiment) for experiment in parsed.experiments]
+        bench = Bench(timed, parsed.data, parsed.rounds, device, parsed.bank)
+        table = bench.table()
+        table[table.columns[1:]] = table[table.columns[1:]].map(lambda value: f"{value:.3g}")
+        print(table.set_index("experiment").T.replace("nan", "–").to_string())
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(
+            f"medians of {parsed.rounds} rounds in turns on {name}, torch {torch.__version__}; "
+            f"this process, with all of them, used {used:.1f} GB at the most\n"
+        )
+        runs = [resolved(experiment) for experiment in scale.experiments]
+        hours = [
+            bench.hours(resolved(run.train_as_long_as) if run.train_as_long_as else run)
+            for run in runs
+        ]
+        for run, needed in zip(runs, hours, strict=True):
+            print(f"{needed:10.2f} h  {run.experiment}".replace("nan", "  –"))
+        seeds = len(scale.seeds)
+        known = [needed for needed in hours if not isnan(needed)]
+        missing = len(hours) - len(known)
+        print(
+            f"{sum(known):10.2f} h  all experiments of {parsed.scale}, one seed"
+            f"{f', but for {missing} that were not measured' if missing else ''}; "
+            f"{seeds} seed(s): {seeds * sum(known):.1f} h of one device, without validation"
+        )
