@@ -4,11 +4,8 @@ import argparse
 from pathlib import Path
 
 from apit import layers
-from apit.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 from apit.commands.scales import known_scale, scale_of
+from apit.errors import UserError
 
 
 def fetch(parsed: argparse.Namespace) -> None:

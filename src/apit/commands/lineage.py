@@ -6,8 +6,6 @@ import json
 import subprocess
 from datetime import UTC, datetime
 
-if TYPE_CHECKING:
-    pass
 from apit.commands.scales import runs_of
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from apit import layers
+from apit.commands.scales import scale_of, scoring_of
 from apit.config import Run
 
 if TYPE_CHECKING:
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
     from apit.data.batches import Batch
     from apit.measure.score import System
-from apit.commands.scales import scale_of, scoring_of
 
 
 def evaluate(parsed: argparse.Namespace) -> None:

@@ -5,13 +5,13 @@ import json
 from typing import TYPE_CHECKING
 
 from apit import layers
+from apit.commands.measuring import system_of
+from apit.commands.scales import scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from apit.measure.score import System
-from apit.commands.measuring import system_of
-from apit.commands.scales import scale_of
 
 BASELINE = "pit"  # what ablations are compared with
 CEILING = "ideal-ratio-mask"  # what is heard beside runs: masking reaches no more

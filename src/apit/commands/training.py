@@ -5,13 +5,10 @@ import resource
 from math import isnan
 
 from apit import layers
+from apit.commands.scales import scale_of
 from apit.config import Run
 from apit.errors import UserError
 from apit.provenance import processor
-
-if TYPE_CHECKING:
-    pass
-from apit.commands.scales import scale_of
 
 
 def train(parsed: argparse.Namespace) -> None:
