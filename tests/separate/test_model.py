@@ -78,6 +78,14 @@ def test_sources_sum_to_the_waveform(model, rate, shape):
     np.testing.assert_allclose(sources.sum(0), sound, atol=1e-6)
 
 
+@pytest.mark.parametrize("samples", [1, 100, 5000])
+def test_every_architecture_takes_short_sounds(tiny, samples):
+    run = tiny("pit", "separator.architecture=unet")
+    unet = Model(run, make_separator(run.separator, run.stft, run.audio).eval())
+    sound = noise(2, samples)
+    np.testing.assert_allclose(unet.separate(sound, 8000).sum(0), sound, atol=1e-6)
+
+
 def test_a_waveform_of_one_chunk_is_separated_as_in_training(model):
     sound = noise(model.run.audio.samples)
     with torch.inference_mode():
