@@ -10,7 +10,7 @@ from snakemake.utils import min_version
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 from apit.config import IDEAL, TRIVIAL, bank_digest, mixing_digest
-from apit.layers import load_run, load_scale
+from apit.layers import load_run, load_scale, trial_settings
 from apit.lineage import code_of, code_of_training, versions_of
 from apit.errors import UserError
 
@@ -67,6 +67,7 @@ rule runs:
     input:
         expand(f"{RESULTS}/runs/{{run}}", run=[r for r in RUNS if r not in ABSENT]),
         RECORDS,
+        TRIED,
 
 
 rule scores:

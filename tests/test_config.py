@@ -13,6 +13,7 @@ from apit.layers import (
     load_scoring,
     reported_for,
     scale_names,
+    trial_settings,
 )
 
 
@@ -52,6 +53,32 @@ def test_names_say_what_entries_do():
         if len(run.discriminators) == 1 and not name.startswith("frozen"):
             assert run.discriminators[0].name == name
     assert len(load_run("smoke", "multi-all-i1", 0).discriminators) == 6
+
+
+def test_a_weight_that_was_tuned_is_that_of_its_experiment_alone(configs):
+    settings = ["tuned={ctx-stft: 0.1}"]
+
+    def weight(experiment, *more):
+        return load_run("tiny", experiment, 0, [*settings, *more], configs).adversary.weight
+
+    assert weight("ctx-stft") == 0.1
+    assert weight("ctx-stft-i1") == 0.5
+    assert weight("ctx-stft", "adversary.weight=2.0") == 2.0
+    assert load_run("tiny", "pit", 0, settings, configs).adversary is None
+    with pytest.raises(UserError, match="no experiment is called 'ctx-stf'; did you mean ctx-stft"):
+        load_scale("tiny", ["tuned={ctx-stf: 0.1}"], configs)
+
+
+def test_trials_fall_as_runs_do_in_fewer_steps(configs):
+    settings = ["tuning={weights: [0.1, 2.0], steps: 2, seed: 9}", "training.halve_every=2"]
+    scale = load_scale("tiny", settings, configs)
+    assert trial_settings(scale, 2.0) == [
+        "adversary.weight=2.0",
+        "training.steps=2",
+        "training.halve_every=1",
+    ]
+    with pytest.raises(UserError, match="0 is one of the seeds of runs, too"):
+        load_scale("tiny", ["tuning={weights: [0.1, 2.0], steps: 2, seed: 0}"], configs)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def faults_of(scale: str) -> list[str]:
     experiments = load_scale(scale).experiments
     today = versions_of(load_run(scale, experiment, 0) for experiment in experiments)
     changed = [part for part in today if committed.get(part) != today[part]]
-    faults = [f"{part} is of other code" for part in changed]
+    faults = [f"{part} is of other code" for part in changed] + untuned(scale)
     found = dvc_status(scale)
     for stage, entries in found.items():
         for entry in entries:
@@ -36,6 +36,22 @@ def faults_of(scale: str) -> list[str]:
                     if state not in NEEDS_CACHE:
                         faults.append(f"{stage}: {kind}: {file}: {state}")
     return faults
+
+
+def untuned(scale: str) -> list[str]:
+    """Experiments whose λ is not the one that was best in the committed trials."""
+    trials: dict[str, dict[float, float]] = {}
+    for path in Path("results", scale, "records", "trials").glob("*/record.json"):
+        trial = json.loads(path.read_text())
+        of = trials.setdefault(trial["run"]["experiment"], {})
+        of[trial["run"]["adversary"]["weight"]] = trial["validation"]["si_snri_all"]
+    return [
+        f"configs/{scale}.yaml: tuned: {name} has λ = {used:g}, and {best:g} was best in its trials"
+        for name, found in sorted(trials.items())
+        for best in [max(found, key=found.__getitem__)]
+        for used in [load_run(scale, name, 0).adversary.weight]
+        if used != best
+    ]
 
 
 def dvc_status(scale: str) -> dict:

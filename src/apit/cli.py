@@ -319,6 +319,10 @@ def _add_presentation(command: Command) -> None:
         "--out-of-domain", type=Path, nargs="+", default=[], metavar="SCORES",
         help="files of scores of the split out_of_domain, for the table of it",
     )  # fmt: skip
+    tables.add_argument(
+        "--trials", type=Path, nargs="+", default=[], metavar="RUN",
+        help="trials of λ, for the table of them",
+    )  # fmt: skip
     tables.add_argument("--runs", type=Path, nargs="+", required=True, help="the runs behind them")
     tables.add_argument("--output", type=Path, required=True, help="folder for the tables")
 

@@ -246,10 +246,25 @@ def load_scale(name: str, settings: Sequence[str] = (), configs: Path = CONFIGS)
     """
     scale = _scale_layers(name, settings, configs).validate(Scale)
     known = experiment_names(configs)
-    for experiment in scale.experiments:
+    for experiment in (*scale.experiments, *scale.tuned):
         if experiment not in known:
             raise _unknown("experiment", experiment, known, configs / "experiments.yaml")
     return scale
+
+
+def trial_settings(scale: Scale, weight: float) -> list[str]:
+    """How a trial of a λ differs from a run: in λ, and in steps, with the rate that falls faster.
+
+    `scale` must have a `tuning`.
+    """
+    assert scale.tuning is not None, "a scale without trials"
+    steps, training = scale.tuning.steps, scale.training
+    halve_every = max(training.halve_every * steps // training.steps, 1)
+    return [
+        f"adversary.weight={weight}",
+        f"training.steps={steps}",
+        f"training.halve_every={halve_every}",
+    ]
 
 
 def load_scoring(settings: Sequence[str] = (), configs: Path = CONFIGS) -> Scoring:
@@ -297,6 +312,9 @@ def load_run(
     if experiment.separator:
         layers.add(entry.origin(["separator"]), {"separator": experiment.separator})
     scale = layers.validate(Scale)
+    adversary = scale.adversary
+    if experiment_name in scale.tuned and "weight" not in _overrides(settings).get("adversary", {}):
+        adversary = adversary.model_copy(update={"weight": scale.tuned[experiment_name]})
     parts = {name: getattr(scale, name) for name in Run.model_fields if hasattr(scale, name)}
     try:
         return Run(
@@ -308,7 +326,7 @@ def load_run(
                 "separator": scale.separator.chosen,
                 "reconstruction": experiment.reconstruction,
                 "discriminators": experiment.discriminators,
-                "adversary": scale.adversary if experiment.discriminators else None,
+                "adversary": adversary if experiment.discriminators else None,
                 "train_as_long_as": matched,
             }
         )

@@ -32,7 +32,8 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pack": (("apit.data.packing",), ()),
     "evaluate": (("apit.measure.score", "apit.measure.systems", "apit.models.separators"), ()),
     "tables": (
-        ("apit.present.tables", "apit.measure.statistics", "apit.measure.verdicts"),
+        ("apit.present.tables", "apit.present.runs", "apit.measure.statistics",
+         "apit.measure.verdicts"),
         ("apit.training.loop",),
     ),
     "report": (("apit.present.report",), ()),

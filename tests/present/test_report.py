@@ -11,7 +11,7 @@ from apit.errors import UserError
 from apit.layers import load_claims, load_reported, load_scale
 from apit.measure.statistics import AGGREGATES
 from apit.measure.verdicts import COLUMNS
-from apit.present import report, tables
+from apit.present import report, runs, tables
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCE = REPOSITORY / "paper" / "report.typ"
@@ -72,7 +72,7 @@ def given(tiny, tmp_path):
             tables.bss_eval(summary, 4, ""),
             tables.verdicts(pd.DataFrame(judged, columns=COLUMNS), ""),
             tables.published(summary, records, load_reported(), ""),
-            tables.models(records, ""),
+            runs.models(records, ""),
         ]
         for table in made:
             table.write(tmp_path / "tables")

@@ -10,7 +10,7 @@ from apit.layers import load_reported
 from apit.measure.statistics import AGGREGATES
 from apit.measure.verdicts import COLUMNS
 from apit.models.complexity import complexities
-from apit.present import tables
+from apit.present import runs, tables
 from apit.present.table import Best
 
 REPOSITORY = Path(__file__).parents[2]
@@ -98,7 +98,7 @@ def test_another_separator_or_loss_is_no_cell_of_the_replacement_table(made, tin
 def test_every_network_is_listed_once_for_all_experiments_and_seeds(made, tiny):
     _, records = made("pit", "ctx-stft-i1", "multi-ctx-i1")
     records.append(record(tiny("ctx-stft-i1", seed=1)))
-    table = tables.models(records, "caption")
+    table = runs.models(records, "caption")
     assert table.data[["network", "experiments"]].to_numpy().tolist() == [
         ["separator", "pit ctx-stft-i1 multi-ctx-i1"],
         ["ctx-stft-i1", "ctx-stft-i1 multi-ctx-i1"],
@@ -110,7 +110,7 @@ def test_every_network_is_listed_once_for_all_experiments_and_seeds(made, tiny):
     ratio = discriminator["multiply_accumulates"] / separator["multiply_accumulates"]
     assert discriminator["share"] == ratio
     records.append(record(tiny("inst-wave", "experiment.separator={architecture: unet}")))
-    labels = [label for label, _ in tables.models(records, "caption").rows]
+    labels = [label for label, _ in runs.models(records, "caption").rows]
     assert labels[0] == "separator of pit, ctx-stft-i1, multi-ctx-i1"
     assert "separator of inst-wave" in labels
 
@@ -125,7 +125,7 @@ def test_one_table_in_three_forms(made, tmp_path):
     latex = (tmp_path / "ablations.tex").read_text()
     assert r"100 \% of a\_b\textasciitilde{}c" in latex
     assert latex.count(r"\\[3pt]") == 2
-    tables.models(records, "caption").write(tmp_path)
+    runs.models(records, "caption").write(tmp_path)
     assert "[3pt]" not in (tmp_path / "models.tex").read_text()
 
 
@@ -236,3 +236,27 @@ def test_what_was_not_measured_is_a_dash(made):
     ((_, cells),) = table.rows
     assert [cell[0] for cell in cells] == ["–"] * 8 + ["10.00"]
     assert len(tables.holes(summary, "caption").titles) == 9
+
+
+def test_trials_of_weights_show_the_best_and_what_runs_have(tiny):
+    def trial(experiment, weight, value):
+        run = tiny(experiment, f"adversary.weight={weight}", "training.steps=2", seed=100)
+        return record(run) | {"validation": {"si_snri_all": value}}
+
+    trials = [
+        trial("ctx-stft", 0.5, 3.0),
+        trial("ctx-stft", 0.1, 4.125),
+        trial("ctx-stft-i1", 0.5, 2.5),
+    ]
+    table = runs.tuning(trials, {"ctx-stft": 0.1, "ctx-stft-i1": 2.0, "pit": 0.5}, "caption")
+    assert table.titles == ["experiment", "λ = 0.1", "λ = 0.5", "λ of the runs"]
+    assert table.rows == [
+        ("ctx-stft", [("4.12",), ("3.00",), ("0.1",)]),
+        ("ctx-stft-i1", [("–",), ("2.50",), ("2",)]),
+    ]
+    assert [isinstance(cell, Best) for _, cells in table.rows for cell in cells] == [
+        *(True, False, False), *(False, True, False),
+    ]  # fmt: skip
+    assert table.data["chosen"].tolist() == [False, True, False]
+    assert set(table.data["steps"]) == {2}
+    assert "2 steps" in table.caption

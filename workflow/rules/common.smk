@@ -10,6 +10,23 @@ OUT_OF_DOMAIN = expand(
     system=SYSTEMS if HELD_OUT else [],
 )
 
+# Trials of λ by name: the run that each is, and how it is told.
+TRIALS = {
+    f"{run.experiment}-w{weight:g}": (
+        load_run(
+            SCALE,
+            run.experiment,
+            scale.tuning.seed,
+            trial_settings(scale, weight),
+        ),
+        trial_settings(scale, weight),
+    )
+    for run in RUNS.values()
+    if scale.tuning and run.discriminators and run.seed == scale.seeds[0]
+    for weight in scale.tuning.weights
+}
+TRIED = expand(f"{RESULTS}/records/trials/{{trial}}", trial=TRIALS)
+
 
 # Runs that are finished, but whose weights are elsewhere, as in a clone: git has their records and scores, `make restore`
 # brings the rest. They are never trained again for want of weights, unless that is asked for (`make reproduce`).
@@ -45,6 +62,7 @@ shell.prefix(
 
 wildcard_constraints:
     run="|".join(map(re.escape, RUNS)),
+    trial="|".join(map(re.escape, TRIALS)),
     system="|".join(map(re.escape, SYSTEMS)),
 
 

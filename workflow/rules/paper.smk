@@ -10,6 +10,7 @@ TABLES = [
     "published",
     "models",
     *(["out_of_domain"] if HELD_OUT else []),
+    *(["tuning"] if TRIALS else []),
 ]
 FIGURES = [
     "training",
@@ -28,6 +29,7 @@ rule tables:
         bss_eval=BSS_EVAL,
         out_of_domain=OUT_OF_DOMAIN,
         runs=RECORDS,
+        trials=TRIED,
         claims="configs/claims.yaml",
         reported="configs/reported.yaml",
     output:
@@ -47,9 +49,11 @@ rule tables:
         code=code_of("tables"),
         folder=subpath(output[0], parent=True),
         out_of_domain=f"--out-of-domain {' '.join(OUT_OF_DOMAIN)}" if HELD_OUT else "",
+        trials=f"--trials {' '.join(TRIED)}" if TRIALS else "",
+        tuned=scale.tuned,
     shell:
         "apit tables --scale {params.scale} --scores {input.scores} --bss-eval {input.bss_eval}"
-        " {params.out_of_domain} --runs {input.runs} --output {params.folder} 2> {log}"
+        " {params.out_of_domain} {params.trials} --runs {input.runs} --output {params.folder} 2> {log}"
 
 
 rule figures:

@@ -57,6 +57,40 @@ rule record:
         "(mkdir -p {output} && cp {input}/record.json {input}/history.csv {output}) 2> {log}"
 
 
+# A short training with another λ, of which only the record is kept: the validation split chooses.
+rule trial:
+    input:
+        data=PACKED,
+        bank=BANK if scale.training.remix == "clips" else [],
+    output:
+        directory(f"{RESULTS}/records/trials/{{trial}}"),
+    log:
+        f"logs/{SCALE}/trial/{{trial}}.log",
+    threads: scale.training.threads
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=1440,
+    params:
+        scale=SCALE,
+        experiment=lambda wildcards: TRIALS[wildcards.trial][0].experiment,
+        seed=lambda wildcards: TRIALS[wildcards.trial][0].seed,
+        settings=lambda wildcards: " ".join(
+            f"--set {setting}" for setting in TRIALS[wildcards.trial][1]
+        ),
+        bank=lambda wildcards, input: f"--bank {input.bank}" if input.bank else "",
+        configuration=lambda wildcards: TRIALS[wildcards.trial][0].training_digest,
+        code=lambda wildcards: code_of_training(TRIALS[wildcards.trial][0]),
+        work=lambda wildcards: (
+            f"work/{SCALE}/trial-{wildcards.trial}-{TRIALS[wildcards.trial][0].resume_digest}"
+        ),
+    shell:
+        "(apit train --scale {params.scale} --experiment {params.experiment} --seed {params.seed}"
+        " {params.settings} --data {input.data} {params.bank} --work {params.work}"
+        " --output {params.work}.run && mkdir -p {output}"
+        " && cp {params.work}.run/record.json {params.work}.run/history.csv {output}) 2> {log}"
+
+
 rule evaluate:
     input:
         run=run_of,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from apit import layers
 from apit.commands.measuring import system_of
-from apit.commands.scales import scale_of
+from apit.commands.scales import scale_of, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ def tables(parsed: argparse.Namespace) -> None:
     from apit.measure.statistics import summarise
     from apit.measure.table import read_scores
     from apit.measure.verdicts import decide
-    from apit.present import origin, tables
+    from apit.present import origin, runs, tables
     from apit.training.record import HISTORY, RECORD, read_history, read_record
 
     scale = scale_of(parsed)
@@ -39,7 +39,7 @@ def tables(parsed: argparse.Namespace) -> None:
         tables.holes(summary, caption),
         tables.verdicts(decide(claims, scores), caption),
         tables.published(summary, records, reported, caption),
-        tables.models(records, caption),
+        runs.models(records, caption),
     ]
     if parsed.bss_eval:
         scores = read_scores(parsed.bss_eval)
@@ -49,10 +49,13 @@ def tables(parsed: argparse.Namespace) -> None:
         assert scale.data.recipe is not None, "scores of that split come from a recipe"
         outside = summarise(read_scores(parsed.out_of_domain), resamples)
         made.append(tables.out_of_domain(outside, scale.data.recipe.held_out, caption))
+    if parsed.trials:
+        trials = [read_record(folder) for folder in parsed.trials]
+        made.append(runs.tuning(trials, weights_of(scale), caption))
     for table in made:
         table.write(parsed.output)
     sources = [*parsed.scores, *parsed.bss_eval, *parsed.out_of_domain]
-    sources += [folder / RECORD for folder in parsed.runs]
+    sources += [folder / RECORD for folder in (*parsed.runs, *parsed.trials)]
     captions = {table.name: table.caption for table in made}
     origin.write(parsed.output, captions, sources, records)
     histories = {f.name: read_history(f) for f in parsed.runs if (f / HISTORY).exists()}

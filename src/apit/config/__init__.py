@@ -29,7 +29,7 @@ from apit.config.measuring import (
     Scoring,
     Slots,
 )
-from apit.config.scale import Run, Scale, bank_digest, mixing_digest
+from apit.config.scale import Run, Scale, Tuning, bank_digest, mixing_digest
 from apit.config.training import (
     Adversary,
     Convolutions,
@@ -79,6 +79,7 @@ __all__ = [
     "TDCNppSizes",
     "Training",
     "Transform",
+    "Tuning",
     "UNetSizes",
     "bank_digest",
     "mixing_digest",

@@ -2,13 +2,21 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from apit.config.base import Audio, Frozen, Transform
 from apit.config.data import Data
 from apit.config.measuring import Evaluation
 from apit.config.training import Adversary, Discriminator, LogMSE, Separator, Training
 from apit.provenance import digest
+
+
+class Tuning(Frozen):
+    """Trials of λ, the same for every ablation with discriminators, judged on validation alone."""
+
+    weights: Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=2)]
+    steps: PositiveInt  # of a trial; the learning rate falls in proportion
+    seed: int  # of trials, and of no run
 
 
 class Scale(Frozen):
@@ -20,6 +28,8 @@ class Scale(Frozen):
     separator: Separator
     log_mse: LogMSE
     adversary: Adversary
+    tuning: Tuning | None
+    tuned: dict[str, PositiveFloat]  # λ by experiment, where it is not the adversary's
     training: Training
     evaluation: Evaluation
     caption: str  # what stands under every table beside the facts from the runs' records
@@ -39,6 +49,8 @@ class Scale(Frozen):
                 f"stft: at {self.audio.sample_rate} Hz a window of {window} samples and a hop of "
                 f"{hop} do not fit crops of {self.training.crop_seconds} s"
             )
+        if self.tuning and self.tuning.seed in self.seeds:
+            raise ValueError(f"tuning.seed: {self.tuning.seed} is one of the seeds of runs, too")
         if self.data.recipe and self.data.recipe.foregrounds[1] >= self.audio.sources:
             raise ValueError(
                 f"data.recipe.foregrounds: {self.data.recipe.foregrounds[1]} foregrounds and one "

@@ -41,7 +41,8 @@ STANDS = {  # what is asked for: where it stands
     "`workflow/rules`",
     "weights": "`make restore`, from DVC's remote; `make reproduce` trains them anew",
     "hyper-parameters, and their choice": "below, and wholly in every run's `record.json`; "
-    "`docs/trials.md` has what was tried; λ was tuned for no ablation",
+    "`docs/trials.md` has what was tried; trials of λ, where a scale has some, stand in "
+    "`tables/tuning`",
     "metrics": "the report's section Evaluation; `src/apit/measure`",
     "central tendency, variation": "means with 95 % bootstrap intervals over mixtures in every "
     "table; t-intervals over seeds, and the noise between seeds, in `tables/verdicts`",

@@ -32,8 +32,8 @@ AGGREGATES = {  # tables with a row for each experiment and aggregate
     "bss_eval": tables.BSS_EVAL_COLUMNS,
     "out_of_domain": tables.COLUMNS,
 }
-TABLES = (*AGGREGATES, "replacement", "verdicts", "published", "models")
-OPTIONAL = ("bss_eval", "out_of_domain")
+TABLES = (*AGGREGATES, "replacement", "verdicts", "published", "models", "tuning")
+OPTIONAL = ("bss_eval", "out_of_domain", "tuning")
 TEXTS = ("better", "differences", "verdict", "note")  # columns that may be empty
 PUBLISHED = {name: tables.COLUMNS[key] for name, key in tables.PUBLISHED_COLUMNS.items()}
 
@@ -129,6 +129,8 @@ def _printed(name: str, table: pd.DataFrame, rows: Sequence[Row]) -> list[Row]:
         return [{"shown": cells} for _, cells in tables.verdicts(table, "").rows]
     if name == "models":
         return [{"shown": _size(row)} for row in rows]
+    if name == "tuning":
+        return [_trial(row, rows) for row in rows]
     if name == "published":
         return [{"shown": _published(row)} for row in rows]
     columns = AGGREGATES.get(name, tables.COLUMNS)
@@ -140,6 +142,13 @@ def _printed(name: str, table: pd.DataFrame, rows: Sequence[Row]) -> list[Row]:
         {"shown": cell(row, columns[key[1]]), "best": key in chosen}
         for key, row in zip(keys, rows, strict=True)
     ]
+
+
+def _trial(row: Row, rows: Sequence[Row]) -> Row:
+    """The value of a trial, and whether it is the best of its experiment."""
+    own = [other["si_snri_all"] for other in rows if other["experiment"] == row["experiment"]]
+    shown = (number(row["si_snri_all"], tables.COLUMNS[tables.REPLACEMENT_MEASURE]),)
+    return {"shown": shown, "best": row["si_snri_all"] == max(own)}
 
 
 def _published(row: Row) -> Cell:

@@ -290,40 +290,6 @@ def replacement(summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], cap
     )
 
 
-def models(records: Sequence[Mapping[str, Any]], caption: str) -> Table:
-    """Size and cost of every network, once for all experiments that have it.
-
-    Columns of the data: network, parameters, multiply_accumulates (per second of sound), share (of
-    the separator's), experiments.
-    """
-    found: dict[tuple[str, int, int, float], list[str]] = {}
-    for record in {r["run"]["experiment"]: r for r in records}.values():
-        networks = record["networks"]
-        for name, counts in networks.items():
-            weights, macs = counts["parameters"], counts["multiply_accumulates"]
-            share = macs / networks["separator"]["multiply_accumulates"]
-            found.setdefault((name, weights, macs, share), []).append(record["run"]["experiment"])
-    names = [name for name, *_ in found]
-    rows: list[tuple[str, list[Cell]]] = [
-        (
-            name if names.count(name) == 1 else f"{name} of {', '.join(experiments)}",
-            [(f"{weights / 1e6:.3f}",), (f"{macs / 1e6:.2f}",), (f"{100 * share:.1f}",)],
-        )
-        for (name, weights, macs, share), experiments in found.items()
-    ]
-    return Table(
-        "models",
-        ["network", "parameters (M)", "MMAC/s", "of the separator's (%)"],
-        rows,
-        f"{caption} MMAC/s: millions of multiply-accumulates of one forward pass per second of "
-        "sound, without Fourier transforms.",
-        pd.DataFrame(
-            [(*counted, " ".join(experiments)) for counted, experiments in found.items()],
-            columns=["network", "parameters", "multiply_accumulates", "share", "experiments"],
-        ),
-    )
-
-
 def training(histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Curves of all runs, long: run, step, PIT loss and validation MSi(all)."""
     columns = ["step", "loss/pit", "validation/si_snri_all"]
