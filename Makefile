@@ -18,7 +18,7 @@ COMMITTED = $(shell git ls-files 'results/*/records/*/record.json' | cut -d/ -f1
 
 reproduce: $(READY)
 	snakemake --cores all --config $(CONFIG)
-	@echo "Made, for this scale:"; ls -1 $(RESULTS)/tables/* $(RESULTS)/figures/*.png
+	@echo "Made, for this scale:"; ls -1 $(RESULTS)/tables/*.md $(RESULTS)/figures/*.png $(RESULTS)/report.pdf $(RESULTS)/listen/index.html
 
 # In a clone, with a remote that DVC knows: everything that was computed, and none of it to be computed again.
 restore: $(READY)

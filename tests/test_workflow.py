@@ -170,6 +170,27 @@ def test_an_ablation_of_another_weight_trains_itself_alone(finished):
         entries.write_text(kept)
 
 
+def test_trials_of_weights_are_short_runs_of_which_records_remain(finished):
+    config = finished / "configs" / "tiny.yaml"
+    kept = config.read_text()
+    trials = finished / "results" / "tiny" / "records" / "trials"
+    try:
+        config.write_text(kept + "tuning: {weights: [0.1, 0.5], steps: 2, seed: 9}\n")
+        assert jobs(finished) == {"trial": 2, "tables": 1, "report": 1}
+        one = trials / "ctx-stft-i1-w0.1"
+        code, printed = snakemake(finished, str(one.relative_to(finished)))
+        assert code == 0, printed
+        trial = json.loads((one / "record.json").read_text())["run"]
+        assert (trial["seed"], trial["adversary"]["weight"], trial["training"]["steps"]) == (
+            *(9, 0.1, 2),
+        )
+        assert sorted(path.suffix for path in one.iterdir() if path.suffix) == [".csv", ".json"]
+        assert jobs(finished) == {"trial": 1, "tables": 1, "report": 1}
+    finally:
+        config.write_text(kept)
+        shutil.rmtree(trials, ignore_errors=True)
+
+
 def test_two_at_once_are_one_and_a_message(finished):
     (finished / "results" / "tiny" / "versions.json").unlink()
     with (finished / ".snakemake" / "alone.lock").open("a") as file:

@@ -65,7 +65,7 @@ example:
   apit separate street.wav kitchen.flac --model results/mini/runs/pit-s0 --output separated
 
 writes separated/street/source0.wav … at the rate and with the channels of street.wav, as many as
-there is something to be heard in; they sum to street.wav. separated/street.json tells of them."""
+there is something to be heard in; they sum to street.wav. A summary.json stands beside them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

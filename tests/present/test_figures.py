@@ -131,7 +131,11 @@ def laid_out(monkeypatch):
 
 @pytest.mark.parametrize(
     ("experiments", "seeds"),
-    [(["pit"], [0]), (["ctx-stft"], [0]), (experiment_names(), [0, 1, 2])],
+    [
+        (["pit"], [0]),
+        (["ctx-stft"], [0]),
+        pytest.param(experiment_names(), [0, 1, 2], marks=pytest.mark.slow),
+    ],
 )
 def test_every_selection_can_be_drawn(gallery, laid_out, experiments, seeds):
     draw_all(gallery(experiments, seeds), experiments)

@@ -49,7 +49,7 @@ def test_a_file_is_separated_at_its_rate_and_with_its_channels(run, tmp_path, su
     assert {rate for _, rate in found.values()} == {44100}
     decoded = soundfile.read(heard)[0]
     np.testing.assert_allclose(sum(s for s, _ in found.values()), decoded, atol=1e-6)
-    told = json.loads((tmp_path / "out/street.json").read_text())
+    told = json.loads((tmp_path / "out/street/summary.json").read_text())
     assert (told["sample_rate"], told["channels"], told["seconds"]) == (
         44100,
         2,
@@ -72,7 +72,7 @@ def test_silent_slots_have_no_file_and_the_rest_still_sums(run, tmp_path, monkey
     assert separate(heard, run=run, output=tmp_path / "out") == 0
     ((name, (sound, _)),) = sources_of(tmp_path / "out/street").items()
     np.testing.assert_allclose(sound, STEREO, atol=1e-6)
-    told = json.loads((tmp_path / "out/street.json").read_text())
+    told = json.loads((tmp_path / "out/street/summary.json").read_text())
     assert sorted([int(name[6]), *told["left_out_as_silent"]]) == [0, 1, 2, 3]
 
 
@@ -96,7 +96,7 @@ def test_memory_stays_and_a_long_file_is_a_spool_on_the_disk(run, tmp_path, monk
     found = sources_of(tmp_path / "out/long")
     total = sum(sound for sound, _ in found.values())
     np.testing.assert_allclose(total, np.tile(STEREO, (4, 1)), atol=1e-6)
-    assert {p.name for p in (tmp_path / "out/long").iterdir()} == {MADE, *found}
+    assert {p.name for p in (tmp_path / "out/long").iterdir()} == {MADE, "summary.json", *found}
 
 
 def bad(tmp_path, kind):
@@ -105,6 +105,9 @@ def bad(tmp_path, kind):
         path.write_text("no sound")
     elif kind == "empty":
         soundfile.write(path, STEREO[:0], 8000)
+    elif kind == "cut":
+        soundfile.write(path, STEREO, 8000)
+        path.write_bytes(path.read_bytes()[:100_000])
     elif kind == "not-finite":
         soundfile.write(
             path, np.where(np.arange(70000) == 40000, np.nan, STEREO[:, 0]), 8000, "FLOAT"
@@ -118,6 +121,7 @@ def bad(tmp_path, kind):
         ("text", "cannot be read as sound"),
         ("empty", "holds no sample"),
         ("missing", "no such file"),
+        ("cut", f"is cut short: {44 + 4 * 70000 - 100_000} bytes of its sound are missing"),
         ("not-finite", "holds values that are not finite, after 0.0 s"),
     ],
 )

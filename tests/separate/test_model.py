@@ -69,7 +69,7 @@ def test_a_spool_gives_back_what_was_written(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 44100])
-@pytest.mark.parametrize("shape", [(2.7,), (1, 2.7), (2, 2.7), (3, 0.7), (2, 0)])
+@pytest.mark.parametrize("shape", [(2.7,), (1, 2.7), (2, 2.7), (3, 0.7), (1, 0)])
 def test_sources_sum_to_the_waveform(model, rate, shape):
     *channels, seconds = shape
     sound = noise(*channels, max(round(seconds * rate), 1))
@@ -82,7 +82,7 @@ def test_sources_sum_to_the_waveform(model, rate, shape):
 def test_every_architecture_takes_short_sounds(tiny, samples):
     run = tiny("pit", "separator.architecture=unet")
     unet = Model(run, make_separator(run.separator, run.stft, run.audio).eval())
-    sound = noise(2, samples)
+    sound = noise(1, samples)
     np.testing.assert_allclose(unet.separate(sound, 8000).sum(0), sound, atol=1e-6)
 
 
@@ -196,11 +196,18 @@ def test_what_is_left_out_goes_where_there_is_power(model):
         (np.zeros((1, 2, 3)), r"\[channel, time\]; this one is \(1, 2, 3\)"),
         (np.zeros((2, 0)), "this one is"),
         (np.array([0.0, np.inf]), "not finite"),
+        (np.zeros((3000, 2)), "3000 channels and 2 samples: is it"),
     ],
 )
 def test_bad_waveforms_are_refused(model, sound, said):
     with pytest.raises(UserError, match=said):
         model.separate(sound, 8000)
+
+
+@pytest.mark.parametrize("rate", [0, -8000, 16000.0, "16000", None])
+def test_rates_are_whole_numbers(model, rate):
+    with pytest.raises(UserError, match="a rate is a whole number of Hz"):
+        model.separate(np.zeros(8000), rate)
 
 
 def test_chunks_must_have_a_length(model):

@@ -1,6 +1,7 @@
 """Commands that separate and score: evaluate, score, separate."""
 
 import argparse
+import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,8 +117,10 @@ def separate(parsed: argparse.Namespace) -> None:
         torch.set_num_threads(model.run.training.threads)
         check_files(parsed.files)
         for path in parsed.files:
+            began = time.monotonic()
             made = separate_file(model, path, parsed.output, silent=parsed.silent)
+            speed = made["seconds"] / (time.monotonic() - began)
             print(
                 f"{parsed.output / path.stem}: {', '.join(made['sources'])}; "
-                f"{made['times_real_time']:g} times as fast as it plays"
+                f"{speed:.1f} times as fast as it plays"
             )

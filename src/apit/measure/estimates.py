@@ -14,7 +14,7 @@ from apit.data import fuss
 from apit.errors import UserError
 from apit.wav import undate
 
-BESIDE = ("mixture.wav",)  # what some programs write beside their estimates
+BESIDE = ("mixture.wav", "summary.json")  # what some programs write beside their estimates
 
 
 def write_estimates(folder: Path, signals: Tensor, rate: int) -> None:
@@ -39,7 +39,7 @@ def read_slots(
     """Read `source0.wav …` → [source, time], and how many slots had no file: they are silence.
 
     Raises UserError for a file that is unreadable, of another format, or not finite, and for
-    whatever else is in the folder (but hidden files and `mixture.wav`): nobody should take a
+    whatever else is in the folder (but hidden files and `BESIDE`): nobody should take a
     misspelt name for silence.
     """
     estimates = np.zeros((slots, wanted.samples), np.float32)

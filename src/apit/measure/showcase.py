@@ -52,8 +52,15 @@ class Showcase:
 
 
 def best_adversarial(runs: Mapping[Path, Mapping[str, Any]]) -> Path | None:
-    """The run with discriminators that is best on the validation split; None if there is none."""
-    adversarial = [f for f, record in runs.items() if record["run"]["discriminators"]]
+    """The run that is best on the validation split, of those with discriminators that learn.
+
+    None if there is none.
+    """
+    adversarial = [
+        folder
+        for folder, record in runs.items()
+        if any(not judge["frozen"] for judge in record["run"]["discriminators"])
+    ]
     return max(adversarial, key=lambda f: runs[f]["validation"]["si_snri_all"], default=None)
 
 

@@ -139,10 +139,11 @@ def _facts(found: Sequence[Evidence]) -> str:
             f"{e.run.training.steps:,} × {e.run.training.batch_size} × "
             f"{e.run.training.crop_seconds:g} s"
         ),
-        "learning rate, separator": lambda e: f"{e.run.training.learning_rate:g}",
+        "learning rate, separator": _learning_rate,
         "objective, λ, learning rate of discriminators": _adversary,
         "weights that are kept": lambda e: (
             f"best MSi(all) on validation, every {e.run.training.validate_every:,} steps"
+            + (f"; averaged, decay {decay:g}" if (decay := e.run.training.average_decay) else "")
         ),
         "training time of a run": lambda e: (
             f"{_minutes(min(r['training_seconds'] for r in e.records))} to "
@@ -175,6 +176,13 @@ def _facts(found: Sequence[Evidence]) -> str:
         for question, answer in rows.items()
     ]
     return "\n".join([*lines, ""])
+
+
+def _learning_rate(evidence: Evidence) -> str:
+    training = evidence.run.training
+    falls = training.halve_every < training.steps
+    halved = f", halved every {training.halve_every:,} steps" if falls else ""
+    return f"{training.learning_rate:g}{halved}"
 
 
 def _claims(evidence: Evidence, claims: Sequence[Claim]) -> str:
@@ -211,7 +219,7 @@ def _command(folder: Path, claim: Claim, seeds: Sequence[int]) -> str:
     records, scores = f"{folder}/records/{names}", f"{folder}/scores/{names}.csv.gz"
     scale = folder.name
     return (
-        f"    rm -rf {folder}/{{runs,records}}/{names} {scores}\n"
+        f"    rm -rf {folder}/{{runs,records}}/{names} {scores} work/{scale}/{names}-*\n"
         f"    snakemake --cores all {records} {scores} --config scale={scale}\n"
         f"    apit tables --scale {scale} --scores {scores} --runs {records} --output work/claim\n"
         f"    cat work/claim/verdicts.md\n"

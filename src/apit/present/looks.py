@@ -65,11 +65,11 @@ def look(experiment: Experiment) -> Look:
     elif "instance" in kinds:
         colour, marker = VERMILION, "^"
     else:
-        colour, marker = BLUE if replace else SKY, MARKERS[replace]
+        colour, marker = BLUE if replace else SKY, MARKERS[replace % len(MARKERS)]
     return Look(
         domains[0] if len(domains) == 1 else SEVERAL,
         colour,
-        CONTROL if control else LINES[replace],
+        CONTROL if control else LINES[replace % len(LINES)],
         marker,
         "hollow" if any(judge.condition_on_mixture for judge in judges)
         else "half" if len(domains) == 2

@@ -37,6 +37,11 @@ OPTIONAL = ("bss_eval", "out_of_domain", "tuning")
 TEXTS = ("better", "differences", "verdict", "note")  # columns that may be empty
 PUBLISHED = {name: tables.COLUMNS[key] for name, key in tables.PUBLISHED_COLUMNS.items()}
 
+OF_RECORD = (
+    *("commit", "python", "versions", "hardware", "threads", "data", "data_sha256", "sounds"),
+    *("digest", "code", "training_seconds", "best_step", "networks"),
+)
+
 Row = dict[str, Any]
 
 
@@ -54,6 +59,13 @@ def content(
     cells, for verdicts and models), and `best`, whether it is the best of its column. Raises
     UserError where a table is missing or is none.
     """
+    for record in records:
+        if lacking := [key for key in OF_RECORD if key not in record]:
+            name = f"{record['run']['experiment']}-s{record['run']['seed']}"
+            raise UserError(
+                f"the record of {name} lacks {', '.join(lacking)}: it is of an older apit; train "
+                "it again"
+            )
     found = {name: read_table(folder, name) for name in TABLES}
     return {
         "caption": scale.caption,

@@ -15,6 +15,7 @@ from apit.config import HEADLINE_DB
 from apit.measure.showcase import Showcase, View
 from apit.present.gallery import PAGE, Gallery
 
+BEST = ", of the adversarial runs the best on the validation split"
 SHOWN_DB = 80  # range of the colour scale, below the loudest bin
 HOLE, TINT = "#7fe5ff", 0.25
 
@@ -56,9 +57,10 @@ def spectrograms(gallery: Gallery, shown: Showcase) -> None:
         figure,
         "spectrograms",
         f"Evaluation mixture {shown.example}, that with most active targets among those whose "
-        "estimates are kept, under pit and the adversarial run that is best on the validation "
-        f"split. Outlined: bins of the target's support that lie more than {HEADLINE_DB} dB too "
-        "low. Enlarged, from the white box: the passage where the first of the two has most holes.",
+        f"estimates are kept, under {' and '.join(titles[2:])}"
+        f"{BEST if len(titles) > 3 else ''}. Outlined: bins of the target's support that lie more "
+        f"than {HEADLINE_DB} dB too low. Enlarged, from the white box: the passage where "
+        f"{titles[2]} has most holes.",
     )
 
 

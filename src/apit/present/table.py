@@ -13,6 +13,9 @@ from apit.files import whole_file
 
 LATEX = {
     **{sign: f"\\{sign}" for sign in "%_&#$"},
+    **{sign: f"\\{sign}" for sign in "{}"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
     "−": "$-$",
     "–": "--",

@@ -1,7 +1,7 @@
 """Separation of sound files: each into a folder of sources, and a summary beside it."""
 
 import json
-import time
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,11 +13,13 @@ import soundfile
 from numpy.typing import NDArray
 
 from apit.errors import UserError
-from apit.files import check_apart, whole_file, whole_folder
+from apit.files import check_apart, whole_folder
 from apit.separate.model import IN_MEMORY, Model, Piece
 from apit.separate.signals import Signal, Spool
 from apit.wav import undate
 
+SUMMARY = "summary.json"
+UNKNOWN = 2**32 - 1  # length of a WAV that was written to a pipe
 LARGEST_WAV = 2**32 - 2**16  # bytes; RF64 has no such limit
 
 
@@ -28,6 +30,7 @@ def check_files(files: Sequence[Path]) -> None:
         with _opened(path) as file:
             if file.frames == 0:
                 raise UserError(f"{path}: holds no sample")
+        _check_length(path)
         if (other := seen.setdefault(path.stem, path)) is not path:
             raise UserError(f"{path}: would be written to the folder that {other} has; rename one")
 
@@ -35,13 +38,12 @@ def check_files(files: Sequence[Path]) -> None:
 def separate_file(
     model: Model, path: Path, output: Path, *, silent: bool = False
 ) -> dict[str, Any]:
-    """Separate a file into `OUTPUT/STEM/source0.wav …`, and tell of it in `OUTPUT/STEM.json`.
+    """Separate a file into `OUTPUT/STEM/source0.wav …`, with a `summary.json` beside them.
 
     The files have the rate and the channels of the input, in 32-bit float, and sum to it. Slots
     left out as silent have no file. Memory does not grow with the length. Gives what is in the
     summary. Raises UserError for a file that is unreadable, cut short, or not finite.
     """
-    began = time.monotonic()
     folder = output / path.stem
     check_apart(folder, path)
     with _opened(path) as file, whole_folder(folder) as made:
@@ -53,27 +55,27 @@ def separate_file(
             try:
                 power = _write([made / name for name in names], file, separated.blocks)
             except soundfile.LibsndfileError as error:
+                left = shutil.disk_usage(made).free / 1e6
                 raise UserError(
-                    f"{folder}: cannot be written ({error.error_string}); is the disk full?"
+                    f"{folder}: cannot be written ({error.error_string.rstrip('.')}); the disk has "
+                    f"{left:.0f} MB left"
                 ) from None
-    run, slots = model.run, range(model.run.audio.sources)
-    summary = {
-        "input": str(path),
-        "sample_rate": signal.rate,
-        "channels": file.channels,
-        "seconds": signal.samples / signal.rate,
-        "model": {"scale": run.scale, "experiment": run.experiment, "seed": run.seed}
-        | {"weights_sha256": model.weights_sha256},
-        "chunk_seconds": 2 * model.hop / model.rate,
-        "sources": {
-            name: {"rms_dbfs": round(10 * np.log10(p + 1e-20), 2)}
-            for name, p in zip(names, power, strict=True)
-        },
-        "left_out_as_silent": [slot for slot in slots if slot not in separated.kept],
-        "times_real_time": round(signal.samples / signal.rate / (time.monotonic() - began), 1),
-    }
-    with whole_file(output / f"{path.stem}.json") as partial:
-        partial.write_text(json.dumps(summary, indent=1) + "\n")
+        run, slots = model.run, range(model.run.audio.sources)
+        summary = {
+            "input": str(path),
+            "sample_rate": signal.rate,
+            "channels": file.channels,
+            "seconds": signal.samples / signal.rate,
+            "model": {"scale": run.scale, "experiment": run.experiment, "seed": run.seed}
+            | {"weights_sha256": model.weights_sha256},
+            "chunk_seconds": 2 * model.hop / model.rate,
+            "sources": {
+                name: {"rms_dbfs": round(10 * np.log10(p + 1e-20), 2)}
+                for name, p in zip(names, power, strict=True)
+            },
+            "left_out_as_silent": [slot for slot in slots if slot not in separated.kept],
+        }
+        (made / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
     return summary
 
 
@@ -109,6 +111,21 @@ def _opened(path: Path) -> soundfile.SoundFile:
         return soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
         raise UserError(f"{path}: cannot be read as sound ({error.error_string})") from None
+
+
+def _check_length(path: Path) -> None:
+    """Raise UserError for a WAV that is shorter than it says, which libsndfile takes for whole."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(4) != b"RIFF":
+            return
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            name, length = head[:4], int.from_bytes(head[4:], "little")
+            missing = file.tell() + length - size
+            if name == b"data" and length != UNKNOWN and missing > 0:
+                raise UserError(f"{path}: is cut short: {missing} bytes of its sound are missing")
+            file.seek(length + length % 2, 1)
 
 
 def _reader(path: Path, file: soundfile.SoundFile) -> Callable[[int, int], NDArray[np.float32]]:

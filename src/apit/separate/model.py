@@ -77,13 +77,20 @@ class Model:
     def separate(self, waveform: ArrayLike, rate: int, *, silent: bool = False) -> Piece:
         """Separate [time] → [source, time], or [channel, time] → [source, channel, time].
 
-        At the rate of the waveform, in Hz; the sources sum to it. Slots that hold less than 1 % of
-        the mixture's power in every chunk are left out, unless `silent` is true. Raises UserError
-        for a waveform that is empty, not finite, or of other axes.
+        At the rate of the waveform, in whole Hz; the sources sum to it. Slots that hold less than
+        1 % of the mixture's power in every chunk are left out, unless `silent` is true. Raises
+        UserError for a waveform that is empty, not finite, or of other axes, and for other rates.
         """
+        if not isinstance(rate, int | np.integer) or rate < 1:
+            raise UserError(f"a rate is a whole number of Hz; this one is {rate!r}")
         sound = np.asarray(waveform, np.float32)
         if sound.ndim not in (1, 2) or sound.size == 0:
             raise UserError(f"a waveform is [time] or [channel, time]; this one is {sound.shape}")
+        if sound.ndim == 2 and len(sound) > sound.shape[-1]:
+            raise UserError(
+                f"a waveform of {len(sound)} channels and {sound.shape[-1]} samples: is it [time, "
+                "channel]? Give its transpose"
+            )
         if not np.isfinite(sound).all():
             raise UserError("the waveform holds values that are not finite")
         channels = np.atleast_2d(sound)
@@ -103,7 +110,7 @@ class Model:
         powers: list[Piece] = []  # of the mixture, then of each slot; for each chunk
         tail: Piece | None = None
         total = signal.samples / signal.rate
-        with bar(total=round(total), desc=label, unit="s", quiet=label is None) as progress:
+        with bar(total=total, desc=label, unit="s", quiet=label is None) as progress:
             for mixture in overlapping(signal.resampled(self.rate), self.hop):
                 estimates = self._estimates(mixture)
                 if tail is not None:
@@ -112,6 +119,7 @@ class Model:
                 spool.append(estimates[..., : self.hop])
                 tail = estimates[..., self.hop :]
                 progress.update(min(self.hop, mixture.shape[-1]) / self.rate)
+            progress.update(total - progress.n)
         assert tail is not None, "a signal has samples"
         spool.append(tail)
         kept = list(range(self.run.audio.sources)) if silent else _sounding(np.array(powers))
