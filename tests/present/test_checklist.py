@@ -46,6 +46,8 @@ def test_it_says_what_the_records_say(smoke):
     assert "**undecided** (fewer than 3 seeds)" in claim
     assert f"{smoke}/records/{{multi-ctx-i1,pit}}-s0 " in claim
     assert "--config scale=smoke" in claim
+    # Or a finished checkpoint would give the old weights back, untrained.
+    assert "work/smoke/{multi-ctx-i1,pit}-s0-*" in claim
     assert "the same scores bit for bit on a CPU of that kind with threads: 1; else" in claim
     assert "tdcnpp, 214,792 parameters" in text
     # 4600 examples of 1 s at 8 kHz in 16 bits, K = 4 sources and the mixture, wavs and packed:
