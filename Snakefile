@@ -2,6 +2,7 @@
 # params.yaml; `--config scale=mini` takes another; `--config clips=FOLDER` mixes one's own sounds,
 # and `rooms=FOLDER` one's own impulse responses.
 import json
+import os
 import shlex
 import sys
 from pathlib import Path

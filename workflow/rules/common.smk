@@ -54,6 +54,15 @@ if ABSENT:
         file=sys.stderr,
     )
 
+# A clone has versions.json, but not what Snakemake knew when it made it: that it is of other code, only its content tells.
+OTHER_CODE = Path(f".snakemake/other-code-{SCALE}")
+if workflow.exec_mode == ExecMode.DEFAULT:
+    OTHER_CODE.parent.mkdir(exist_ok=True)
+    OTHER_CODE.touch()
+    committed = Path(f"{RESULTS}/versions.json")
+    if committed.exists() and json.loads(committed.read_text()) == VERSIONS:
+        os.utime(OTHER_CODE, (1, 1))  # older than anything
+
 # Rules call `apit` of the environment that runs Snakemake, whether it is activated or not.
 shell.prefix(
     f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH ABSENT='{' '.join(ABSENT)}'; "

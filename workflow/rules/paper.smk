@@ -164,6 +164,8 @@ rule report:
 
 # Which code all this was made with, for DVC to see whether it has changed.
 rule versions:
+    input:
+        OTHER_CODE,
     output:
         f"{RESULTS}/versions.json",
     log:
