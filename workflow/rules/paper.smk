@@ -143,12 +143,13 @@ rule report:
         spectrograms=[] if ABSENT else rules.spectrograms.output,
         runs=RECORDS,
         claims="configs/claims.yaml",
-        text=expand("paper/{name}", name=["report.typ", "layout.typ", "references.bib"]),
+        text="paper/report.typ",
+        parts=expand("paper/{name}", name=["layout.typ", "references.bib"]),
     output:
-        in_report(
+        pdf=in_report(
             f"{RESULTS}/report.pdf", category="Report", caption="../report/report.rst"
         ),
-        f"{RESULTS}/report.json",
+        origin=f"{RESULTS}/report.json",
     log:
         f"logs/{SCALE}/report.log",
     params:
@@ -159,7 +160,7 @@ rule report:
         figures=lambda wildcards, input: Path(input.figures[0]).parent,
     shell:
         "apit report --scale {params.scale} --tables {params.tables} --figures {params.figures}"
-        " --runs {input.runs} --source {input.text[0]} --output {output[0]} 2> {log}"
+        " --runs {input.runs} --source {input.text} --output {output.pdf} 2> {log}"
 
 
 # Which code all this was made with, for DVC to see whether it has changed.
