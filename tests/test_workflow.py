@@ -170,6 +170,7 @@ def test_an_ablation_of_another_weight_trains_itself_alone(finished):
         entries.write_text(kept)
 
 
+@pytest.mark.slow
 def test_trials_of_weights_are_short_runs_of_which_records_remain(finished):
     config = finished / "configs" / "tiny.yaml"
     kept = config.read_text()

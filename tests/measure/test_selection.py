@@ -76,7 +76,8 @@ def test_scores_of_other_mixtures_or_of_no_run_are_refused():
 
 
 def record(experiment, validation, seed=0):
-    discriminators = [] if experiment == "pit" else ["one"]
+    frozen = experiment.startswith("frozen")
+    discriminators = [] if experiment == "pit" else [{"frozen": frozen}]
     run = {"experiment": experiment, "seed": seed, "discriminators": discriminators}
     return {"run": run, "validation": {"si_snri_all": validation}}
 
@@ -86,7 +87,7 @@ def test_the_contrast_is_the_best_adversarial_run_on_validation_less_the_first_b
         tmp_path / str(number): found
         for number, found in enumerate(
             [record("ctx-stft", 3.0), record("pit", 9.0, 1), record("ctx-wave", 4.0),
-             record("pit", 9.5, 2)]
+             record("pit", 9.5, 2), record("frozen-ctx-stft-i1", 8.0)]
         )
     }  # fmt: skip
     found = contrast(runs, "pit")
