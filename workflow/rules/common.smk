@@ -29,12 +29,13 @@ TRIED = expand(f"{RESULTS}/records/trials/{{trial}}", trial=TRIALS)
 
 
 # Runs that are finished, but whose weights are elsewhere, as in a clone: git has their records and scores, `make restore`
-# brings the rest. They are never trained again for want of weights, unless that is asked for (`make reproduce`).
+# brings the rest. They are never trained again for want of weights, unless that is asked for (`make reproduce`), or the sounds
+# are others.
 ABSENT = [
     run
     for run, record in zip(RUNS, RECORDS)
     if workflow.exec_mode == ExecMode.DEFAULT  # not in a job of another Snakemake
-    and not config.get("train_absent")
+    and not any(map(config.get, ("train_absent", "clips", "rooms")))
     and Path(record).exists()
     and not Path(f"{RESULTS}/runs/{run}").exists()
 ]
