@@ -30,6 +30,7 @@ The commands, in the order of the data; the workflow (`snakemake --cores all`) c
   evaluate  a run, or an oracle, over the evaluation split → one long table of scores
   score     any program's estimates → the same table
   separate  a run + any sound files → their sources
+  release   runs → the weights of the best, in one archive
   tables    scores → tables with intervals
   figures   scores and histories → figures
   spectrograms  kept estimates → a figure of one mixture under several systems
@@ -412,6 +413,15 @@ def _add_separation(command: Command) -> None:
         "--chunk", type=float, metavar="SECONDS",
         help="separated at a time (as long as the model's training mixtures)",
     )  # fmt: skip
+
+    release = command(
+        "release", commands.release,
+        "Pack the weights of two runs, the best on validation without discriminators and with some: "
+        "what `apit separate --model` needs of them.",
+        of_scale=False,
+    )  # fmt: skip
+    release.add_argument("--runs", type=Path, nargs="+", required=True, help="finished runs")
+    release.add_argument("--output", type=Path, required=True, help="file to write, .tar")
 
 
 def _whole_number(text: str) -> int:

@@ -5,7 +5,7 @@ torch is imported where it is needed, so that `apit --help` answers at once.
 
 from apit.commands.data import bank, fetch, mix, pack, unpack
 from apit.commands.lineage import accept, versions
-from apit.commands.measuring import evaluate, score, separate
+from apit.commands.measuring import evaluate, release, score, separate
 from apit.commands.presentation import (
     checklist,
     figures,
@@ -28,6 +28,7 @@ __all__ = [
     "listen",
     "mix",
     "pack",
+    "release",
     "report",
     "score",
     "separate",

@@ -1,4 +1,4 @@
-"""Commands that separate and score: evaluate, score, separate."""
+"""Commands that separate and score: evaluate, score, separate, release."""
 
 import argparse
 import time
@@ -124,3 +124,13 @@ def separate(parsed: argparse.Namespace) -> None:
                 f"{parsed.output / path.stem}: {', '.join(made['sources'])}; "
                 f"{speed:.1f} times as fast as it plays"
             )
+
+
+def release(parsed: argparse.Namespace) -> None:
+    """`apit release`."""
+    from apit.separate.release import best_of, release
+    from apit.training.record import read_record
+
+    folders = best_of({folder: read_record(folder) for folder in parsed.runs})
+    sha256 = release(folders, parsed.output)
+    print(f"{parsed.output}: {', '.join(folder.name for folder in folders)}; sha256 {sha256}")

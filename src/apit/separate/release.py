@@ -1,0 +1,55 @@
+"""Weights for a release: the best plain and the best adversarial run of some, in one archive."""
+
+import io
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from apit.errors import UserError
+from apit.files import whole_file
+from apit.measure.showcase import best_adversarial
+from apit.provenance import file_digest
+from apit.training.record import RECORD, WEIGHTS, load_separator
+
+SUMS = "SHA256SUMS"
+
+
+def best_of(runs: Mapping[Path, Mapping[str, Any]]) -> list[Path]:
+    """Of runs without discriminators, and of those with some that learn, the best on validation."""
+    plain = [folder for folder, record in runs.items() if not record["run"]["discriminators"]]
+    found = [
+        max(plain, key=lambda f: runs[f]["validation"]["si_snri_all"], default=None),
+        best_adversarial(runs),
+    ]
+    return [folder for folder in found if folder is not None]
+
+
+def release(folders: list[Path], output: Path) -> str:
+    """Pack what `apit separate --model` needs of each run into a tar → the tar's SHA-256.
+
+    It holds `RUN/model.safetensors` and `RUN/record.json`, and `SHA256SUMS`, which `sha256sum
+    --check` takes; the same runs give the same bytes. `OUTPUT.sha256` has the tar's own. Raises
+    UserError where weights cannot be read.
+    """
+    if not folders:
+        raise UserError("there is no run to release")
+    sums = []
+    with whole_file(output) as partial, tarfile.open(partial, "w") as tar:
+        for folder in folders:
+            load_separator(folder)
+            for name in (WEIGHTS, RECORD):
+                path = folder / name
+                _add(tar, f"{folder.name}/{name}", path.read_bytes())
+                sums.append(f"{file_digest(path)}  {folder.name}/{name}\n")
+        _add(tar, SUMS, "".join(sums).encode())
+    found = file_digest(output)
+    with whole_file(output.with_name(f"{output.name}.sha256")) as partial:
+        partial.write_text(f"{found}  {output.name}\n")
+    return found
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)  # of no date and no owner
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
