@@ -416,8 +416,8 @@ def _add_separation(command: Command) -> None:
 
     release = command(
         "release", commands.release,
-        "Pack the weights of two runs, the best on validation without discriminators and with some: "
-        "what `apit separate --model` needs of them.",
+        "Pack the weights of two runs, the best on validation without discriminators and with "
+        "some: what `apit separate --model` needs of them.",
         of_scale=False,
     )  # fmt: skip
     release.add_argument("--runs", type=Path, nargs="+", required=True, help="finished runs")
