@@ -12,7 +12,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CONFIG := $(strip train_absent=true $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips='$(CLIPS)') $(if $(ROOMS),rooms='$(ROOMS)'))
 RESULTS = results/$(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' params.yaml))
 READY := .venv/ready
-COMMITTED = $(shell git ls-files 'results/*/records/*/record.json' | cut -d/ -f1-2 | sort -ru)
+COMMITTED = $(shell git ls-files 'results/*/versions.json' | cut -d/ -f1-2 | sort -r)
 
 .PHONY: reproduce restore test bench test-all check checklist graph lock environment
 

@@ -28,6 +28,12 @@ TRIALS = {
 TRIED = expand(f"{RESULTS}/records/trials/{{trial}}", trial=TRIALS)
 
 
+def data_of_trial(wildcards):
+    """What a trial is on; nothing, where a clone has its record, and no data yet."""
+    record = Path(f"{RESULTS}/records/trials/{wildcards.trial}/record.json")
+    return [] if record.exists() and not Path(PACKED).exists() else ancient(PACKED)
+
+
 # Runs that are finished, but whose weights are elsewhere, as in a clone: git has their records and scores, `make restore`
 # brings the rest. They are never trained again for want of weights, unless that is asked for (`make reproduce`), or the sounds
 # are others.
@@ -84,8 +90,14 @@ def system(wildcards):
 
 
 def run_of(wildcards):
-    """The run that a system is, if it is one."""
-    return [f"{RESULTS}/runs/{wildcards.system}"] if wildcards.system in RUNS else []
+    """The run that a system is, if it is one, and if its weights are here or are to be made."""
+    is_run = wildcards.system in RUNS and wildcards.system not in ABSENT
+    return [f"{RESULTS}/runs/{wildcards.system}"] if is_run else []
+
+
+def data_of(wildcards):
+    """What a system is scored on; nothing, if all that is here of it are its scores."""
+    return [] if wildcards.system in ABSENT else PACKED
 
 
 in_report = report  # `report` at the start of a line is a keyword of Snakemake's

@@ -48,7 +48,9 @@ rule train:
 # What of a run is small: git keeps it, and tables need no more.
 rule record:
     input:
-        f"{RESULTS}/runs/{{run}}",
+        lambda wildcards: (
+            [] if wildcards.run in ABSENT else f"{RESULTS}/runs/{wildcards.run}"
+        ),
     output:
         directory(f"{RESULTS}/records/{{run}}"),
     log:
@@ -60,7 +62,7 @@ rule record:
 # A short training with another λ, of which only the record is kept: the validation split chooses.
 rule trial:
     input:
-        data=PACKED,
+        data=data_of_trial,  # other data have another digest
         bank=BANK if scale.training.remix == "clips" else [],
     output:
         directory(f"{RESULTS}/records/trials/{{trial}}"),
@@ -79,6 +81,7 @@ rule trial:
             f"--set {setting}" for setting in TRIALS[wildcards.trial][1]
         ),
         bank=lambda wildcards, input: f"--bank {input.bank}" if input.bank else "",
+        data=mixing_digest(scale.audio, scale.data),
         configuration=lambda wildcards: TRIALS[wildcards.trial][0].training_digest,
         code=lambda wildcards: code_of_training(TRIALS[wildcards.trial][0]),
         work=lambda wildcards: (
@@ -94,7 +97,7 @@ rule trial:
 rule evaluate:
     input:
         run=run_of,
-        data=PACKED,
+        data=data_of,
     output:
         scores=f"{RESULTS}/scores/{{system}}.csv.gz",
         summary=f"{RESULTS}/scores/{{system}}.summary.json",
