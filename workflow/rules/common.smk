@@ -89,15 +89,26 @@ def system(wildcards):
     return f"--oracle {wildcards.system}"
 
 
+# Of these, runs of which all scores are here: they stay as they are, whatever is made anew around them.
+KEPT = [
+    run
+    for run in ABSENT
+    if all(
+        Path(f"{RESULTS}/scores/{kind}{run}.csv.gz").exists()
+        for kind in ("", "bss_eval/", *(["out_of_domain/"] if HELD_OUT else []))
+    )
+]
+
+
 def run_of(wildcards):
-    """The run that a system is, if it is one, and if its weights are here or are to be made."""
-    is_run = wildcards.system in RUNS and wildcards.system not in ABSENT
-    return [f"{RESULTS}/runs/{wildcards.system}"] if is_run else []
+    """The run that a system is, if it is one, and is to be scored."""
+    is_scored = wildcards.system in RUNS and wildcards.system not in KEPT
+    return [f"{RESULTS}/runs/{wildcards.system}"] if is_scored else []
 
 
 def data_of(wildcards):
-    """What a system is scored on; nothing, if all that is here of it are its scores."""
-    return [] if wildcards.system in ABSENT else PACKED
+    """What a system is scored on, if it is to be."""
+    return [] if wildcards.system in KEPT else PACKED
 
 
 in_report = report  # `report` at the start of a line is a keyword of Snakemake's
