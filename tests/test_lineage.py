@@ -8,7 +8,7 @@ import pytest
 from apit import lineage
 from apit.errors import UserError
 from apit.layers import load_run
-from apit.lineage import ADVERSARIES, PARTS, PLUMBING, modules, parts_of_training, syntax
+from apit.lineage import ADVERSARIES, PARTS, PLUMBED, PLUMBING, modules, parts_of_training, syntax
 
 SOURCE = Path(lineage.__file__).parent
 
@@ -105,9 +105,7 @@ def test_every_module_is_plumbing_or_counts_somewhere():
     )]  # fmt: skip
     for entries, without in [*PARTS.values(), *map(parts_of_training, runs)]:
         counted |= modules(entries, without, lineage.read_module).keys()
-    infrastructure = {
-        n for n in everything if n in PLUMBING or n.startswith(("apit.config", "apit.commands"))
-    }
+    infrastructure = {n for n in everything if n in PLUMBING or n.startswith(PLUMBED)}
     empty = {name for name in everything if not ast_body(name)}
     apart = {name for name in everything if name.startswith("apit.separate.")}
     assert everything - counted - infrastructure - empty == {"apit.data.unpacking", *apart}

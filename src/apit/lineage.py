@@ -24,6 +24,7 @@ PLUMBING = {
     *("apit.training.devices", "apit.training.interruption", "apit.training.record"),
     *("apit.present.checklist", "apit.present.origin"),
 }
+PLUMBED = ("apit.cli.", "apit.commands.", "apit.config.")  # and all in them
 # What each rule of the workflow computes with, modules and files, and what of that lies behind
 # another rule.
 PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -111,7 +112,7 @@ def modules(entries: Iterable[str], without: Collection[str], read: Read) -> dic
     left = list(entries)
     while left:
         name = left.pop()
-        is_plumbing = name in PLUMBING or name.startswith(("apit.config.", "apit.commands."))
+        is_plumbing = name in PLUMBING or name.startswith(PLUMBED)
         if name in found or name in without or is_plumbing or (text := read(name)) is None:
             continue
         found[name] = text
