@@ -53,7 +53,7 @@ rule all:
     input:
         rules.tables.output,
         rules.figures.output,
-        [] if ABSENT else [*rules.spectrograms.output, *rules.listen.output],
+        [*rules.spectrograms.output, *rules.listen.output] if CAN_BE_HEARD else [],
         rules.report.output,
         rules.versions.output,
 

@@ -192,6 +192,22 @@ def test_trials_of_weights_are_short_runs_of_which_records_remain(finished):
         shutil.rmtree(trials, ignore_errors=True)
 
 
+@pytest.mark.slow
+def test_what_a_step_costs_is_timed_on_request_and_stands_in_tables_from_then_on(finished):
+    results = finished / "results" / "tiny"
+    try:
+        code, printed = snakemake(finished, "cost")
+        assert code == 0, printed
+        assert jobs(finished) == {"tables": 1, "report": 1}
+        code, printed = snakemake(finished, "tables")
+        assert code == 0, printed
+        cost = pd.read_csv(results / "tables" / "cost.csv")
+        assert cost["experiment"].tolist() == ["pit", "ctx-stft-i1"]
+        assert cost["relative"].tolist()[0] == 1
+    finally:
+        (results / "cost.csv").unlink(missing_ok=True)
+
+
 def test_two_at_once_are_one_and_a_message(finished):
     (finished / "results" / "tiny" / "versions.json").unlink()
     with (finished / ".snakemake" / "alone.lock").open("a") as file:

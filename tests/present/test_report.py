@@ -144,6 +144,10 @@ def test_the_command_sets_the_same_bytes_twice_on_a_few_pages(given, configs, tm
 def test_every_shipped_scale_has_a_report_of_six_pages_at_most(given, configs, tmp_path, scale):
     shipped = load_scale(scale)
     folder, records = given(seeds=shipped.seeds, experiments=shipped.experiments)
+    timed = pd.DataFrame({"experiment": shipped.experiments}).assign(
+        **dict.fromkeys(runs.COST_COLUMNS, 1.5), device="Z80", threads=1, rounds=9
+    )
+    runs.cost(timed, "").write(folder)
     (tmp_path / "figures").mkdir()
     figures = []
     for name, (width, height) in SIZES.items():

@@ -260,3 +260,27 @@ def test_trials_of_weights_show_the_best_and_what_runs_have(tiny):
     assert table.data["chosen"].tolist() == [False, True, False]
     assert set(table.data["steps"]) == {2}
     assert "2 steps" in table.caption
+
+
+def test_the_cost_of_a_step_is_as_it_was_timed():
+    timed = pd.DataFrame(
+        {
+            "experiment": ["pit", "ctx-stft"],
+            "step_ms": [250.0, 312.5],
+            "relative": [1.0, 1.25],
+            "parameters_m": [0.3234, 0.3301],
+            "gmac": [1.204, 1.24],
+            "hours": [0.208, 0.26],
+            "device": "Z80",
+            "threads": 1,
+            "rounds": 9,
+        }
+    )
+    table = runs.cost(timed, "caption")
+    assert table.titles[1:3] == ["a step (ms)", "relative (×)"]
+    assert table.rows == [
+        ("pit", [("250",), ("1.00",), ("1.20",), ("0.323",), ("0.21",)]),
+        ("ctx-stft", [("312",), ("1.25",), ("1.24",), ("0.330",), ("0.26",)]),
+    ]
+    assert "medians of 9 rounds" in table.caption
+    assert "on Z80, 1 thread;" in table.caption

@@ -1,8 +1,10 @@
+import pandas as pd
 import pytest
 import torch
 
 from apit.cli import main
-from apit.training.bench import COLUMNS, Bench
+from apit.models.complexity import complexities
+from apit.training.bench import COLUMNS, Bench, by_size
 
 
 def test_steps_are_timed_with_their_parts_and_the_rest_is_estimated(tiny, mixtures):
@@ -25,9 +27,29 @@ def test_steps_are_timed_with_their_parts_and_the_rest_is_estimated(tiny, mixtur
     assert torch.tensor(bench.hours(other)).isnan()
 
 
-def test_the_command_says_what_a_scale_would_take(configs, capsys):
+def test_the_command_says_what_a_scale_would_take(configs, tmp_path, capsys):
     arguments = ["bench", "--scale", "tiny", "--configs", str(configs), "--rounds", "1"]
-    assert main([*arguments, "--experiments", "pit"]) == 0
+    output = tmp_path / "cost.csv"
+    assert main([*arguments, "--experiments", "pit", "--output", str(output)]) == 0
     said = capsys.readouterr().out
     assert "step_ms" in said
     assert "but for 1 that were not measured" in said
+    written = pd.read_csv(output)
+    assert [*written.columns] == [*COLUMNS, "device", "threads", "rounds"]
+    assert written["experiment"].tolist() == ["pit"]
+
+
+def test_without_a_device_hours_follow_from_multiply_accumulates(tiny, configs, capsys):
+    runs = [tiny("pit"), tiny("ctx-stft-i1")]
+    sizes = by_size(runs, 1e9)
+    for run, row in zip(runs, sizes.to_dict("records"), strict=True):
+        forward = {name: c.multiply_accumulates for name, c in complexities(run).items()}
+        # forward and back through the separator; a discriminator on real, fake, and fake again
+        a_second = 3 * forward.pop("separator") + 7 * sum(forward.values())
+        gmac = a_second * run.training.crop_seconds * run.training.batch_size / 1e9
+        assert row["gmac"] == pytest.approx(gmac)
+        assert row["hours"] == pytest.approx(gmac * run.training.steps / 3600)
+    assert main(["bench", "--scale", "tiny", "--configs", str(configs), "--at", "0.001"]) == 0
+    said = capsys.readouterr().out
+    assert "nothing was timed" in said
+    assert "all experiments, one seed" in said

@@ -1,5 +1,7 @@
 # scores → tables and figures → the report; weights and scores → a page to listen to
 
+COST = [p for p in [f"{RESULTS}/cost.csv"] if Path(p).exists()]
+
 TABLES = [
     "ablations",
     "discriminators",
@@ -11,6 +13,7 @@ TABLES = [
     "models",
     *(["out_of_domain"] if HELD_OUT else []),
     *(["tuning"] if TRIALS else []),
+    *(["cost"] if COST else []),
 ]
 FIGURES = [
     "training",
@@ -22,6 +25,29 @@ FIGURES = [
 ]
 
 
+# How long a step takes, of each experiment in turns, alone on this machine: `snakemake cost`. It is made when it is asked for,
+# and from then on tables and report have it.
+rule cost:
+    output:
+        f"{RESULTS}/cost.csv",
+    log:
+        f"logs/{SCALE}/cost.log",
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        scale=SCALE,
+        # That of a run which is trained as long as another is the other's.
+        experiments=[
+            name
+            for name in scale.experiments
+            if not RUNS[f"{name}-s{scale.seeds[0]}"].train_as_long_as
+        ],
+    shell:
+        "apit bench --scale {params.scale} --experiments {params.experiments} --rounds 9"
+        " --output {output} > {log} 2>&1"
+
+
 # Tables and statistical figures need scores and records alone: neither weights nor data.
 rule tables:
     input:
@@ -30,6 +56,7 @@ rule tables:
         out_of_domain=OUT_OF_DOMAIN,
         runs=RECORDS,
         trials=TRIED,
+        cost=COST,
         claims="configs/claims.yaml",
         reported="configs/reported.yaml",
     output:
@@ -50,10 +77,11 @@ rule tables:
         folder=subpath(output[0], parent=True),
         out_of_domain=f"--out-of-domain {' '.join(OUT_OF_DOMAIN)}" if HELD_OUT else "",
         trials=f"--trials {' '.join(TRIED)}" if TRIALS else "",
+        cost=f"--cost {COST[0]}" if COST else "",
         tuned=scale.tuned,
     shell:
         "apit tables --scale {params.scale} --scores {input.scores} --bss-eval {input.bss_eval}"
-        " {params.out_of_domain} {params.trials} --runs {input.runs} --output {params.folder} 2> {log}"
+        " {params.out_of_domain} {params.trials} {params.cost} --runs {input.runs} --output {params.folder} 2> {log}"
 
 
 rule figures:
@@ -80,10 +108,15 @@ rule figures:
         " --output {params.folder} 2> {log}"
 
 
+# What is seen and heard, which needs weights: one seed of each experiment.
+HEARD = [run for run in RUNS if RUNS[run].seed == scale.seeds[0]]
+CAN_BE_HEARD = not set(HEARD) & set(ABSENT)
+
+
 rule spectrograms:
     input:
-        runs=RECORDS,
-        estimates=expand(f"{RESULTS}/estimates/{{run}}", run=RUNS),
+        runs=expand(f"{RESULTS}/records/{{run}}", run=HEARD),
+        estimates=expand(f"{RESULTS}/estimates/{{run}}", run=HEARD),
         data=PACKED,
     output:
         *shown(
@@ -107,10 +140,7 @@ rule spectrograms:
         " --estimates {params.estimates} --output {params.folder} 2> {log}"
 
 
-# One seed of each experiment, and what masking could reach.
-HEARD = [run for run in RUNS if RUNS[run].seed == scale.seeds[0]]
-
-
+# The same runs, and what masking could reach.
 rule listen:
     input:
         runs=expand(f"{RESULTS}/runs/{{run}}", run=HEARD),
@@ -135,12 +165,12 @@ rule listen:
         " --scores {input.scores} --output {output} 2> {log}"
 
 
-# The spectrograms are of estimates, which a clone without weights lacks: its report has none.
+# Spectrograms are of estimates, which a clone without weights lacks: its report has none.
 rule report:
     input:
         tables=rules.tables.output,
         figures=rules.figures.output,
-        spectrograms=[] if ABSENT else rules.spectrograms.output,
+        spectrograms=rules.spectrograms.output if CAN_BE_HEARD else [],
         runs=RECORDS,
         claims="configs/claims.yaml",
         text="paper/report.typ",

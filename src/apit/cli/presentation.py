@@ -26,6 +26,9 @@ def add_presentation(command: Command) -> None:
         "--trials", type=Path, nargs="+", default=[], metavar="RUN",
         help="trials of λ, for the table of them",
     )  # fmt: skip
+    tables.add_argument(
+        "--cost", type=Path, metavar="FILE", help="what `apit bench` wrote, for the table of it"
+    )
     tables.add_argument("--runs", type=Path, nargs="+", required=True, help="the runs behind them")
     tables.add_argument("--output", type=Path, required=True, help="folder for the tables")
 

@@ -49,4 +49,10 @@ def add_training(command: Command) -> None:
     )  # fmt: skip
     bench.add_argument("--data", type=Path, help="folder of mixtures, to time reading them")
     bench.add_argument("--bank", type=Path, help="bank to remix, for training.remix: clips")
-    bench.add_argument("--rounds", type=int, default=5, help="of which the best counts")
+    bench.add_argument("--rounds", type=int, default=5, help="whose median counts (%(default)s)")
+    bench.add_argument("--output", type=Path, help="file to write the table to, .csv")
+    bench.add_argument(
+        "--at", type=float, metavar="TMACS",
+        help="time nothing: hours on a device that sustains so many 10^12 multiply-accumulates a "
+        "second, of all experiments of the scale, from their networks' sizes",
+    )  # fmt: skip

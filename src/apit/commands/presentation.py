@@ -19,6 +19,8 @@ CEILING = "ideal-ratio-mask"  # what is heard beside runs: masking reaches no mo
 
 def tables(parsed: argparse.Namespace) -> None:
     """`apit tables`."""
+    from pandas import read_csv
+
     from apit.files import whole_file
     from apit.measure.statistics import summarise
     from apit.measure.table import read_scores
@@ -52,9 +54,12 @@ def tables(parsed: argparse.Namespace) -> None:
     if parsed.trials:
         trials = [read_record(folder) for folder in parsed.trials]
         made.append(runs.tuning(trials, weights_of(scale), caption))
+    if parsed.cost:
+        made.append(runs.cost(read_csv(parsed.cost), caption))
     for table in made:
         table.write(parsed.output)
     sources = [*parsed.scores, *parsed.bss_eval, *parsed.out_of_domain]
+    sources += [parsed.cost] if parsed.cost else []
     sources += [folder / RECORD for folder in (*parsed.runs, *parsed.trials)]
     captions = {table.name: table.caption for table in made}
     origin.write(parsed.output, captions, sources, records)

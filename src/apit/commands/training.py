@@ -2,11 +2,12 @@
 
 import argparse
 import resource
+from collections.abc import Sequence
 from math import isnan
 
 from apit import layers
 from apit.commands.scales import scale_of
-from apit.config import Run
+from apit.config import Run, Scale
 from apit.errors import UserError
 from apit.provenance import processor
 
@@ -48,42 +49,63 @@ def train(parsed: argparse.Namespace) -> None:
 
 def bench(parsed: argparse.Namespace) -> None:
     """`apit bench`."""
+    scale = scale_of(parsed)
+
+    def resolved(name: str) -> Run:
+        return layers.load_run(parsed.scale, name, 0, parsed.settings, parsed.configs)
+
+    def timed_as(run: Run) -> Run:
+        return resolved(run.train_as_long_as) if run.train_as_long_as else run
+
+    runs = [resolved(experiment) for experiment in scale.experiments]
+    if parsed.at:
+        from apit.training.bench import by_size
+
+        sizes = by_size([timed_as(run) for run in runs], 1e12 * parsed.at)
+        sizes["experiment"] = scale.experiments
+        print(sizes.to_string(index=False, float_format="{:.3g}".format))
+        print(f"by multiply-accumulates alone, at {parsed.at:g} TMAC/s; nothing was timed")
+        _print_sum(scale, sizes["hours"].to_list())
+        return
     from apit.training.devices import leased, make_device
 
     with leased():
         import torch
 
+        from apit.files import whole_file
         from apit.training.bench import Bench
-
-        scale = scale_of(parsed)
-
-        def resolved(name: str) -> Run:
-            return layers.load_run(parsed.scale, name, 0, parsed.settings, parsed.configs)
 
         device = make_device(scale.training.threads)
         name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
         timed = [resolved(experiment) for experiment in parsed.experiments]
         bench = Bench(timed, parsed.data, parsed.rounds, device, parsed.bank)
         table = bench.table()
-        table[table.columns[1:]] = table[table.columns[1:]].map(lambda value: f"{value:.3g}")
-        print(table.set_index("experiment").T.replace("nan", "–").to_string())
+        # Experiments from left to right, since there are fewer than columns.
+        printed = table.set_index("experiment").map(lambda value: f"{value:.3g}")
+        print(printed.T.replace("nan", "–").to_string())
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(
             f"medians of {parsed.rounds} rounds in turns on {name}, torch {torch.__version__}; "
             f"this process, with all of them, used {used:.1f} GB at the most\n"
         )
-        runs = [resolved(experiment) for experiment in scale.experiments]
-        hours = [
-            bench.hours(resolved(run.train_as_long_as) if run.train_as_long_as else run)
-            for run in runs
-        ]
+        hours = [bench.hours(timed_as(run)) for run in runs]
         for run, needed in zip(runs, hours, strict=True):
             print(f"{needed:10.2f} h  {run.experiment}".replace("nan", "  –"))
-        seeds = len(scale.seeds)
-        known = [needed for needed in hours if not isnan(needed)]
-        missing = len(hours) - len(known)
-        print(
-            f"{sum(known):10.2f} h  all experiments of {parsed.scale}, one seed"
-            f"{f', but for {missing} that were not measured' if missing else ''}; "
-            f"{seeds} seed(s): {seeds * sum(known):.1f} h of one device, without validation"
-        )
+        _print_sum(scale, hours)
+        if parsed.output:
+            where = {"device": name, "threads": torch.get_num_threads(), "rounds": parsed.rounds}
+            with whole_file(parsed.output) as partial:
+                table.assign(**where).to_csv(partial, index=False, float_format="%.4g")
+            print(f"{parsed.output}: cost of {len(table)} experiments")
+
+
+def _print_sum(scale: Scale, hours: Sequence[float]) -> None:
+    """Hours of all experiments of a scale; NaN are those that are not known."""
+    seeds = len(scale.seeds)
+    known = [needed for needed in hours if not isnan(needed)]
+    missing = len(hours) - len(known)
+    print(
+        f"{sum(known):10.2f} h  all experiments, one seed"
+        f"{f', but for {missing} that were not measured' if missing else ''}; "
+        f"{seeds} seed(s): {seeds * sum(known):.1f} h of one device, without validation"
+    )

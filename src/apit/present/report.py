@@ -21,7 +21,7 @@ from apit.data import fuss
 from apit.errors import UserError
 from apit.files import whole_file
 from apit.measure.verdicts import FEWEST_SEEDS
-from apit.present import tables
+from apit.present import runs, tables
 from apit.present.table import Cell, Column, best, cell, number
 
 PARTS = ("*.typ", "*.bib")  # of the report's text, in one folder
@@ -32,8 +32,8 @@ AGGREGATES = {  # tables with a row for each experiment and aggregate
     "bss_eval": tables.BSS_EVAL_COLUMNS,
     "out_of_domain": tables.COLUMNS,
 }
-TABLES = (*AGGREGATES, "replacement", "verdicts", "published", "models", "tuning")
-OPTIONAL = ("bss_eval", "out_of_domain", "tuning")
+TABLES = (*AGGREGATES, "replacement", "verdicts", "published", "models", "tuning", "cost")
+OPTIONAL = ("bss_eval", "out_of_domain", "tuning", "cost")
 TEXTS = ("better", "differences", "verdict", "note")  # columns that may be empty
 PUBLISHED = {name: tables.COLUMNS[key] for name, key in tables.PUBLISHED_COLUMNS.items()}
 
@@ -141,6 +141,8 @@ def _printed(name: str, table: pd.DataFrame, rows: Sequence[Row]) -> list[Row]:
         return [{"shown": cells} for _, cells in tables.verdicts(table, "").rows]
     if name == "models":
         return [{"shown": _size(row)} for row in rows]
+    if name == "cost":
+        return [{"shown": cells} for _, cells in runs.cost(table, "").rows]
     if name == "tuning":
         return [_trial(row, rows) for row in rows]
     if name == "published":

@@ -1,4 +1,4 @@
-"""Tables of the runs themselves: what their networks cost, and how their λ was chosen."""
+"""Tables of the runs themselves: what they cost, and how their λ was chosen."""
 
 from collections.abc import Mapping, Sequence
 from math import nan
@@ -6,8 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from apit.present.table import Best, Cell, Table, number
+from apit.present.table import Best, Cell, Column, Table, number
 from apit.present.tables import COLUMNS
+
+COST_COLUMNS = {
+    "step_ms": Column("a step", "ms", 0),
+    "relative": Column("relative", "×", 2),
+    "gmac": Column("multiply-accumulates", "G", 2),
+    "parameters_m": Column("parameters", "M", 3),
+    "hours": Column("a run", "h", 2),
+}
 
 
 def models(records: Sequence[Mapping[str, Any]], caption: str) -> Table:
@@ -79,4 +87,23 @@ def tuning(trials: Sequence[Mapping[str, Any]], tuned: Mapping[str, float], capt
         f"trial of {steps} steps with one seed, which is none of the runs'. The evaluation split "
         "took no part. Bold: the best λ of an experiment.",
         data,
+    )
+
+
+def cost(timed: pd.DataFrame, caption: str) -> Table:
+    """What a step of each experiment takes, as `apit bench` timed them in one process."""
+    (where,) = timed[["device", "threads", "rounds"]].drop_duplicates().to_dict("records")
+    threads = f"{where['threads']} thread{'s' if where['threads'] > 1 else ''}"
+    return Table(
+        "cost",
+        ["experiment", *(f"{c.title} ({c.unit})" for c in COST_COLUMNS.values())],
+        [
+            (str(row["experiment"]), [(number(row[k], c),) for k, c in COST_COLUMNS.items()])
+            for row in timed.to_dict("records")
+        ],
+        f"{caption} Time of a training step, and relative to that of {timed['experiment'][0]}: "
+        f"medians of {where['rounds']} rounds, in which all took turns in one process on "
+        f"{where['device']}, {threads}; multiply-accumulates of a step, parameters of all its "
+        "networks, and hours of a run's steps, without validation.",
+        timed,
     )

@@ -37,7 +37,7 @@ class Bench:
     bank: Path | None = None  # for training.remix: clips
 
     def table(self) -> pd.DataFrame:
-        """One row for each run; times are medians over the rounds.
+        """One row for each run (COLUMNS); times are medians over the rounds.
 
         step_ms, and relative to the first run; of_parts: the step's time by the sum of its parts'
         (a step without discriminators, what discriminators look at, once, and each discriminator
@@ -179,6 +179,28 @@ class Loop:
         batch = next(self.batches)
         self.waited.append(time.perf_counter() - start)
         self.training.step(batch.to(self.training.team.device))
+
+
+def by_size(runs: Sequence[Run], rate: float) -> pd.DataFrame:
+    """What runs would take where nothing can be timed, from their networks' sizes alone.
+
+    Columns: experiment, parameters_m, gmac (of a step), relative (to the first run), and hours on
+    a device that sustains `rate` multiply-accumulates a second.
+    """
+    macs = [_macs(run) for run in runs]
+    weights = [sum(c.parameters for c in complexities(run).values()) for run in runs]
+    return pd.DataFrame(
+        {
+            "experiment": [run.experiment for run in runs],
+            "parameters_m": [count / 1e6 for count in weights],
+            "gmac": [count / 1e9 for count in macs],
+            "relative": [count / macs[0] for count in macs],
+            "hours": [
+                count * run.training.steps / rate / 3600
+                for count, run in zip(macs, runs, strict=True)
+            ],
+        }
+    )
 
 
 def _names(run: Run) -> list[str]:
