@@ -84,7 +84,7 @@ class Checkpoints:
         """
         for path in reversed(self._files()):
             try:
-                found = _read(path)
+                found = read_checkpoint(path)
                 identity, finished, state = (found[k] for k in ("identity", "finished", "state"))
             except Exception as error:  # whatever damage makes of it
                 reason = (str(error) or type(error).__name__).partition("\n")[0]
@@ -107,7 +107,11 @@ class Checkpoints:
         return None
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """What a checkpoint holds: `identity`, whether it is `finished`, and `state`.
+
+    Raises ValueError where it is damaged.
+    """
     data = path.read_bytes()
     content, digest = data[:-DIGEST], data[-DIGEST:]
     if sha256(content).digest() != digest:
