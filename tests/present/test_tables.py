@@ -224,6 +224,9 @@ def test_published_numbers_stand_above_ours_with_data_and_metric(made):
         assert "README of etzinis" in read_in or "abstract" in read_in
     assert name == "pit"
     assert [cell[0] for cell in ours[-4:]] == ["–", "beeps", "FUSS", "ours"]
+    records[0]["sounds"] = "recordings of beeps 1.0, boops 2.0"
+    *_, (_, ours) = tables.published(summary, records, load_reported(), "caption").rows
+    assert ours[-3][0] == "recordings (scale tiny)"
     assert ours[0] == ("10.0", "[9.0, 11.0]", "n = 7")
     assert table.data[table.data["read_in"] != "ours"]["lower"].isna().all()
 

@@ -202,7 +202,9 @@ def published(
     found = _by_experiment(summary)
     for name in dict.fromkeys(record["run"]["experiment"] for record in records):
         sounds = next(_sounds(r) for r in records if r["run"]["experiment"] == name)
-        origin = {"data": sounds, "metric": "FUSS", "read_in": "ours"}
+        kind, of, _ = sounds.partition(" of ")  # which ones the caption says
+        data_here = f"{kind} (scale {records[0]['run']['scale']})" if of else sounds
+        origin = {"data": data_here, "metric": "FUSS", "read_in": "ours"}
         own = {key: found[name][aggregate] for key, aggregate in PUBLISHED_COLUMNS.items()}
         shown = [cell(own[key], COLUMNS[PUBLISHED_COLUMNS[key]]) for key in own]
         rows.append((name, [*shown, ("–",), *((text,) for text in origin.values())]))
