@@ -141,8 +141,9 @@ def test_a_refactor_that_is_accepted_makes_nothing_anew(finished):
     git(finished, "init", "--quiet")
     commit(finished)
     path = finished / "src" / "apit" / "losses" / "permutation.py"
-    kept = path.read_text()
-    path.write_text(kept.replace("\n\n\n", "\n\nFLAG = 1\n\n\n", 1))
+    accepted = finished / "configs" / "accepted.csv"
+    kept = path.read_text(), accepted.read_text() if accepted.exists() else None
+    path.write_text(kept[0].replace("\n\n\n", "\n\nFLAG = 1\n\n\n", 1))
     try:
         assert jobs(finished)["train"] == 2
         code, printed = call(finished, "apit", "accept", "--scale", "tiny", "--since", "HEAD",
@@ -151,8 +152,11 @@ def test_a_refactor_that_is_accepted_makes_nothing_anew(finished):
         assert "train pit" in printed
         assert jobs(finished) == {}
     finally:
-        path.write_text(kept)
-        (finished / "configs" / "accepted.csv").unlink(missing_ok=True)
+        path.write_text(kept[0])
+        if kept[1] is None:
+            accepted.unlink(missing_ok=True)
+        else:
+            accepted.write_text(kept[1])
     assert jobs(finished) == {}
 
 
