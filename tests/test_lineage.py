@@ -93,6 +93,17 @@ def test_docstrings_comments_and_layout_are_no_code():
     assert syntax(one) != syntax(one.replace("1", "2"))
 
 
+def test_code_has_the_same_syntax_on_every_python():
+    """What Python 3.11 calls it: 3.12 has type parameters too, and 3.13 leaves out empty lists."""
+    assert syntax("def f(x, *, y=None) -> None: return x[()]\n") == (
+        "Module(body=[FunctionDef(name='f', args=arguments(posonlyargs=[], args=[arg(arg='x')], "
+        "kwonlyargs=[arg(arg='y')], kw_defaults=[Constant(value=None)], defaults=[]), "
+        "body=[Return(value=Subscript(value=Name(id='x', ctx=Load()), "
+        "slice=Tuple(elts=[], ctx=Load()), ctx=Load()))], decorator_list=[], "
+        "returns=Constant(value=None))], type_ignores=[])"
+    )
+
+
 def test_every_module_is_plumbing_or_counts_somewhere():
     everything = {
         ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")

@@ -140,7 +140,26 @@ def syntax(text: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+    return _dumped(tree)
+
+
+def _dumped(node: object) -> str:
+    """What `ast.dump` of Python 3.11 says of a tree, on any later Python.
+
+    Later ones have a field for type parameters and leave out empty lists: the same text would be
+    other code for another Python.
+    """
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dumped, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    said = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        is_none = value is None and not (isinstance(node, ast.Constant) and name == "value")
+        if not is_none and (name, value) != ("type_params", []):
+            said.append(f"{name}={_dumped(value)}")
+    return f"{type(node).__name__}({', '.join(said)})"
 
 
 @cache
