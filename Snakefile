@@ -32,8 +32,7 @@ try:
     scale = load_scale(SCALE)
     RUNS = {
         f"{experiment}-s{seed}": load_run(SCALE, experiment, seed)
-        for experiment in scale.experiments
-        for seed in scale.seeds
+        for experiment, seed in scale.runs
     }
 except UserError as error:
     raise WorkflowError(str(error))

@@ -40,7 +40,10 @@ def main() -> None:
     for folder in parsed.runs:
         run = Run.model_validate_json(json.dumps(read_record(folder)["run"]))
         training = Training(run, Team(torch.device("cpu")))
-        *_, last = sorted(parsed.work.glob(f"{run.scale}/*-{run.resume_digest}/step-*.pt"))
+        pattern = f"{run.scale}/{run.name}-{run.resume_digest}/step-*.pt"
+        *_, last = sorted(parsed.work.glob(pattern)) or [None]
+        if last is None:
+            parser.error(f"{folder}: {parsed.work}/{pattern}: there is no such checkpoint")
         training.load_state_dict(read_checkpoint(last)["state"]["training"])
         print(
             f"{folder.name}, {last.stem}:", pulls(training, parsed.data, parsed.batches), flush=True

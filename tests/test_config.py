@@ -69,6 +69,15 @@ def test_a_weight_that_was_tuned_is_that_of_its_experiment_alone(configs):
         load_scale("tiny", ["tuned={ctx-stf: 0.1}"], configs)
 
 
+def test_an_experiment_of_one_seed_has_the_first(configs):
+    settings = ["experiments=[pit, ctx-stft, pit-long]", "seeds=[3, 5]"]
+    scale = load_scale("tiny", [*settings, "once=[ctx-stft]"], configs)
+    every = [("pit", 3), ("pit", 5), ("ctx-stft", 3), ("pit-long", 3), ("pit-long", 5)]
+    assert scale.runs == every
+    with pytest.raises(UserError, match="once: inst-stft is none of the scale's experiments"):
+        load_scale("tiny", [*settings, "once=[inst-stft]"], configs)
+
+
 def test_trials_fall_as_runs_do_in_fewer_steps(configs):
     settings = ["tuning={weights: [0.1, 2.0], steps: 2, seed: 9}", "training.halve_every=2"]
     scale = load_scale("tiny", settings, configs)

@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,6 +45,18 @@ def table_of(*rows):
     return pd.DataFrame(rows, columns=["example", "source", "metric", "value", "note"])
 
 
+def test_the_same_scores_are_the_same_file_whenever_and_however_they_are_written(tmp_path):
+    scores = table_of(("01", 0, "si_snr", 1 / 3, ""))
+    for name in ("mixture.csv.gz", "mixture.csv"):
+        write_scores(scores, tmp_path / name)
+    packed = (tmp_path / "mixture.csv.gz").read_bytes()
+    # RFC 1952: no flags (such as a file's name), no time, the slowest compression, no system.
+    assert packed[:10] == bytes.fromhex("1f8b 08 00 00000000 02 ff")
+    text = (tmp_path / "mixture.csv").read_bytes()
+    assert gzip.decompress(packed) == text
+    assert text == b"example,source,metric,value,note\n01,0,si_snr,0.333333,\n"
+
+
 def test_the_same_scores_twice_and_broken_ones_are_refused(tmp_path):
     file = tmp_path / "mixture.csv.gz"
     rows = table_of(("01", 0, "si_snr", 1.0, ""), ("1", 0, "sir", np.nan, "alone"))
@@ -58,7 +72,7 @@ def test_the_same_scores_twice_and_broken_ones_are_refused(tmp_path):
     with pytest.raises(UserError, match="are of the scales tiny and mini"):
         read_scores([file, other])
     broken = tmp_path / "broken.csv.gz"
-    broken.write_bytes(file.read_bytes()[:100])
+    broken.write_bytes(file.read_bytes()[:50])
     with pytest.raises(UserError, match="cannot be read as a table"):
         read_scores([broken])
 

@@ -16,6 +16,19 @@ from apit.present.table import Best
 REPOSITORY = Path(__file__).parents[2]
 
 
+def test_captions_tell_which_experiments_have_fewer_seeds(tiny):
+    def caption(seeds):
+        records = [
+            record(tiny(name, seed=s)) for name, count in seeds.items() for s in range(count)
+        ]
+        return tables.caption(records, "note")
+
+    assert " 4 steps, 1 seed; trained" in caption({"pit": 1})
+    assert ", 3 seeds; trained" in caption({"pit": 3, "ctx-stft": 3})
+    told = ", 3 seeds, but 2 of pit-long and 1 of ctx-stft, inst-stft; trained"
+    assert told in caption({"pit": 3, "ctx-stft": 1, "inst-stft": 1, "pit-long": 2})
+
+
 def record(run):
     """What of a run's record tables read."""
     return {

@@ -101,11 +101,15 @@ def bench(parsed: argparse.Namespace) -> None:
 
 def _print_sum(scale: Scale, hours: Sequence[float]) -> None:
     """Hours of all experiments of a scale; NaN are those that are not known."""
-    seeds = len(scale.seeds)
-    known = [needed for needed in hours if not isnan(needed)]
+    known = {
+        name: needed
+        for name, needed in zip(scale.experiments, hours, strict=True)
+        if not isnan(needed)
+    }
     missing = len(hours) - len(known)
     print(
-        f"{sum(known):10.2f} h  all experiments, one seed"
+        f"{sum(known.values()):10.2f} h  all experiments, one seed"
         f"{f', but for {missing} that were not measured' if missing else ''}; "
-        f"{seeds} seed(s): {seeds * sum(known):.1f} h of one device, without validation"
+        f"{len(scale.runs)} runs: {sum(known.get(name, 0) for name, _ in scale.runs):.1f} h of one "
+        "device, without validation"
     )

@@ -35,6 +35,16 @@ class Scale(Frozen):
     caption: str  # what stands under every table beside the facts from the runs' records
     experiments: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
     seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
+    once: Annotated[tuple[str, ...], Field(strict=False)]  # experiments of the first seed alone
+
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """Experiment and seed of every run."""
+        return [
+            (experiment, seed)
+            for experiment in self.experiments
+            for seed in (self.seeds[:1] if experiment in self.once else self.seeds)
+        ]
 
     @model_validator(mode="after")
     def _consistent(self) -> "Scale":
@@ -49,6 +59,8 @@ class Scale(Frozen):
                 f"stft: at {self.audio.sample_rate} Hz a window of {window} samples and a hop of "
                 f"{hop} do not fit crops of {self.training.crop_seconds} s"
             )
+        if others := [name for name in self.once if name not in self.experiments]:
+            raise ValueError(f"once: {others[0]} is none of the scale's experiments")
         if self.tuning and self.tuning.seed in self.seeds:
             raise ValueError(f"tuning.seed: {self.tuning.seed} is one of the seeds of runs, too")
         if self.data.recipe and self.data.recipe.foregrounds[1] >= self.audio.sources:

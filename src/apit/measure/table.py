@@ -1,9 +1,9 @@
 """The long table of scores: example, source, metric, value, note; of runs with three more."""
 
+import gzip
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -17,10 +17,14 @@ WHOLE_MIXTURE = -1  # the source of metrics that belong to the mixture
 
 def write_scores(scores: pd.DataFrame, output: Path) -> None:
     """Write a table as CSV, gzipped where the name ends so; the same scores give the same bytes."""
-    # gzip's header holds a time, unless it is told another.
-    compression: Any = {"method": "gzip", "mtime": 0} if output.suffix == ".gz" else None
-    with whole_file(output) as partial:
-        scores.to_csv(partial, index=False, float_format="%.6g", compression=compression)
+    text = scores.to_csv(index=False, float_format="%.6g").encode()
+    with whole_file(output) as partial, partial.open("wb") as file:
+        if output.suffix == ".gz":
+            # Its header has neither a time nor the name of a file that is only there for now.
+            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as archive:
+                archive.write(text)
+        else:
+            file.write(text)
 
 
 def read_scores(files: Sequence[Path]) -> pd.DataFrame:

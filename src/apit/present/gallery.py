@@ -1,5 +1,6 @@
 """Gallery: the one style of all figures, and how each is written, with its caption as data."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -111,11 +112,13 @@ def signed(number: float) -> str:
 
 def _mark(records: Sequence[Mapping[str, Any]]) -> str:
     run = records[0]["run"]
-    seeds = len({record["run"]["seed"] for record in records})
+    counts = Counter(record["run"]["experiment"] for record in records)
+    fewest, most = min(counts.values()), max(counts.values())
+    seeds = f"{most}" if fewest == most else f"{fewest} to {most}"
     first, *more = sorted({str(record["commit"])[:7] for record in records})
     return (
         f"scale {run['scale']}: {run['audio']['seconds']:g} s at "
         f"{run['audio']['sample_rate'] / 1000:g} kHz, {run['training']['steps']} steps, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}; commit {first}"
+        f"{seeds} seed{'s' if most > 1 else ''}; commit {first}"
         f"{f' and {len(more)} more' if more else ''}"
     )

@@ -15,7 +15,7 @@ from apit.config import HEADLINE_DB
 from apit.measure.showcase import Showcase, View
 from apit.present.gallery import PAGE, Gallery
 
-BEST = ", of the adversarial runs the best on the validation split"
+BEST = ", of the adversarial runs with that seed the best on the validation split"
 SHOWN_DB = 80  # range of the colour scale, below the loudest bin
 HOLE, TINT = "#7fe5ff", 0.25
 

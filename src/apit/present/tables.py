@@ -1,6 +1,7 @@
 """Tables: aggregates and run records in, CSV, Markdown and LaTeX out."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, cast, get_args
 
@@ -93,15 +94,26 @@ def caption(records: Sequence[Mapping[str, Any]], note: str) -> str:
     run = records[0]["run"]
     sizes = sorted({record["networks"]["separator"]["parameters"] for record in records})
     size = " to ".join(dict.fromkeys(f"{n / 1e6:.1f}" for n in (sizes[0], sizes[-1])))
-    seeds = len({record["run"]["seed"] for record in records})
     sounds = sorted({_sounds(record) for record in records})
     commits = ", ".join(sorted({str(record["commit"])[:7] for record in records}))
     return (
         f"Scale {run['scale']}: {' and '.join(sounds)}, "
         f"{run['audio']['seconds']:g} s at {run['audio']['sample_rate'] / 1000:g} kHz; "
-        f"a separator of {size} M parameters, {run['training']['steps']} steps, {seeds} "
-        f"seed{'s' if seeds > 1 else ''}; trained at commit {commits}. {note}"
+        f"a separator of {size} M parameters, {run['training']['steps']} steps, {_seeds(records)}; "
+        f"trained at commit {commits}. {note}"
     )
+
+
+def _seeds(records: Sequence[Mapping[str, Any]]) -> str:
+    """How many there are, and of which experiments fewer: `3 seeds, but 1 of pit-long`."""
+    counts = Counter(record["run"]["experiment"] for record in records)
+    most = max(counts.values())
+    fewer = [
+        f"{count} of {', '.join(name for name, number in counts.items() if number == count)}"
+        for count in sorted(set(counts.values()) - {most}, reverse=True)
+    ]
+    but = f", but {' and '.join(fewer)}" if fewer else ""
+    return f"{most} seed{'s' if most > 1 else ''}{but}"
 
 
 def ablations(summary: pd.DataFrame, caption: str) -> Table:
