@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -81,6 +82,19 @@ def test_a_lease_exports_one_device_and_takes_it_back(machine, tmp_path):
     assert given == {"CUDA_VISIBLE_DEVICES": "1,0"}
 
 
+def test_devices_are_shared_by_as_many_runs_as_are_allowed_and_evenly(machine, tmp_path):
+    taken, two = [], {"APIT_RUNS_PER_GPU": "2"}
+    with ExitStack() as leases:
+        for _ in range(4):
+            taken.append(leases.enter_context(leased(dict(two), tmp_path)).name)
+        assert taken == ["0", "1", "0", "1"]
+        fifth = start(tmp_path, "fifth", **two)
+        assert fifth.stderr.readline() == "waiting for a GPU: 0, 1 are all taken\n"
+    assert fifth.wait(60) == 0
+    with pytest.raises(UserError, match="APIT_RUNS_PER_GPU: 'few' is no number of runs"):
+        leases.enter_context(leased({"APIT_RUNS_PER_GPU": "few"}, tmp_path))
+
+
 @pytest.mark.parametrize(
     "assigned",
     [
@@ -132,7 +146,7 @@ from apit.training.devices import leased
 devices.torch_computes_on_gpus = lambda: True
 folder, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 import os
-with leased(folder=folder / "locks") as device:
+with leased(folder=folder) as device:
     assert os.environ["CUDA_VISIBLE_DEVICES"] == device.uuid
     with open(folder / f"{device.name}.log", "a") as log:
         print("in", name, file=log, flush=True)
@@ -141,11 +155,12 @@ with leased(folder=folder / "locks") as device:
 """
 
 
-def start(folder, name, seconds=0.3):
+def start(folder, name, seconds=0.3, **environment):
     return subprocess.Popen(
         [sys.executable, "-c", RUN, str(folder), name, str(seconds)],
         stderr=subprocess.PIPE,
         text=True,
+        env=os.environ | environment,
     )
 
 

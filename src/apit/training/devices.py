@@ -1,4 +1,4 @@
-"""One GPU for each process that computes on one: a lease, freed by the kernel when it dies."""
+"""A GPU for each process that computes on one: a lease, freed by the kernel when it dies."""
 
 import os
 import re
@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+SHARED_BY = "APIT_RUNS_PER_GPU"  # so many processes may lease one device at a time; 1, unset
 POLL_SECONDS = 1.0
 
 
@@ -88,11 +90,13 @@ def leased(
 ) -> Iterator[Device | None]:
     """Have one of the visible GPUs alone: CUDA_VISIBLE_DEVICES names it within the block.
 
+    Or with others, as many as APIT_RUNS_PER_GPU allows: small networks leave most of a GPU idle.
     Waits, with a message, while all are taken. Does nothing without a GPU, under torchrun (which
     numbers its processes), and within a Slurm job that was given one device. To be entered before
     CUDA is used. `folder` holds a lock for each device, for one user.
     """
     devices = [] if "LOCAL_RANK" in environment else visible(environment)
+    shares = _shares(environment)
     job = environment.get("SLURM_JOB_ID")
     if not devices or (job and len(devices) == 1):
         yield None
@@ -103,7 +107,7 @@ def leased(
     try:
         folder.mkdir(exist_ok=True)
         before = environment.get(VISIBLE)
-        device, lock = _wait_for_one(devices, folder)
+        device, lock = _wait_for_one(devices, shares, folder)
     except OSError as error:
         raise UserError(
             f"{folder}: the locks that give each run a GPU of its own cannot be made: "
@@ -136,11 +140,19 @@ def make_device(threads: int) -> "torch.device":
     return device
 
 
-def _wait_for_one(devices: list[Device], folder: Path) -> tuple[Device, FileLock]:
+def _shares(environment: MutableMapping[str, str]) -> int:
+    text = environment.get(SHARED_BY, "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"{SHARED_BY}: {text!r} is no number of runs, from 1 on")
+    return int(text)
+
+
+def _wait_for_one(devices: list[Device], shares: int, folder: Path) -> tuple[Device, FileLock]:
     told = False
     while True:
-        for device in devices:
-            lock = FileLock(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', device.uuid)}.lock")
+        for share, device in product(range(shares), devices):  # first those that nobody has
+            name = re.sub(r"[^A-Za-z0-9-]", "_", device.uuid) + (f".{share}" if share else "")
+            lock = FileLock(folder / f"{name}.lock")
             try:
                 lock.acquire(timeout=0)
             except Timeout:
