@@ -114,7 +114,7 @@ Python 3.11 or newer, make and git; no GPU.
 2. `make reproduce SCALE={scale}`: the environment, then the whole of scale `{scale}`.
    - expected time: {_time(evidence.records)}
    - disk: {_disk(evidence, evidence.records)}
-   - tolerance: {_tolerance(evidence.records)}; `git diff results/{scale}` shows what differs
+   - tolerance: {_tolerance(evidence.records)}; `git diff results/{scale}/scores` shows what differs
 3. `apit trace results/{scale}/tables/ablations.csv`: from what a table was made, down to its data.
 4. `results/{scale}/report.pdf`: to be read.
 """
