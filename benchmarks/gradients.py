@@ -41,7 +41,7 @@ def main() -> None:
         run = Run.model_validate_json(json.dumps(read_record(folder)["run"]))
         training = Training(run, Team(torch.device("cpu")))
         pattern = f"{run.scale}/{run.name}-{run.resume_digest}/step-*.pt"
-        *_, last = sorted(parsed.work.glob(pattern)) or [None]
+        last = max(parsed.work.glob(pattern), default=None)
         if last is None:
             parser.error(f"{folder}: {parsed.work}/{pattern}: there is no such checkpoint")
         training.load_state_dict(read_checkpoint(last)["state"]["training"])
