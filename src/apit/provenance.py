@@ -52,14 +52,18 @@ def file_digest(path: Path) -> str:
 
 
 def commit() -> str:
-    """Commit of the working folder's repository, with `-modified` where files differ from it."""
+    """Commit of the working folder's repository, with `-modified` where files differ from it.
+
+    What the workflow itself writes does not count, nor `params.yaml`, which chooses a scale.
+    """
 
     def git(*arguments: str) -> str:
         result = subprocess.run(("git", *arguments), capture_output=True, text=True, check=True)
         return result.stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no")
+        written = (f":(top,exclude){name}" for name in ("results", "dvc.lock", "params.yaml"))
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *written)
         return git("rev-parse", "HEAD") + ("-modified" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown (no git repository here)"
