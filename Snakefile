@@ -11,7 +11,12 @@ from snakemake.utils import min_version
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 from apit.config import IDEAL, TRIVIAL, bank_digest, mixing_digest
-from apit.layers import load_run, load_scale, trial_settings
+from apit.layers import (
+    load_run,
+    load_scale,
+    own_clips_settings,
+    trial_settings,
+)
 from apit.lineage import code_of, code_of_training, versions_of
 from apit.errors import UserError
 
@@ -30,13 +35,17 @@ RESULTS = f"results/{SCALE}"
 
 try:
     scale = load_scale(SCALE)
+    # With sounds of one's own, how the scale differs, which every command is told.
+    SETTINGS = own_clips_settings(scale) if config.get("clips") else []
+    scale = load_scale(SCALE, SETTINGS)
     RUNS = {
-        f"{experiment}-s{seed}": load_run(SCALE, experiment, seed)
+        f"{experiment}-s{seed}": load_run(SCALE, experiment, seed, SETTINGS)
         for experiment, seed in scale.runs
     }
 except UserError as error:
     raise WorkflowError(str(error))
 
+OF_SCALE = " ".join([SCALE, *(f"--set {shlex.quote(s)}" for s in SETTINGS)])
 VERSIONS = versions_of(RUNS.values())
 
 

@@ -26,6 +26,7 @@ from apit.data.batches import RandomCrops
 from apit.data.examples import Packed, Wavs
 from apit.data.packing import pack
 from apit.data.shards import Shards
+from apit.provenance import file_digest
 
 RATE, SECONDS, SLOTS, CROP, BATCH = 16_000, 10, 4, 3, 8
 AUDIO = Audio(sample_rate=RATE, seconds=float(SECONDS), sources=SLOTS)
@@ -176,11 +177,13 @@ def first_batch(folder: Path) -> None:
     (shards.folder / packed.SOURCES).write_text(table)
     (shards.folder / packed.MIXTURES).write_text("file,header\n")
     count, per_shard = examples * SLOTS, 800
+    verified = ("train_example_list.txt", f"shards/{packed.SOURCES}", f"shards/{packed.MIXTURES}")
     index = {
         "version": packed.VERSION, "sample_rate": RATE, "samples": samples, "headers": [["", ""]],
-        "shards": [[f"{n:03d}.i16", per_shard, ""] for n in range(count // per_shard)],
+        "shards": [[f"{n:03d}.i16", per_shard] for n in range(count // per_shard)],
+        "sha256": {name: file_digest(folder / name) for name in verified},
     }  # fmt: skip
-    for name, _, _ in index["shards"]:
+    for name, _ in index["shards"]:
         with (shards.folder / name).open("wb") as file:
             file.truncate(per_shard * samples * 2)
     (shards.folder / "index.json").write_text(packed.json.dumps(index))

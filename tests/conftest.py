@@ -32,7 +32,7 @@ def pytest_runtest_makereport(item, call):
 
 def pytest_collection_modifyitems(items):
     """What takes longest starts first, so that all processes end at about the same time."""
-    items.sort(key=lambda item: item.path.name not in ("test_workflow.py", "test_dvc.py"))
+    items.sort(key=lambda item: item.path.parent.name != "workflow")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,12 @@ def files(folder):
     )
 
 
+def same_bits(one, other):
+    """Folders of runs have the same weights and history."""
+    for name in ("model.safetensors", "history.csv"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
 def assert_same(one, other):
     assert files(one) == files(other)
     _, different, failed = filecmp.cmpfiles(one, other, files(one), shallow=False)

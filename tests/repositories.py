@@ -5,7 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from forks import forked
+from snakemake import cli
 
 REPOSITORY = Path(__file__).parent.parent
 PARTS = (
@@ -61,9 +65,23 @@ def commit(folder):
     git(folder, "commit", "--quiet", "--allow-empty", "--message", "…")
 
 
+def planned(folder, *arguments):
+    """Exit code of a dry run and what it printed: in a fork, which needs not import Snakemake."""
+
+    def work():
+        os.chdir(folder)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "apit"]:
+            del sys.modules[name]  # the copy has its own
+        sys.path.insert(0, str(folder / "src"))
+        cli.main(["--dry-run", *arguments])
+
+    with tempfile.NamedTemporaryFile() as said:
+        return forked(work, said.name), Path(said.name).read_text()
+
+
 def jobs(folder, scale="tiny"):
     """What a dry run would do: rule → number of jobs."""
-    code, printed = snakemake(folder, "--dry-run", scale=scale)
+    code, printed = planned(folder, "--cores", "2", "--config", f"scale={scale}")
     assert code == 0, printed
     counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
     return {rule: int(n) for rule, n in counts.items() if rule not in ("total", "all")}

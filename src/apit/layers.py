@@ -4,8 +4,11 @@ Later layers override earlier ones key by key; errors name the layer that holds 
 """
 
 import difflib
+import json
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
@@ -175,13 +178,19 @@ def reported_for(scale: Scale, configs: Path = CONFIGS) -> list[Reported]:
 
 def _parsed(path: Path) -> Any:
     try:
-        return YAML(typ="safe", pure=True).load(path)
+        return deepcopy(_yaml(path.read_text("utf-8-sig")))
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file; run from the repository's root, or give --configs DIR"
         ) from None
     except (YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not valid YAML: {error}") from None
+
+
+@cache
+def _yaml(text: str) -> Any:
+    """What a text says; once for all runs of a scale, which are made of the same few files."""
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:
@@ -265,6 +274,22 @@ def trial_settings(scale: Scale, weight: float) -> list[str]:
         f"training.steps={steps}",
         f"training.halve_every={halve_every}",
     ]
+
+
+def own_clips_settings(scale: Scale) -> list[str]:
+    """How a scale differs where a folder of one's own takes the place of its sounds.
+
+    What is held out of the scale's own packages does not apply then.
+    """
+    sounds, recipe = scale.data.sounds, scale.data.recipe
+    if recipe is None or sounds.kind == "folder":
+        return []
+    settings = ["data.sounds.kind=folder"]
+    packages = {package.name for package in sounds.packages} if sounds.kind == "packages" else set()
+    if packages.intersection(recipe.held_out):
+        others = [folder for folder in recipe.held_out if folder not in packages]
+        settings.append(f"data.recipe.held_out={json.dumps(others)}")
+    return settings
 
 
 def load_scoring(settings: Sequence[str] = (), configs: Path = CONFIGS) -> Scoring:

@@ -17,7 +17,7 @@ TRIALS = {
             SCALE,
             run.experiment,
             scale.tuning.seed,
-            trial_settings(scale, weight),
+            [*SETTINGS, *trial_settings(scale, weight)],
         ),
         trial_settings(scale, weight),
     )

@@ -6,6 +6,17 @@ if sounds.kind == "fuss" and any(own.values()):
     raise WorkflowError(f"scale {SCALE} is mixed already: clips and rooms need another")
 if sounds.kind == "folder" and not own["clips"]:
     raise WorkflowError(f"scale {SCALE} mixes a folder of yours: add clips=FOLDER")
+if (
+    not HELD_OUT
+    and own["clips"]
+    and workflow.exec_mode == ExecMode.DEFAULT  # not in a job of another Snakemake
+    and (held_out := load_scale(SCALE).data.recipe.held_out)
+):
+    print(
+        f"{own['clips']} takes the place of the sounds of {SCALE}: {', '.join(held_out)} is not"
+        " held out, and nothing is scored out of domain",
+        file=sys.stderr,
+    )
 BANK = f"{DATA}/bank"
 PACKED = f"{DATA}/packed"
 
@@ -20,7 +31,7 @@ if sounds.kind in ("packages", "fuss"):
         resources:
             runtime=1440,
         params:
-            scale=SCALE,
+            scale=OF_SCALE,
             packed="--packed" if sounds.kind == "fuss" else "",
             # What is fetched, wherever it is fetched from.
             sounds=sounds.model_dump_json(exclude={"name", "address"}),
@@ -45,7 +56,7 @@ if sounds.kind != "fuss":
         resources:
             runtime=480,
         params:
-            scale=SCALE,
+            scale=OF_SCALE,
             folders=lambda wildcards, input: " ".join(
                 f"--{name} {shlex.quote(str(folder))}"
                 for name, folder in input.items()
@@ -70,7 +81,7 @@ if sounds.kind != "fuss":
         resources:
             runtime=480,
         params:
-            scale=SCALE,
+            scale=OF_SCALE,
             mixing=mixing_digest(scale.audio, scale.data),
             code=code_of("mix"),
         shell:

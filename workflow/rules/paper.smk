@@ -36,7 +36,7 @@ rule cost:
     resources:
         gpu=1,
     params:
-        scale=SCALE,
+        scale=OF_SCALE,
         # That of a run which is trained as long as another is the other's.
         experiments=[
             name
@@ -71,7 +71,7 @@ rule tables:
     log:
         f"logs/{SCALE}/tables.log",
     params:
-        scale=SCALE,
+        scale=OF_SCALE,
         caption=scale.caption,
         code=code_of("tables"),
         folder=subpath(output[0], parent=True),
@@ -99,7 +99,7 @@ rule figures:
     log:
         f"logs/{SCALE}/figures.log",
     params:
-        scale=SCALE,
+        scale=OF_SCALE,
         caption=scale.caption,
         code=code_of("figures"),
         folder=subpath(output[0], parent=True),
@@ -130,7 +130,7 @@ rule spectrograms:
     log:
         f"logs/{SCALE}/spectrograms.log",
     params:
-        scale=SCALE,
+        scale=OF_SCALE,
         caption=scale.caption,
         code=code_of("figures"),
         folder=subpath(output[0], parent=True),
@@ -157,7 +157,7 @@ rule listen:
         gpu=1,
         runtime=480,
     params:
-        scale=SCALE,
+        scale=OF_SCALE,
         caption=scale.caption,
         code=code_of("listen"),
     shell:
@@ -183,7 +183,7 @@ rule report:
     log:
         f"logs/{SCALE}/report.log",
     params:
-        scale=SCALE,
+        scale=OF_SCALE,
         caption=scale.caption,
         code=code_of("report"),
         tables=lambda wildcards, input: Path(input.tables[0]).parent,
@@ -202,7 +202,7 @@ rule versions:
     log:
         f"logs/{SCALE}/versions.log",
     params:
-        scale=SCALE,
+        scale=OF_SCALE,
         versions=VERSIONS,
     shell:
         "apit versions --scale {params.scale} --output {output} 2> {log}"

@@ -23,7 +23,7 @@ rule train:
         mem_mb=8000,
         runtime=2880,  # minutes, after which a run goes on from its checkpoint
     params:
-        scale=SCALE,
+        scale=OF_SCALE,
         # Of the run before, where this one takes its place.
         record=lambda wildcards: f"{RESULTS}/records/{wildcards.run}",
         experiment=lambda wildcards: RUNS[wildcards.run].experiment,
@@ -74,7 +74,7 @@ rule trial:
         mem_mb=8000,
         runtime=1440,
     params:
-        scale=SCALE,
+        scale=OF_SCALE,
         experiment=lambda wildcards: TRIALS[wildcards.trial][0].experiment,
         seed=lambda wildcards: TRIALS[wildcards.trial][0].seed,
         settings=lambda wildcards: " ".join(
@@ -94,6 +94,7 @@ rule trial:
         " && cp {params.work}.run/record.json {params.work}.run/history.csv {output}) 2> {log}"
 
 
+# Scores of the evaluation split, and BSS Eval, which is slow, of its first examples.
 rule evaluate:
     input:
         run=run_of,
@@ -101,6 +102,8 @@ rule evaluate:
     output:
         scores=f"{RESULTS}/scores/{{system}}.csv.gz",
         summary=f"{RESULTS}/scores/{{system}}.summary.json",
+        bss_eval=f"{RESULTS}/scores/bss_eval/{{system}}.csv.gz",
+        bss_eval_summary=f"{RESULTS}/scores/bss_eval/{{system}}.summary.json",
         estimates=directory(f"{RESULTS}/estimates/{{system}}"),
     log:
         f"logs/{SCALE}/evaluate/{{system}}.log",
@@ -111,33 +114,15 @@ rule evaluate:
         gpu=lambda wildcards: len(run_of(wildcards)),
         runtime=480,
     params:
-        scale=SCALE,
-        system=system,
-        stft=scale.stft.model_dump_json(),
-        evaluation=scale.evaluation.model_dump_json(exclude={"bss_eval"}),
-        code=code_of("evaluate"),
-        what=lambda wildcards, output: f"--spectral-holes --estimates {output.estimates}",
-    shell:
-        "apit evaluate --scale {params.scale} {params.system} --data {input.data} {params.what}"
-        " --jobs {threads} --output {output.scores} 2> {log}"
-
-
-# Slow, and over the first examples alone: apart from the scores that everything else waits for.
-use rule evaluate as bss_eval with:
-    output:
-        scores=f"{RESULTS}/scores/bss_eval/{{system}}.csv.gz",
-        summary=f"{RESULTS}/scores/bss_eval/{{system}}.summary.json",
-    log:
-        f"logs/{SCALE}/bss_eval/{{system}}.log",
-    benchmark:
-        f"logs/{SCALE}/bss_eval/{{system}}.benchmark.tsv"
-    params:
-        scale=SCALE,
+        scale=OF_SCALE,
         system=system,
         stft=scale.stft.model_dump_json(),
         evaluation=scale.evaluation.model_dump_json(),
         code=code_of("evaluate"),
-        what=f"--bss-eval --first {scale.evaluation.bss_eval.examples}",
+        what=lambda wildcards, output: f"--estimates {output.estimates} --bss-eval {output.bss_eval}",
+    shell:
+        "apit evaluate --scale {params.scale} {params.system} --data {input.data} --spectral-holes"
+        " {params.what} --jobs {threads} --output {output.scores} 2> {log}"
 
 
 # Clips of packages that training never heard of, where a scale holds some out.
@@ -150,9 +135,9 @@ use rule evaluate as out_of_domain with:
     benchmark:
         f"logs/{SCALE}/out_of_domain/{{system}}.benchmark.tsv"
     params:
-        scale=SCALE,
+        scale=OF_SCALE,
         system=system,
         stft=scale.stft.model_dump_json(),
         evaluation=scale.evaluation.model_dump_json(exclude={"bss_eval"}),
         code=code_of("evaluate"),
-        what="--spectral-holes --split out_of_domain",
+        what="--split out_of_domain",

@@ -30,11 +30,6 @@ def add_measuring(command: Command) -> None:
 
     def measures(added: argparse.ArgumentParser) -> None:
         added.add_argument(
-            "--bss-eval", action="store_true",
-            help="also BSS Eval v4 (SDR, ISR, SIR, SAR), a hundred times slower than SI-SNR, and "
-            "log-spectral distance",
-        )  # fmt: skip
-        added.add_argument(
             "--spectral-holes", action="store_true",
             help="also rates of spectral holes and leakage, and log-spectral distance",
         )  # fmt: skip
@@ -63,6 +58,11 @@ def add_measuring(command: Command) -> None:
     evaluate.add_argument(
         "--first", type=whole_number, metavar="N", help="score only the first N mixtures"
     )
+    evaluate.add_argument(
+        "--bss-eval", type=Path, metavar="FILE",
+        help="also BSS Eval v4 (SDR, ISR, SIR, SAR) and log-spectral distance, into a file of "
+        "their own: of the first evaluation.bss_eval.examples mixtures, since it is slow",
+    )  # fmt: skip
     measures(evaluate)
 
     score = command("score", commands.score, "Score any program's estimates.", SCORE_EXAMPLE)
@@ -76,6 +76,11 @@ def add_measuring(command: Command) -> None:
         "float; what is not there is silence",
     )  # fmt: skip
     score.add_argument("--output", type=Path, required=True, help="scores, .csv or .csv.gz")
+    score.add_argument(
+        "--bss-eval", action="store_true",
+        help="also BSS Eval v4 (SDR, ISR, SIR, SAR), a hundred times slower than SI-SNR, and "
+        "log-spectral distance",
+    )  # fmt: skip
     measures(score)
 
 

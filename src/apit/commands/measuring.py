@@ -29,7 +29,7 @@ def _evaluate_here(parsed: argparse.Namespace) -> None:
     import torch
 
     from apit.data.examples import open_examples
-    from apit.measure.score import Measures, System, evaluate
+    from apit.measure.score import Measures, System, check_output, evaluate
     from apit.measure.systems import oracle
     from apit.models.stft import make_stft
 
@@ -44,17 +44,18 @@ def _evaluate_here(parsed: argparse.Namespace) -> None:
         separate = oracle(parsed.oracle, make_stft(scale.stft, audio.sample_rate))
         system = System(parsed.scale, parsed.oracle, 0, separate)
     config = scoring_of(scale)
-    measures = Measures.of(config, spectral_holes=parsed.spectral_holes, bss_eval=parsed.bss_eval)
+    examples = open_examples(parsed.data, parsed.split, audio)
+    measures = Measures.of(config, spectral_holes=parsed.spectral_holes)
+    if parsed.bss_eval:
+        check_output(parsed.bss_eval)
     evaluate(
-        system,
-        open_examples(parsed.data, parsed.split, audio),
-        measures,
-        config,
-        parsed.output,
-        parsed.estimates,
-        parsed.jobs,
+        system, examples, measures, config, parsed.output, parsed.estimates, parsed.jobs,
         parsed.first,
-    )
+    )  # fmt: skip
+    if parsed.bss_eval:
+        first = min(config.evaluation.bss_eval.examples, parsed.first or len(examples))
+        measures = Measures.of(config, bss_eval=True)
+        evaluate(system, examples, measures, config, parsed.bss_eval, None, parsed.jobs, first)
     print(f"{parsed.output}: scores of {system.experiment}")
 
 

@@ -111,6 +111,18 @@ class Recipe(Frozen):
     fade_seconds: NonNegativeFloat  # at both ends of a foreground
     rooms: Annotated[Boxes | Recorded, Field(discriminator="kind")] | None  # None: as dry as clips
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_held_out(cls, values: Any) -> Any:
+        """Where no folder is held out, there is no split of what is."""
+        if not isinstance(values, dict) or values.get("held_out"):
+            return values
+        examples = values.get("examples")
+        if not isinstance(examples, dict):
+            return values
+        kept = {split: count for split, count in examples.items() if split != "out_of_domain"}
+        return {**values, "examples": kept}
+
     @model_validator(mode="after")
     def _all_splits(self) -> "Recipe":
         for name, found in (("examples", self.examples), ("clip_shares", self.clip_shares)):
@@ -118,10 +130,8 @@ class Recipe(Frozen):
                 raise ValueError(f"{name}: lacks {', '.join(missing)}")
         if "out_of_domain" in self.clip_shares:
             raise ValueError("clip_shares: out_of_domain has the folders of held_out, no share")
-        if ("out_of_domain" in self.examples) != bool(self.held_out):
-            raise ValueError(
-                "held_out: names folders if examples have out_of_domain, and only then"
-            )
+        if self.held_out and "out_of_domain" not in self.examples:
+            raise ValueError("examples: lack out_of_domain, and held_out names folders for it")
         return self
 
     @model_validator(mode="after")

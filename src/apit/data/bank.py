@@ -8,7 +8,8 @@
     sounds.txt  what all this was made from
     bank.json   a hash of the configuration that it was made for, and the SHA-256 of each file
 
-Mixing draws from it once, into wavs; remixing in every step of a training.
+Mixing draws from it once, into wavs; remixing in every step of a training. How rooms and
+procedural sounds are computed is imported where they are, since that takes most of a second.
 """
 
 import functools
@@ -26,14 +27,6 @@ from numpy.typing import NDArray
 from apit.config import Audio, Boxes, Data, Recipe, Recorded, Scale, Split, bank_digest
 from apit.data import fuss, report, splits
 from apit.data.clips import Clip, Refused, Source, procedural, recorded
-from apit.data.rooms import (
-    check_surfaces,
-    draw_room,
-    impulse_responses,
-    metres,
-    recorded_responses,
-    recorded_rooms,
-)
 from apit.errors import UserError
 from apit.files import check_apart, is_made, listing, resumable_folder, whole_file
 from apit.lineage import code_of
@@ -158,7 +151,9 @@ def make_bank(
             else "--rooms: data.recipe.rooms has no kind: recorded, which would read them"
         )
     if isinstance(recipe.rooms, Boxes):
-        check_surfaces(recipe.rooms)
+        from apit.data import rooms
+
+        rooms.check_surfaces(recipe.rooms)
     wanted = bank_digest(scale.audio, scale.data)
     made_of = digest([wanted, code_of("bank"), listing(clips_folder), listing(rooms_folder)])
     if is_made(output, made_of):
@@ -216,6 +211,8 @@ def _write_clips(
 
 
 def _write_rooms(scale: Scale, part: Path, folder: Path | None, jobs: int) -> None:
+    from apit.data.rooms import recorded_rooms
+
     recipe = recipe_of(scale.data)
     rows: list[Response] = []
     with whole_file(part / "rooms.f32") as partial, partial.open("wb") as file:
@@ -238,6 +235,8 @@ def _responses(
     scale: Scale, split: Split, which: int | Path
 ) -> list[tuple[Response, NDArray[np.float64]]]:
     """A room's responses: the number of a box to draw, or the folder of a recorded one."""
+    from apit.data.rooms import draw_room, impulse_responses, metres, recorded_responses
+
     recipe, rate = recipe_of(scale.data), scale.audio.sample_rate
     sources = 1 + recipe.foregrounds[1]
     if isinstance(which, Path):

@@ -15,10 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
 from apit.config import Procedural, Recipe
-from apit.data import synthesis
 from apit.errors import UserError
 from apit.provenance import array_generator, file_digest
 
@@ -74,12 +72,16 @@ class Source:
 
 def procedural(sounds: Procedural, recipe: Recipe, rate: int, seconds: float) -> Source:
     """`clips_per_family` clips of each family, 0.4 to 1.6 times as long as a mixture."""
+    from apit.data import synthesis
+
     names = [f"{f}_{i:04d}" for f in synthesis.FAMILIES for i in range(sounds.clips_per_family)]
     render = functools.partial(_render, recipe, rate, seconds)
     return Source(names, render, "procedural sounds")
 
 
 def _render(recipe: Recipe, rate: int, seconds: float, name: str) -> Sound:
+    from apit.data import synthesis
+
     family, _, index = name.rpartition("_")
     names = ("clip", recipe.seed, family, int(index))
     samples = round(array_generator(*names, "length").uniform(0.4, 1.6) * seconds * rate)
@@ -186,6 +188,8 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
     if len(sound) < SHORTEST_SECONDS * info.samplerate:
         raise UserError(f"shorter than {SHORTEST_SECONDS} s but for silence")
     divisor = np.gcd(info.samplerate, rate)
+    from scipy.signal import resample_poly
+
     resampled = resample_poly(sound, rate // divisor, info.samplerate // divisor)
     return resampled.astype(np.float32), info
 

@@ -8,7 +8,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import pyloudnorm
 from numpy.typing import NDArray
 
 from apit.config import Audio, Recipe
@@ -157,6 +156,8 @@ def loudness(samples: NDArray[np.float64], rate: int) -> float:
     peak = np.abs(samples).max(initial=0.0)
     if peak == 0:
         return -np.inf
+    import pyloudnorm  # and with it scipy.signal, for levels in LUFS alone
+
     repeats = max(1, -(-round(LOUDNESS_SECONDS * rate) // len(samples)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -17,8 +17,11 @@ def split_clips(clips: Sequence[Clip], recipe: Recipe) -> dict[Split, list[Clip]
     """
     folders = sorted({clip.folder for clip in clips})
     if unknown := sorted(set(recipe.held_out) - set(folders)):
+        named = [folder for folder in folders if folder]
         raise UserError(
-            f"data.recipe.held_out: no clip is in a folder {unknown[0]}; there are {_some(folders)}"
+            f"data.recipe.held_out: no clip is in a folder {unknown[0]} "
+            f"({f'there are {_some(named)}' if named else 'none is in a folder of its own'}); "
+            "--set data.recipe.held_out=[] holds nothing out"
         )
     outside = [clip for clip in clips if clip.folder in recipe.held_out]
     inside = [clip for clip in clips if clip.folder not in recipe.held_out]

@@ -57,7 +57,9 @@ class Measures:
         return self.hole_depths_db is not None or self.bss_eval is not None
 
     @classmethod
-    def of(cls, config: Scoring, *, spectral_holes: bool, bss_eval: bool) -> "Measures":
+    def of(
+        cls, config: Scoring, *, spectral_holes: bool = False, bss_eval: bool = False
+    ) -> "Measures":
         """What a command was asked for, as the configuration defines it."""
         return cls(
             config.stft,
@@ -201,7 +203,7 @@ def evaluate(
     `EXAMPLE/source0.wav …`. With `first`, only so many examples are scored, and the summary says
     how many were left out.
     """
-    _check_output(output)
+    check_output(output)
     chosen = range(len(examples))[:first]
     keep = config.evaluation.keep_examples if estimates else 0
 
@@ -242,7 +244,7 @@ def score_estimates(
     `source0.wav …`; a slot without a file is silence. Raises UserError, with the file's name, for
     what is missing, unknown, unreadable, not finite, or of another rate, length or channel count.
     """
-    _check_output(output)
+    check_output(output)
     slots = config.audio.sources
     entries = fuss.read_list(references, slots)
     check_folders(estimates, entries, references)
@@ -301,7 +303,7 @@ def _write(
     return aggregates
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
     """Raise UserError, before hours of work, where the scores could not be written."""
     if output.is_dir():
         raise UserError(f"{output}: is a folder; give the name of a file, such as scores.csv")

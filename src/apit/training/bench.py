@@ -108,8 +108,8 @@ class Bench:
                 )
         measured: dict[tuple[str, str], list[float]] = {name: [] for name in works}
         for number in range(self.rounds + 1):
+            gc.collect()  # so that it does not befall one of them
             for name, work in works.items():
-                gc.collect()
                 self._wait()
                 start = time.perf_counter()
                 work()

@@ -11,6 +11,7 @@ from apit.layers import (
     load_run,
     load_scale,
     load_scoring,
+    own_clips_settings,
     reported_for,
     scale_names,
     trial_settings,
@@ -108,7 +109,7 @@ def test_trials_fall_as_runs_do_in_fewer_steps(configs):
         ("data.recipe=null", "data: recipe: is null, and these sounds need one"),
         (
             "data.recipe.held_out=[a]",
-            "data.recipe: held_out: names folders if examples have out_of_domain",
+            "data.recipe: examples: lack out_of_domain, and held_out names folders for it",
         ),
         ("experiment=foo", "must hold keys and values"),
         ("training.crop_seconds=0.00001", "do not fit crops"),
@@ -229,3 +230,23 @@ def test_the_sizes_of_the_other_architecture_do_not_matter_to_a_run():
 def test_an_address_that_names_no_archive_is_refused(address):
     with pytest.raises(UserError, match=r"--set: data\.sounds\.address: .*pattern"):
         load_scale("paper", [f"data.sounds.address={address}"])
+
+
+def test_what_a_scale_holds_out_of_its_packages_does_not_apply_to_ones_own_clips():
+    mini = load_scale("mini")
+    assert mini.data.recipe.held_out == ("flare-game",)
+    own = load_scale("mini", own_clips_settings(mini))
+    assert own.data.sounds.kind == "folder"
+    assert own.data.recipe.held_out == ()
+    assert set(own.data.recipe.examples) == {"train", "validation", "eval"}
+    both = load_scale("mini", ["data.recipe.held_out=[mine, flare-game]"])
+    own = load_scale("mini", own_clips_settings(both))
+    assert own.data.recipe.held_out == ("mine",)
+    assert "out_of_domain" in own.data.recipe.examples
+    assert own_clips_settings(load_scale("smoke")) == ["data.sounds.kind=folder"]
+    assert own_clips_settings(own) == own_clips_settings(load_scale("fuss-recipe")) == []
+
+
+def test_nothing_held_out_leaves_no_split_of_it():
+    scale = load_scale("mini", ["data.recipe.held_out=[]"])
+    assert set(scale.data.recipe.examples) == {"train", "validation", "eval"}

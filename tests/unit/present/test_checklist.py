@@ -9,7 +9,7 @@ from apit.errors import UserError
 from apit.layers import load_claims
 from apit.present.checklist import checklist, read_evidence
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from apit.measure.statistics import AGGREGATES
 from apit.measure.verdicts import COLUMNS
 from apit.present import report, runs, tables
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 SOURCE = REPOSITORY / "paper" / "report.typ"
 HOW = {"ignore_system_fonts": True}
 EXPERIMENTS = ("pit", "ctx-stft", "ctx-stft-i1")

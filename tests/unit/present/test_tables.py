@@ -1,6 +1,4 @@
 import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +11,7 @@ from apit.models.complexity import complexities
 from apit.present import runs, tables
 from apit.present.table import Best
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def test_captions_tell_which_experiments_have_fewer_seeds(tiny):
@@ -175,31 +173,6 @@ def test_the_best_of_those_that_were_trained_is_bold(made, tmp_path):
     assert "| 99.0<br>" in markdown
     (_, alone), *_ = tables.ablations(summary[summary["experiment"] == "pit"], "caption").rows
     assert not any(isinstance(cell, Best) for cell in alone)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("way", ["article", "frame"])
-def test_latex_sets_every_table_that_is_shipped(way, tmp_path):
-    if shutil.which("pdflatex") is None:
-        pytest.skip("pdflatex is not installed")
-    found = sorted((REPOSITORY / "results" / "smoke" / "tables").glob("*.tex"))
-    assert len(found) == 8
-    inputs = "".join(rf"\input{{{path}}}\clearpage" for path in found)
-    (tmp_path / "plain.tex").write_text(
-        r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
-        rf"{inputs}\end{{document}}"
-    )
-    what = {"article": "plain.tex", "frame": r"\def\scale{smoke}\input{paper/tables.tex}"}[way]
-    ran = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-jobname", "made",
-         "-output-directory", str(tmp_path), what.replace("plain", str(tmp_path / "plain"))],
-        cwd=REPOSITORY, capture_output=True, text=True,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stdout
-    log = (tmp_path / "made.log").read_text()
-    for complaint in ("Overfull", "Missing character", "Font Warning"):
-        assert complaint not in log
-    assert f"({len(found)} pages" in log.replace("\n", "")
 
 
 def test_verdicts_say_what_they_rest_on(tmp_path):

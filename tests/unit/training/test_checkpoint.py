@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from folders import same_bits
 
 from apit.data import fuss
 from apit.errors import Interrupted, UserError
@@ -20,7 +21,6 @@ from apit.training.loop import train
 from apit.training.step import Training
 
 EXPERIMENT = "multi-all-i1"  # every moving part there is
-BITS = ("model.safetensors", "history.csv")
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,6 @@ def whole(tiny, mixtures, tmp_path_factory):
 def run_of(tiny, *settings, steps=7):
     usual = (f"steps={steps}", "average_decay=0.9", "validate_every=3", "log_every=2")
     return tiny(EXPERIMENT, *(f"training.{setting}" for setting in usual), *settings)
-
-
-def same_bits(one, other):
-    for name in BITS:
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
 def interrupted_at(monkeypatch, step, number=signal.SIGTERM):

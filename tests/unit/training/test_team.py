@@ -1,19 +1,19 @@
 import json
 import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
 import torch
+from forks import forked
 from safetensors.torch import load_file
 
 from apit.data.batches import Prefetched, RandomCrops
 from apit.data.examples import open_examples
 from apit.errors import UserError
 from apit.provenance import array_generator
+from apit.training.loop import train
 
 
 def test_the_parts_of_a_batch_make_up_the_batch(tiny, mixtures):
@@ -46,30 +46,30 @@ def test_what_is_read_ahead_does_not_count(tiny, mixtures):
     assert next(later).names == next(plain).names
 
 
-def trained(configs, mixtures, output, *launcher):
+def trained(tiny, mixtures, output, processes):
+    """What so many processes leave, which know of each other as `torchrun` tells them."""
     settings = ("batch_size=4", "steps=6", "validate_every=3", "log_every=1")
+    run = tiny("multi-all-i1", *(f"training.{setting}" for setting in settings))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        *(part.format(port=port) for part in launcher),
-        *("-m", "apit", "train", "--scale", "tiny", "--experiment", "multi-all-i1"),
-        *("--configs", str(configs), "--data", str(mixtures), "--output", str(output)),
-        *(f"--set=training.{setting}" for setting in settings),
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr
+
+    def work(rank):
+        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(processes)}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        train(run, mixtures, output)
+
+    said = output.with_suffix(".log")
+    with ThreadPoolExecutor(processes) as side_by_side:
+        ends = side_by_side.map(lambda rank: forked(lambda: work(rank), said), range(processes))
+        assert list(ends) == [0] * processes, said.read_text()
     record = json.loads((output / "record.json").read_text())
     return pd.read_csv(output / "history.csv"), load_file(output / "model.safetensors"), record
 
 
-def test_two_processes_take_the_steps_of_one(configs, mixtures, tmp_path):
-    one = trained(configs, mixtures, tmp_path / "one", sys.executable)
-    torchrun = str(Path(sys.executable).parent / "torchrun")
-    two = trained(configs, mixtures, tmp_path / "two", torchrun, "--nproc-per-node", "2",
-                  "--master-port", "{port}")  # fmt: skip
+def test_two_processes_take_the_steps_of_one(tiny, mixtures, tmp_path):
+    one = trained(tiny, mixtures, tmp_path / "one", 1)
+    two = trained(tiny, mixtures, tmp_path / "two", 2)
     assert (one[2]["processes"], two[2]["processes"]) == (1, 2)
     for column in one[0].columns:
         if column.startswith(("loss/", "gradient/", "validation/")):

@@ -1,7 +1,5 @@
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -9,7 +7,10 @@ import pyloudnorm
 import pytest
 import soundfile
 from folders import assert_same, files
+from forks import forked, killed_at
 
+from apit.cli import main
+from apit.data import mixtures as mixing
 from apit.data.bank import make_bank, open_stock
 from apit.data.clips import Clip
 from apit.data.examples import open_examples
@@ -93,31 +94,16 @@ def test_another_seed_gives_other_bytes(configs, mixtures, tmp_path):
     assert (tmp_path / "other" / name).read_bytes() != (mixtures / name).read_bytes()
 
 
-KILLED = """
-import os, signal, sys
-from apit import cli
-from apit.data import mixtures
-
-usual, calls = mixtures.make_example, []
-
-def killed(*arguments):
-    calls.append(1)
-    if len(calls) == int(sys.argv[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return usual(*arguments)
-
-mixtures.make_example = killed
-sys.exit(cli.main(sys.argv[2:]))
-"""
-
-
 def test_mixing_goes_on_where_it_was_killed(configs, bank, mixtures, tmp_path):
     arguments = ["mix", "--scale", "tiny", "--configs", str(configs), "--bank", str(bank)]
     arguments += ["--output", str(tmp_path / "killed"), "--jobs", "1"]
 
     def run(moment):
-        command = [sys.executable, "-c", KILLED, str(moment), *arguments]
-        return subprocess.run(command, capture_output=True).returncode
+        def killed():
+            mixing.make_example = killed_at(moment, mixing.make_example)
+            return main(arguments)
+
+        return forked(killed)
 
     assert run(9) == -signal.SIGKILL
     assert not (tmp_path / "killed").exists()

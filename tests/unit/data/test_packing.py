@@ -1,17 +1,16 @@
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import soundfile
 from archives import archive_of
 from folders import assert_same, files
+from forks import forked, killed_at
 
 from apit.cli import main
-from apit.data import packing, shards
+from apit.data import packing, shards, unpacking
 from apit.data.examples import Packed, open_examples
 from apit.data.fuss import Format
 from apit.data.packing import pack
@@ -135,42 +134,26 @@ def test_what_cannot_be_packed_is_named_and_leaves_nothing(copied, tmp_path, cap
     assert "is packed already" in capsys.readouterr().err
 
 
-KILLED = """
-import os, signal, sys
-from apit import cli
-from apit.data import packing, shards, unpacking
-
-shards.SHARD_BYTES = 40_000
-phase, moment = sys.argv[1], int(sys.argv[2])
-calls = []
-
-def killing(usual):
-    def call(*arguments, **options):
-        calls.append(1)
-        if len(calls) == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return usual(*arguments, **options)
-    return call
-
-if phase == "add":
-    shards.Shards.add = killing(shards.Shards.add)
-elif phase == "finish":
-    shards.json.dumps = killing(shards.json.dumps)
-elif phase == "mixture":
-    packing.zlib.compress = killing(packing.zlib.compress)
-elif phase == "others":
-    packing._write_others = killing(packing._write_others)
-elif phase == "end":
-    packing.shutil.rmtree = killing(packing.shutil.rmtree)
-elif phase == "unpack":
-    unpacking._write_once = killing(unpacking._write_once)
-sys.exit(cli.main(sys.argv[3:]))
-"""
+PHASES = {
+    "add": (shards.Shards, "add"),
+    "finish": (shards.json, "dumps"),
+    "mixture": (packing.zlib, "compress"),
+    "others": (packing, "_write_others"),
+    "end": (packing.shutil, "rmtree"),
+    "unpack": (unpacking, "_write_once"),
+}
 
 
 def run(phase, moment, *arguments):
-    command = [sys.executable, "-c", KILLED, phase, str(moment), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True).returncode
+    """Exit code of a command that is killed at its n-th call of a function."""
+
+    def killed():
+        shards.SHARD_BYTES = 40_000
+        module, name = PHASES[phase]
+        setattr(module, name, killed_at(moment, getattr(module, name)))
+        return main(list(map(str, arguments)))
+
+    return forked(killed)
 
 
 @pytest.mark.parametrize("form", ["folder", "tar"])

@@ -16,6 +16,7 @@ from repositories import (
     copy_of_the_repository,
     git,
     jobs,
+    planned,
     snakemake,
     snakemake_as,
 )
@@ -74,7 +75,7 @@ def test_a_new_ablation_is_one_entry_and_trains_itself_alone(finished, tmp_path)
     config = finished / "configs" / "tiny.yaml"
     entries = finished / "configs" / "experiments.yaml"
     kept = config.read_text(), entries.read_text()
-    alone = dict.fromkeys(("train", "record", "evaluate", "bss_eval", *DRAWN), 1)
+    alone = dict.fromkeys(("train", "record", "evaluate", *DRAWN), 1)
     try:
         with entries.open("a") as file:
             file.write("mine: {reconstruction: si_snr}\n")
@@ -93,8 +94,8 @@ def test_a_new_ablation_is_one_entry_and_trains_itself_alone(finished, tmp_path)
         entries.write_text(kept[1])
 
 
-SCORED = {"evaluate": 2 + len(ORACLES), "bss_eval": 2 + len(ORACLES)} | dict.fromkeys(DRAWN, 1)
-TRAINED = {"train": 2, "record": 2, "evaluate": 2, "bss_eval": 2} | dict.fromkeys(DRAWN, 1)
+SCORED = {"evaluate": 2 + len(ORACLES)} | dict.fromkeys(DRAWN, 1)
+TRAINED = {"train": 2, "record": 2, "evaluate": 2} | dict.fromkeys(DRAWN, 1)
 
 
 @pytest.mark.parametrize(
@@ -167,9 +168,7 @@ def test_an_ablation_of_another_weight_trains_itself_alone(finished):
     assert entry in kept
     entries.write_text(kept.replace(entry, entry.replace("replace: 1", "replace: 1, weight: 0.1")))
     try:
-        assert jobs(finished) == dict.fromkeys(
-            ("train", "record", "evaluate", "bss_eval", *DRAWN), 1
-        )
+        assert jobs(finished) == dict.fromkeys(("train", "record", "evaluate", *DRAWN), 1)
     finally:
         entries.write_text(kept)
 
@@ -275,11 +274,27 @@ def test_the_paper_scale_plans_everything_from_the_download_to_the_figures(finis
         "fetch": 1,
         "train": runs,
         "evaluate": runs + len(ORACLES),
-        "bss_eval": runs + len(ORACLES),
         "record": runs,
         "versions": 1,
         **dict.fromkeys(DRAWN, 1),
     }
+
+
+def test_with_ones_own_clips_nothing_is_held_out_of_a_scales_packages(finished, tmp_path):
+    code, printed = planned(finished, "--config", "scale=mini")
+    assert code == 0
+    assert "held_out" not in printed
+    assert "rule out_of_domain" in printed
+    code, printed = planned(finished, "--config", "scale=mini", f"clips={tmp_path}")
+    assert code == 0, printed
+    assert f"{tmp_path} takes the place of the sounds of mini: flare-game is not" in printed
+    assert "rule out_of_domain" not in printed
+    assert "rule fetch" not in printed
+    told = re.findall(r"apit (\w+) --scale mini (--set \S+ --set \S+) ", printed)
+    assert {settings for _, settings in told} == {
+        "--set data.sounds.kind=folder --set 'data.recipe.held_out=[]'"
+    }
+    assert {"bank", "mix", "train", "evaluate", "tables", "report"} <= {name for name, _ in told}
 
 
 def test_every_stage_of_dvc_is_a_call_that_snakemake_takes(finished):
@@ -288,12 +303,12 @@ def test_every_stage_of_dvc_is_a_call_that_snakemake_takes(finished):
     for stage in stages.values():
         program, *arguments = stage["cmd"].replace("${item.scale}", "tiny").split()
         assert program == "snakemake"
-        code, printed = snakemake_as(finished, *arguments, "--dry-run")
+        code, printed = planned(finished, *arguments)
         assert code == 0, printed
 
 
 def test_an_unknown_scale_is_refused_with_the_nearest(finished):
-    code, printed = snakemake(finished, scale="tinny")
+    code, printed = planned(finished, "--config", "scale=tinny")
     assert code != 0
     assert "did you mean tiny?" in printed
 

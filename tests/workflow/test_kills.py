@@ -1,0 +1,95 @@
+"""Training processes that are stopped and killed for good: the same bits in the end."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from folders import same_bits
+from forks import forked, killed_at
+
+from apit.cli import main
+from apit.data.batches import RandomCrops
+from apit.training import loop
+from apit.training.step import Training
+
+EXPERIMENT = "multi-all-i1"  # every moving part there is
+
+
+def command(configs, mixtures, output):
+    settings = ("training.steps=100", "training.validate_every=7", "training.log_every=2",
+                "training.average_decay=0.9")  # fmt: skip
+    return [
+        *("train", "--scale", "tiny", "--experiment", EXPERIMENT),
+        *("--configs", str(configs), "--data", str(mixtures), "--output", str(output)),
+        *("--checkpoint-every", "0"),
+        *(f"--set={setting}" for setting in settings),
+    ]
+
+
+def started(configs, mixtures, output):
+    arguments = [sys.executable, "-m", "apit", *command(configs, mixtures, output)]
+    return subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+
+
+def test_sigterm_ends_a_training_process_with_a_checkpoint(configs, mixtures, tmp_path):
+    output = tmp_path / "run"
+    process = started(configs, mixtures, output)
+    while not list(tmp_path.glob("run.work/*.pt")) and process.poll() is None:
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "the same command goes on from there" in said
+    assert not output.exists()
+
+
+def half(path, data):
+    with open(path, "wb") as file:
+        file.write(data[: len(data) // 2])
+
+
+# What is killed in the middle of each phase: at its n-th call, which for files leaves half of what
+# was to be written.
+PHASES = {
+    "data": [(RandomCrops, "__next__")],
+    "step": [(Training, "_separator_loss")],
+    "checkpoint": [(Path, "write_bytes", half)],
+    "validation": [(loop, "score")],
+    "export": [(loop, "packed"), (loop.pd.DataFrame, "to_csv")],
+}
+KILLS = [
+    *(("data", moment) for moment in (1, 3, 8, 13)),
+    *(("step", moment) for moment in (1, 2, 7, 11)),
+    *(("checkpoint", moment) for moment in (1, 2, 5, 9)),
+    *(("validation", moment) for moment in (1, 2, 3, 4)),
+    *(("export", moment) for moment in (1, 2, 1, 2)),
+]
+
+
+@pytest.mark.slow
+def test_twenty_kills_in_every_phase_change_no_bit(configs, mixtures, tmp_path):
+    undisturbed, output = tmp_path / "undisturbed", tmp_path / "run"
+    assert main(command(configs, mixtures, undisturbed)) == 0
+    resumed = 0
+    for phase, moment in KILLS:
+
+        def killed(phase=phase, moment=moment):
+            for module, name, *leaving in PHASES[phase]:
+                setattr(module, name, killed_at(moment, getattr(module, name), *leaving))
+            return main(command(configs, mixtures, output))
+
+        said = tmp_path / "said"
+        said.unlink(missing_ok=True)
+        assert forked(killed, said) == -signal.SIGKILL, (phase, moment, said.read_text())
+        resumed += "goes on after step" in said.read_text()
+        assert not output.exists()
+    assert main(command(configs, mixtures, output)) == 0
+    same_bits(output, undisturbed)
+    assert resumed >= len(KILLS) - 4  # those of the first steps had no checkpoint yet
+    for folder in (undisturbed, output):
+        evaluate = ["evaluate", "--run", folder, "--data", mixtures, "--configs", configs]
+        assert main([*map(str, evaluate), "--output", f"{folder}.csv", "--jobs", "1"]) == 0
+    assert Path(f"{output}.csv").read_bytes() == Path(f"{undisturbed}.csv").read_bytes()
