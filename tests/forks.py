@@ -17,7 +17,7 @@ def forked(work, said=os.devnull):
     if process == 0:
         code = 70
         try:
-            with Path(said).open("a") as file:
+            with Path(said).open("a", buffering=1) as file:  # a line is there whatever comes
                 for descriptor in (1, 2):
                     os.dup2(file.fileno(), descriptor)
                 sys.stdout = sys.stderr = file
@@ -32,9 +32,12 @@ def forked(work, said=os.devnull):
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def killed_at(moment, usual, half=None):
-    """A function that kills its process at its `moment`-th call, after `half` of the work."""
-    calls = []
+def killed_at(moment, usual, half=None, *, calls=None):
+    """A function that kills its process at its `moment`-th call, after `half` of the work.
+
+    Functions that share their list of `calls` are counted together.
+    """
+    calls = [] if calls is None else calls
 
     def call(*arguments, **options):
         calls.append(1)

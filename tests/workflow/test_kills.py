@@ -77,8 +77,10 @@ def test_twenty_kills_in_every_phase_change_no_bit(configs, mixtures, tmp_path):
     for phase, moment in KILLS:
 
         def killed(phase=phase, moment=moment):
+            calls = []
             for module, name, *leaving in PHASES[phase]:
-                setattr(module, name, killed_at(moment, getattr(module, name), *leaving))
+                usual = getattr(module, name)
+                setattr(module, name, killed_at(moment, usual, *leaving, calls=calls))
             return main(command(configs, mixtures, output))
 
         said = tmp_path / "said"

@@ -114,7 +114,7 @@ Python 3.11 or newer, make and git; no GPU.
 2. `make reproduce SCALE={scale}`: the environment, then the whole of scale `{scale}`.
    - expected time: {_time(evidence.records)}
    - disk: {_disk(evidence, evidence.records)}
-   - tolerance: {_tolerance(evidence.records)}; `git diff results/{scale}/scores` shows what differs
+   - tolerance: {_tolerance(evidence.records)}
 3. `apit trace results/{scale}/tables/ablations.csv`: from what a table was made, down to its data.
 4. `results/{scale}/report.pdf`: to be read.
 """
@@ -244,7 +244,7 @@ def _tolerance(records: Sequence[Record]) -> str:
         if len(_seeds(records)) > 1
         else "no more can be said, since one seed has no interval over seeds"
     )
-    bits = f"the same scores bit for bit on a CPU of that kind with threads: {threads}; else "
+    bits = f"the same scores bit for bit on one machine's CPU with threads: {threads}; on others, "
     return else_ if gpus else bits + else_
 
 

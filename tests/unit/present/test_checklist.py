@@ -48,7 +48,7 @@ def test_it_says_what_the_records_say(smoke):
     assert "--config scale=smoke" in claim
     # Or a finished checkpoint would give the old weights back, untrained.
     assert "work/smoke/{multi-ctx-i1,pit}-s0-*" in claim
-    assert "the same scores bit for bit on a CPU of that kind with threads: 1; else" in claim
+    assert "the same scores bit for bit on one machine's CPU with threads: 1; on others, " in claim
     assert "tdcnpp, 214,792 parameters" in text
     # 4600 examples of 1 s at 8 kHz in 16 bits, K = 4 sources and the mixture, wavs and packed:
     # 2 × 4600 × 8000 × 5 × 2 B = 0.736 GB, and some megabytes of weights.
