@@ -79,6 +79,11 @@ rule runs:
         TRIED,
 
 
+rule trials:
+    input:
+        TRIAL_RECORDS,
+
+
 rule scores:
     input:
         SCORES,

@@ -39,17 +39,20 @@ def faults_of(scale: str) -> list[str]:
 
 
 def untuned(scale: str) -> list[str]:
-    """Experiments whose λ is not the one that was best in the committed trials."""
-    trials: dict[str, dict[float, float]] = {}
+    """Experiments whose rate and batch are not those that were best in the committed trials."""
+    trials: dict[str, dict[tuple[float, int], float]] = {}
     for path in Path("results", scale, "records", "trials").glob("*/record.json"):
         trial = json.loads(path.read_text())
+        chosen = trial["run"]["training"]
         of = trials.setdefault(trial["run"]["experiment"], {})
-        of[trial["run"]["adversary"]["weight"]] = trial["validation"]["si_snri_all"]
+        of[chosen["learning_rate"], chosen["batch_size"]] = trial["validation"]["si_snri_all"]
     return [
-        f"configs/{scale}.yaml: tuned: {name} has λ = {used:g}, and {best:g} was best in its trials"
+        f"configs/{scale}.yaml: tuned: {name} has rate and batch {used}, and {best} was best in its"
+        " trials"
         for name, found in sorted(trials.items())
         for best in [max(found, key=found.__getitem__)]
-        for used in [load_run(scale, name, 0).adversary.weight]
+        for training in [load_run(scale, name, 0).training]
+        for used in [(training.learning_rate, training.batch_size)]
         if used != best
     ]
 

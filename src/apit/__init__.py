@@ -17,7 +17,6 @@ The axes, named the same everywhere and commented where a shape changes:
     time      samples of a waveform
     bin       frequencies of a spectrogram, from 0 Hz up
     frame     columns of a spectrogram
-    patch     places that a discriminator judges
 
 To separate from Python: `apit.load("results/mini/runs/pit-s0").separate(waveform, rate)`.
 """

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from apit.config import Claim, Experiment, Frozen, Reported, Run, Scale, Scoring
+from apit.config import Claim, Discriminator, Experiment, Frozen, Reported, Run, Scale, Scoring
 from apit.errors import UserError
 
 CONFIGS = Path("configs")
@@ -230,7 +230,14 @@ def _overrides(settings: Sequence[str]) -> dict[str, Any]:
     return nested
 
 
-def _scale_layers(scale: str, settings: Sequence[str], configs: Path) -> Layers:
+def _without_experiment(settings: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in _overrides(settings).items() if key != "experiment"}
+
+
+def _scale_layers(
+    scale: str, settings: Sequence[str], configs: Path, experiment: str | None = None
+) -> Layers:
+    """All layers of a scale; with what its trials chose for an experiment, if they did."""
     if scale not in scale_names(configs):
         raise _unknown("scale", scale, scale_names(configs), configs)
     layers = Layers()
@@ -242,9 +249,13 @@ def _scale_layers(scale: str, settings: Sequence[str], configs: Path) -> Layers:
             raise _unknown("scale", str(like), scale_names(configs), path)
         layers.add(str(configs / f"{like}.yaml"), read_yaml(configs / f"{like}.yaml"))
     layers.add(str(path), values)
-    settings_tree = {k: v for k, v in _overrides(settings).items() if k != "experiment"}
-    if settings_tree:
-        layers.add("--set", settings_tree)
+    own = _without_experiment(settings)
+    tuned = merge(layers.values, own).get("tuned")
+    chosen = tuned.get(experiment) if isinstance(tuned, Mapping) else None
+    if isinstance(chosen, Mapping):
+        layers.add(f"{path}: tuned.{experiment}", {"training": chosen})
+    if own:
+        layers.add("--set", own)
     return layers
 
 
@@ -261,8 +272,8 @@ def load_scale(name: str, settings: Sequence[str] = (), configs: Path = CONFIGS)
     return scale
 
 
-def trial_settings(scale: Scale, weight: float) -> list[str]:
-    """How a trial of a λ differs from a run: in λ, and in steps, with the rate that falls faster.
+def trial_settings(scale: Scale, learning_rate: float, batch_size: int) -> list[str]:
+    """How a trial differs from a run: rate, batch, steps, and how soon the rate is halved.
 
     `scale` must have a `tuning`.
     """
@@ -270,7 +281,8 @@ def trial_settings(scale: Scale, weight: float) -> list[str]:
     steps, training = scale.tuning.steps, scale.training
     halve_every = max(training.halve_every * steps // training.steps, 1)
     return [
-        f"adversary.weight={weight}",
+        f"training.learning_rate={learning_rate}",
+        f"training.batch_size={batch_size}",
         f"training.steps={steps}",
         f"training.halve_every={halve_every}",
     ]
@@ -329,17 +341,24 @@ def load_run(
     if (chosen := _overrides(settings).get("experiment")) is not None:
         entry.add("--set experiment", _mapping(chosen, "--set experiment"))
     experiment = entry.validate(Experiment)
-    matched = experiment.train_as_long_as
-    if matched is not None and matched not in entries:
-        raise _unknown("experiment", matched, list(entries), path)
+    matched: tuple[Discriminator, ...] = ()
+    if (other := experiment.as_costly_as) is not None:
+        if other not in entries:
+            raise _unknown("experiment", other, list(entries), path)
+        theirs = Layers()
+        theirs.add(f"{path}: {other}", _mapping(entries[other], f"{path}: {other}"))
+        matched = theirs.validate(Experiment).discriminators
 
-    layers = _scale_layers(scale_name, settings, configs)
-    if experiment.separator:
-        layers.add(entry.origin(["separator"]), {"separator": experiment.separator})
+    layers = _scale_layers(scale_name, settings, configs, experiment_name)
+    own = {
+        part: getattr(experiment, part)
+        for part in ("separator", "adversary", "training")
+        if getattr(experiment, part)
+    }
+    if own:
+        layers.add(entry.origin([*own]), own)
+        layers.add("--set", _without_experiment(settings))
     scale = layers.validate(Scale)
-    adversary = scale.adversary
-    if experiment_name in scale.tuned and "weight" not in _overrides(settings).get("adversary", {}):
-        adversary = adversary.model_copy(update={"weight": scale.tuned[experiment_name]})
     parts = {name: getattr(scale, name) for name in Run.model_fields if hasattr(scale, name)}
     try:
         return Run(
@@ -351,8 +370,8 @@ def load_run(
                 "separator": scale.separator.chosen,
                 "reconstruction": experiment.reconstruction,
                 "discriminators": experiment.discriminators,
-                "adversary": adversary if experiment.discriminators else None,
-                "train_as_long_as": matched,
+                "adversary": scale.adversary if experiment.discriminators or matched else None,
+                "as_costly_as": matched,
             }
         )
     except ValidationError as error:

@@ -21,7 +21,12 @@ PLUMBING = {
     *("apit.files", "apit.layers", "apit.lineage", "apit.parallel", "apit.progress"),
     *("apit.provenance", "apit.data.archives", "apit.data.download", "apit.data.fetch"),
     *("apit.data.report", "apit.training.bench", "apit.training.checkpoint"),
-    *("apit.training.devices", "apit.training.interruption", "apit.training.record"),
+    *(
+        "apit.training.devices",
+        "apit.training.interruption",
+        "apit.training.log",
+        "apit.training.record",
+    ),
     *("apit.present.checklist", "apit.present.origin"),
 }
 PLUMBED = ("apit.cli.", "apit.commands.", "apit.config.")  # and all in them
@@ -35,7 +40,7 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "tables": (
         ("apit.present.tables", "apit.present.runs", "apit.measure.statistics",
          "apit.measure.verdicts"),
-        ("apit.training.loop",),
+        ("apit.training.train",),
     ),
     "report": (("apit.present.report",), ()),
     "figures": (
@@ -43,7 +48,7 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             *("apit.present.figures", "apit.present.spectrograms", "apit.measure.statistics"),
             *("apit.measure.spread", "apit.measure.showcase"),
         ),
-        ("apit.training.loop",),
+        ("apit.training.train",),
     ),
     "listen": (
         ("apit.present.listening", "apit/present/listening.html", "apit.measure.audition",
@@ -51,7 +56,10 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (),
     ),
 }  # fmt: skip
-ADVERSARIES = ("apit.models.discriminators", "apit.losses.adversarial")
+ADVERSARIES = (
+    "apit.models.discriminators", "apit.models.views", "apit.losses.adversarial",
+    "apit.losses.balance",
+)  # fmt: skip
 
 Read = Callable[[str], str | None]  # a module's name → its text; None: there is none
 
@@ -79,7 +87,7 @@ def parts_of_training(run: Run) -> tuple[tuple[str, ...], tuple[str, ...]]:
     without += [] if run.training.remix == "clips" else ["apit.data.bank", "apit.data.recipe"]
     without += [f"apit.models.{name}" for name in ("unet", "tdcnpp")
                 if name != run.separator.architecture]  # fmt: skip
-    return ("apit.training.loop",), tuple(without)
+    return ("apit.training.train",), tuple(without)
 
 
 def _own_loss(reconstruction: str) -> str | None:

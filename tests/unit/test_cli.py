@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from apit.cli import main
-from apit.training.loop import train
+from apit.training.train import train
 
 
 def run(*arguments):
@@ -27,7 +27,18 @@ def test_help_tells_of_every_command(capsys):
     [
         (["train", "--scale", "smok", "--experiment", "pit"], "did you mean smoke?"),
         (["train", "--scale", "tiny", "--experiment", "ptt"], "did you mean pit?"),
-        (["train", "--scale", "tiny", "--experiment", "pit-long"], "with --match"),
+        (
+            [
+                "train",
+                "--scale",
+                "tiny",
+                "--experiment",
+                "pit",
+                "--set",
+                "experiment.reconstruction=none",
+            ],
+            "leaves nothing to learn from",
+        ),
         (
             ["train", "--scale", "tiny", "--experiment", "pit", "--set", "training.stepz=1"],
             "steps?",

@@ -20,15 +20,32 @@ from apit.layers import (
 
 def test_every_name_of_the_method_is_an_experiment():
     domains = ("wave", "stft", "mask")
-    assert set(experiment_names()) >= {
-        "pit",
-        *(f"inst-{d}" for d in domains),
-        *(f"ctx-{d}" for d in domains),
-        *(f"ctx-{d}-i{i}" for d in domains for i in (1, 2, 3)),
-        *("pair-ctx-i1", "multi-ctx", "multi-ctx-i1", "multi-inst", "multi-all-i1"),
-        *("pit-long", "frozen-ctx-stft-i1"),
+    assert set(experiment_names()) == {
+        *("pit", "pit-tdcnpp", "pit-long", "pit-random", "inst-all", "ctx-all", "six"),
+        *(f"ctx-{d}-i{i}{m}" for d in domains for i in range(4) for m in ("", "-m")),
+        *(f"{kind}-{d}" for d in domains for kind in ("inst", "both", "pit-ctx")),
+        *(f"pit-ctx-{d}-i0" for d in domains),
+        *("pit-ctx-all", "pit-inst-all", "pit-six"),
     }
     assert set(scale_names()) == {"smoke", "mini", "paper", "dry", "fuss-recipe"}
+
+
+def test_the_papers_values_stand_at_paper_scale():
+    run = load_run("paper", "six", 0)
+    training = run.training
+    assert (training.batch_size, training.learning_rate, training.steps) == (128, 1e-4, 500_000)
+    assert (run.separator.unet.masks, run.separator.unet.consistency) == ("softmax", "inference")
+    assert run.separator.unet.channels == (256, 512, 512, 512)
+    assert run.reconstruction == "none"
+    scale = load_scale("paper")
+    assert scale.seeds == (0, 1, 2)
+    assert list(scale.experiments) == experiment_names()
+    tuning = scale.tuning
+    assert tuning.learning_rates == (1e-5, 1e-4, 1e-3)
+    assert tuning.batch_sizes == (16, 32, 64, 96, 128)
+    baseline = load_run("paper", "pit-tdcnpp", 0)
+    assert (baseline.training.batch_size, baseline.separator.tdcnpp.masks) == (3, "sigmoid")
+    assert baseline.separator.tdcnpp.consistency == "training"
 
 
 def test_a_scale_may_be_like_another(configs):
@@ -51,55 +68,94 @@ def test_a_scale_may_be_like_another(configs):
 def test_names_say_what_entries_do():
     for name in experiment_names():
         run = load_run("smoke", name, 0)
-        if len(run.discriminators) == 1 and not name.startswith("frozen"):
+        if len(run.discriminators) == 1 and not name.startswith("pit-"):
             assert run.discriminators[0].name == name
-    assert len(load_run("smoke", "multi-all-i1", 0).discriminators) == 6
+        assert (run.reconstruction == "none") != name.startswith("pit")
+    assert len(load_run("smoke", "six", 0).discriminators) == 6
+    six = load_run("smoke", "six", 0).discriminators
+    assert load_run("smoke", "pit-long", 0).as_costly_as == six
+    frozen = load_run("smoke", "pit-random", 0).discriminators
+    assert [d.model_copy(update={"frozen": False}) for d in frozen] == list(six)
 
 
-def test_a_weight_that_was_tuned_is_that_of_its_experiment_alone(configs):
-    settings = ["tuned={ctx-stft: 0.1}"]
+def test_what_was_tuned_is_that_of_its_experiment_alone(configs):
+    settings = ["tuned={ctx-wave-i0: {learning_rate: 0.1, batch_size: 4}}"]
 
-    def weight(experiment, *more):
-        return load_run("tiny", experiment, 0, [*settings, *more], configs).adversary.weight
+    def training(experiment, *more):
+        return load_run("tiny", experiment, 0, [*settings, *more], configs).training
 
-    assert weight("ctx-stft") == 0.1
-    assert weight("ctx-stft-i1") == 0.5
-    assert weight("ctx-stft", "adversary.weight=2.0") == 2.0
+    assert (training("ctx-wave-i0").learning_rate, training("ctx-wave-i0").batch_size) == (0.1, 4)
+    assert training("ctx-wave-i1").learning_rate == 5e-4
+    assert training("ctx-wave-i0", "training.learning_rate=2.0").learning_rate == 2
     assert load_run("tiny", "pit", 0, settings, configs).adversary is None
-    with pytest.raises(UserError, match="no experiment is called 'ctx-stf'; did you mean ctx-stft"):
-        load_scale("tiny", ["tuned={ctx-stf: 0.1}"], configs)
+    with pytest.raises(UserError, match="no experiment is called 'ctx-wav'; did you mean ctx-"):
+        load_scale("tiny", ["tuned={ctx-wav: {batch_size: 2}}"], configs)
+    with pytest.raises(UserError, match=r"training\.batch: unknown key"):
+        load_run("tiny", "pit", 0, ["tuned={pit: {batch: 2}}"], configs)
+
+
+def test_an_experiment_may_override_keys_of_its_scale():
+    run = load_run("smoke", "pit", 0, ["experiment.separator={unet: {masks: sigmoid}}"])
+    assert run.separator.unet.masks == "sigmoid"
+    assert run.separator.unet.channels == load_run("smoke", "pit", 0).separator.unet.channels
+    run = load_run("smoke", "six", 0, ["experiment.adversary={shift: 0}", "adversary.floor_db=-40"])
+    assert (run.adversary.shift, run.adversary.floor_db) == (0, -40)
+    run = load_run("smoke", "pit", 0, ["experiment.training={batch_size: 3}"])
+    assert run.training.batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["experiment.reconstruction=none"], "none leaves nothing to learn from"),
+        (["experiment.as_costly_as=sixx"], "no experiment is called 'sixx'; did you mean six"),
+    ],
+)
+def test_an_experiment_that_says_too_little_is_refused(settings, said):
+    with pytest.raises(UserError, match=said):
+        load_run("smoke", "pit", 0, settings)
+
+
+def test_a_discriminator_sees_whole_mixtures_alone():
+    said = (
+        r"experiments.yaml: six: training\.crop_seconds: 0.5 s are not the whole mixture of 1.0 s"
+    )
+    with pytest.raises(UserError, match=said):
+        load_run("smoke", "six", 0, ["training.crop_seconds=0.5"])
+    load_run("smoke", "pit", 0, ["training.crop_seconds=0.5"])
 
 
 def test_an_experiment_of_one_seed_has_the_first(configs):
-    settings = ["experiments=[pit, ctx-stft, pit-long]", "seeds=[3, 5]"]
-    scale = load_scale("tiny", [*settings, "once=[ctx-stft]"], configs)
-    every = [("pit", 3), ("pit", 5), ("ctx-stft", 3), ("pit-long", 3), ("pit-long", 5)]
+    settings = ["experiments=[pit, ctx-all, pit-long]", "seeds=[3, 5]"]
+    scale = load_scale("tiny", [*settings, "once=[ctx-all]"], configs)
+    every = [("pit", 3), ("pit", 5), ("ctx-all", 3), ("pit-long", 3), ("pit-long", 5)]
     assert scale.runs == every
     with pytest.raises(UserError, match="once: inst-stft is none of the scale's experiments"):
         load_scale("tiny", [*settings, "once=[inst-stft]"], configs)
 
 
 def test_trials_fall_as_runs_do_in_fewer_steps(configs):
-    settings = ["tuning={weights: [0.1, 2.0], steps: 2, seed: 9}", "training.halve_every=2"]
-    scale = load_scale("tiny", settings, configs)
-    assert trial_settings(scale, 2.0) == [
-        "adversary.weight=2.0",
+    grid = "tuning={learning_rates: [1e-4, 1e-3], batch_sizes: [2], steps: 2, seed: 9}"
+    scale = load_scale("tiny", [grid, "training.halve_every=3"], configs)
+    assert trial_settings(scale, 1e-3, 2) == [
+        "training.learning_rate=0.001",
+        "training.batch_size=2",
         "training.steps=2",
         "training.halve_every=1",
     ]
     with pytest.raises(UserError, match="0 is one of the seeds of runs, too"):
-        load_scale("tiny", ["tuning={weights: [0.1, 2.0], steps: 2, seed: 0}"], configs)
+        load_scale("tiny", [grid.replace("seed: 9", "seed: 0")], configs)
 
 
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
         ("training.setps=40", "--set: training.setps: unknown key; did you mean steps?"),
-        ("separater.masks=softmax", "--set: separater: unknown key; did you mean separator?"),
+        ("separater.architecture=unet", "--set: separater: unknown key; did you mean separator?"),
         ("training.steps=many", r"--set: training.steps: .*valid integer.* \(it is 'many'\)"),
         ("training.steps=1.5", "--set: training.steps: .*valid integer"),
         ("training.steps=0", "--set: training.steps: .*greater than 0"),
-        ("separator.masks=relu", "--set: separator.masks: .*'sigmoid' or 'softmax'"),
+        ("separator.unet.masks=relu", "--set: separator.unet.masks: .*'softmax' or 'sigmoid'"),
         (
             "data.sounds.clips=3",
             "--set: data.sounds.clips: unknown key; there are kind, clips_per_family",
@@ -167,17 +223,17 @@ def test_errors_in_files_name_the_file(configs, tmp_path):
 
 
 def test_a_key_of_an_experiment_reaches_its_run_alone():
-    wide = load_run("smoke", "pit", 0, ["experiment.separator={tdcnpp: {blocks: 7}}"])
-    assert wide.separator.tdcnpp.blocks == 7
-    assert wide.separator.tdcnpp.repeats == load_run("smoke", "pit", 0).separator.tdcnpp.repeats
+    wide = load_run("smoke", "pit", 0, ["experiment.separator={unet: {depth: 7}}"])
+    assert wide.separator.unet.depth == 7
+    assert wide.separator.unet.channels == load_run("smoke", "pit", 0).separator.unet.channels
     assert wide.training_digest != load_run("smoke", "pit", 0).training_digest
 
 
 def test_digests_hold_what_matters_and_nothing_else():
-    pit, adversarial = load_run("smoke", "pit", 0), load_run("smoke", "ctx-stft", 0)
-    heavier = ["adversary.weight=0.7"]
+    pit, adversarial = load_run("smoke", "pit", 0), load_run("smoke", "six", 0)
+    heavier = ["adversary.pit_weight=0.7"]
     assert load_run("smoke", "pit", 0, heavier).training_digest == pit.training_digest
-    assert load_run("smoke", "ctx-stft", 0, heavier).training_digest != adversarial.training_digest
+    assert load_run("smoke", "six", 0, heavier).training_digest != adversarial.training_digest
     for unrelated in ("evaluation.resamples=10", "seeds=[0,1,2]", "experiments=[pit]"):
         assert load_run("smoke", "pit", 0, [unrelated]).training_digest == pit.training_digest
     longer = ["training.steps=1300"]
@@ -217,10 +273,9 @@ def test_estimates_that_belong_to_no_scale_are_scored_as_the_method_says(configs
 
 
 def test_the_sizes_of_the_other_architecture_do_not_matter_to_a_run():
-    wider = ["separator.unet.recurrent=7"]
-    assert load_run("smoke", "pit", 0, wider) == load_run("smoke", "pit", 0)
-    unet = ["separator.architecture=unet"]
-    digests = {load_run("smoke", "pit", 0, s).training_digest for s in (unet, [*unet, *wider])}
+    wider = ["separator.unet.depth=7"]
+    assert load_run("smoke", "pit-tdcnpp", 0, wider) == load_run("smoke", "pit-tdcnpp", 0)
+    digests = {load_run("smoke", "pit", 0, s).training_digest for s in ([], wider)}
     assert len(digests) == 2
     with pytest.raises(UserError, match="channels: 12 is not a multiple of 8"):
         load_run("smoke", "pit", 0, ["separator.unet.channels=[8, 12]"])

@@ -31,8 +31,8 @@ def versions(read=lineage.read_module):
     parts = dict(PARTS)
     for experiment, *settings in (
         ["pit"],
-        ["ctx-stft"],
-        ["pit", "separator.architecture=unet"],
+        ["six"],
+        ["pit-tdcnpp"],
         ["pit", "training.remix=clips"],
     ):
         run = load_run("smoke", experiment, 0, settings)
@@ -52,7 +52,7 @@ def changed(*edit):
 
 FLAG = ("\n\n\n", "\n\nFLAG = 1\n\n\n")
 TRAININGS = {
-    *("train pit", "train ctx-stft", "train pit separator.architecture=unet"),
+    *("train pit", "train six", "train pit-tdcnpp"),
     "train pit training.remix=clips",
 }
 
@@ -60,10 +60,12 @@ TRAININGS = {
 @pytest.mark.parametrize(
     ("edit", "parts"),
     [
-        (("apit.losses.adversarial", *FLAG), {"train ctx-stft"}),
+        (("apit.losses.adversarial", *FLAG), {"train six"}),
         (("apit.models.discriminators", "super().__init__()", "super().__init__( )  # as"), set()),
-        (("apit.models.unet", *FLAG),
-         {"train pit separator.architecture=unet", "evaluate", "listen"}),
+        (("apit.models.tdcnpp", *FLAG), {"train pit-tdcnpp", "evaluate", "listen"}),
+        (("apit.losses.balance", *FLAG), {"train six"}),
+        (("apit.models.views", *FLAG), {"train six"}),
+        (("apit.training.log", *FLAG), set()),
         (("apit.losses.reconstruction", *FLAG), TRAININGS | {"figures", "listen"}),
         (("apit.measure.spectral_holes", "60", "61"), {"evaluate", "figures", "listen"}),
         (("apit.measure.bss_eval", *FLAG), {"evaluate", "listen"}),
@@ -76,7 +78,7 @@ TRAININGS = {
          {"mix", "train pit training.remix=clips"}),
         (("apit.data.rooms", "margin", "edge"), {"bank", "train pit training.remix=clips"}),
         (("apit.data.packing", "SLOTS = 64", "SLOTS = 65"), {"pack"}),
-        (("apit.training.loop", '"""The training loop', '"""Das Training'), set()),
+        (("apit.training.train", '"""The training loop', '"""Das Training'), set()),
         (("apit.cli", "argparse", "argsparse"), set()),
         (("apit.training.devices", "FileLock", "Lock"), set()),
         (("apit.parallel", "AHEAD = 4", "AHEAD = 5"), set()),
@@ -111,8 +113,8 @@ def test_every_module_is_plumbing_or_counts_somewhere():
     }
     counted = set()
     runs = [load_run("smoke", e, 0, s) for e, s in (
-        ("ctx-stft", ["training.remix=clips"]),
-        ("ctx-stft", ["separator.architecture=unet"]),
+        ("six", ["training.remix=clips"]),
+        ("six", ["separator.architecture=tdcnpp"]),
     )]  # fmt: skip
     for entries, without in [*PARTS.values(), *map(parts_of_training, runs)]:
         counted |= modules(entries, without, lineage.read_module).keys()

@@ -30,7 +30,6 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "REPRODUCIBILITY.md",
                for path in sorted((REPOSITORY / folder).glob("*.md"))))  # fmt: skip
 # What stands for something of the reader's, and what of the clone's it is here.
 PLACEHOLDERS = {
-    "PYTHONPATH=.": "PYTHONPATH=.:src",  # of this clone, not of the environment
     "COMMAND": "train",
     "COMMIT": "HEAD",
     "eval_example_list.txt --estimates DIR": "data/smoke/mixtures/eval_example_list.txt"

@@ -78,7 +78,7 @@ def test_git_has_what_is_small_and_dvc_the_rest(made):
 
 def test_dvc_shows_metrics_and_what_changed_of_the_configuration(made):
     shown = dvc(made, "metrics", "show")
-    for name in ("pit.MSi_all", "ctx-stft-i1.holes", "pit.1S"):
+    for name in ("pit.MSi_all", "ctx-stft-i3-m.holes", "pit.1S"):
         assert name in shown
     config = made / "configs" / "tiny.yaml"
     kept = config.read_text()
@@ -114,7 +114,7 @@ def test_a_finished_run_is_never_trained_again_for_want_of_weights(made, tmp_pat
     code, printed = snakemake(clone, "tables")
     assert code != 0
     assert "records/pit-s0 is of another configuration or other code than today's" in printed
-    for run in ("pit-s0", "ctx-stft-i1-s0"):
+    for run in ("pit-s0", "ctx-stft-i3-m-s0"):
         shutil.rmtree(clone / "results" / "tiny" / "records" / run)
     assert jobs(clone)["train"] == 2
 
@@ -138,7 +138,7 @@ def test_two_scales_stand_side_by_side_in_the_lock(made, tmp_path):
     clone = clone_of(made, tmp_path / "clone")
     dvc(clone, "pull")
     config = (clone / "configs" / "tiny.yaml").read_text()
-    (clone / "configs" / "tiny2.yaml").write_text(config.replace("[pit, ctx-stft-i1]", "[pit]"))
+    (clone / "configs" / "tiny2.yaml").write_text(config.replace("[pit, ctx-stft-i3-m]", "[pit]"))
     (clone / "params.yaml").write_text("scale: tiny2\n")
     printed = dvc(clone, "repro")
     assert "Running stage 'paper@tiny2'" in printed

@@ -12,10 +12,9 @@ from forks import forked, killed_at
 
 from apit.cli import main
 from apit.data.batches import RandomCrops
-from apit.training import loop
-from apit.training.step import Training
+from apit.training import step, train, validation
 
-EXPERIMENT = "multi-all-i1"  # every moving part there is
+EXPERIMENT = "pit-six"  # every moving part there is
 
 
 def command(configs, mixtures, output):
@@ -55,10 +54,10 @@ def half(path, data):
 # was to be written.
 PHASES = {
     "data": [(RandomCrops, "__next__")],
-    "step": [(Training, "_separator_loss")],
+    "step": [(step, "adversarial_loss")],
     "checkpoint": [(Path, "write_bytes", half)],
-    "validation": [(loop, "score")],
-    "export": [(loop, "packed"), (loop.pd.DataFrame, "to_csv")],
+    "validation": [(validation.si_snr, "standard")],
+    "export": [(train, "packed"), (train.fuss, "sounds")],
 }
 KILLS = [
     *(("data", moment) for moment in (1, 3, 8, 13)),

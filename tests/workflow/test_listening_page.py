@@ -16,7 +16,7 @@ from apit.present import listening
 
 pytestmark = pytest.mark.slow
 
-SYSTEMS = ("pit-s0", "ctx-stft-i1-s0", "multi-ctx-i1-s0", "ideal-ratio-mask")
+SYSTEMS = ("pit-s0", "ctx-stft-i3-m-s0", "pit-ctx-all-s0", "ideal-ratio-mask")
 AUDIO = Audio(sample_rate=16000, seconds=3.0, sources=4)
 NEAR = 0.03  # s, between players that are in step
 
@@ -197,7 +197,7 @@ def test_it_loops_or_stops_at_the_end(page):
 def test_the_players_own_controls_move_all(page):
     page.evaluate("rows[3].audio.play()")
     until(page, "rows.every(r => !r.audio.paused)")
-    assert audible(page) == ["ctx-stft-i1-s0"]
+    assert audible(page) == ["ctx-stft-i3-m-s0"]
     page.evaluate("rows[2].audio.volume = 0.5")
     until(page, "heard() === rows[2]")
     assert audible(page) == ["pit-s0"]
@@ -214,9 +214,9 @@ def test_a_click_on_a_spectrogram_seeks_and_one_on_a_name_is_heard(page):
     box = page.locator(".picture").nth(3).bounding_box()
     page.mouse.click(box["x"] + box["width"] / 3, box["y"] + 10)
     assert page.evaluate("rows[0].goal") == pytest.approx(1, abs=0.02)
-    page.get_by_role("button", name="Hear multi-ctx-i1-s0").click()
+    page.get_by_role("button", name="Hear pit-ctx-all-s0").click()
     until(page, "rows.every(r => !r.audio.paused)")
-    assert audible(page) == ["multi-ctx-i1-s0"]
+    assert audible(page) == ["pit-ctx-all-s0"]
     page.keyboard.press("Space")  # the button has given it back
     assert audible(page) == []
 

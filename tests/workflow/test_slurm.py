@@ -151,7 +151,7 @@ def test_the_job_runs_on_slurm_and_a_training_that_is_killed_goes_on(slurm, tmp_
         process.kill()
     assert "goes on after step" in written.read_text()
     table = pd.read_csv(folder / "results" / "tiny" / "tables" / "ablations.csv")
-    assert {"pit", "ctx-stft-i1"} <= set(table["experiment"])
+    assert {"pit", "ctx-stft-i3-m"} <= set(table["experiment"])
 
 
 def wait_for_steps(process, log, written):

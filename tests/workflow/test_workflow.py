@@ -45,7 +45,7 @@ def test_the_main_job_makes_the_tables_and_the_figures(finished):
     assert list(table["experiment"].unique()) == [
         *TRIVIAL,
         "pit",
-        "ctx-stft-i1",
+        "ctx-stft-i3-m",
         *IDEAL,
     ]
     bss_eval = pd.read_csv(results / "tables" / "bss_eval.csv")
@@ -62,7 +62,7 @@ def test_the_main_job_makes_the_tables_and_the_figures(finished):
             assert (results / "figures" / f"{figure}.{suffix}").read_bytes().startswith(magic)
     record = json.loads((results / "runs" / "pit-s0" / "record.json").read_text())
     assert record["run"]["scale"] == "tiny"
-    assert "ctx-stft-i1-s0 (of the adversarial" in (results / "listen" / "index.html").read_text()
+    assert "ctx-stft-i3-m-s0 (of the adversarial" in (results / "listen" / "index.html").read_text()
 
 
 def test_a_second_run_has_nothing_to_do(finished):
@@ -79,9 +79,11 @@ def test_a_new_ablation_is_one_entry_and_trains_itself_alone(finished, tmp_path)
     try:
         with entries.open("a") as file:
             file.write("mine: {reconstruction: si_snr}\n")
-        config.write_text(kept[0].replace("[pit, ctx-stft-i1]", "[pit, ctx-stft-i1, mine]"))
+        config.write_text(kept[0].replace("[pit, ctx-stft-i3-m]", "[pit, ctx-stft-i3-m, mine]"))
         assert jobs(finished) == alone | {"versions": 1}
-        config.write_text(kept[0].replace("weight: 0.5", "weight: 0.7"))
+        config.write_text(
+            kept[0].replace("spectral: {channels: [4, 4]", "spectral: {channels: [4, 5]")
+        )
         assert jobs(finished) == alone
         config.write_text(kept[0].replace("seeds: [0]", "seeds: [0, 1]"))
         assert jobs(finished)["train"] == 2
@@ -108,6 +110,7 @@ TRAINED = {"train": 2, "record": 2, "evaluate": 2} | dict.fromkeys(DRAWN, 1)
         ("measure/systems.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", SCORED),
         ("losses/adversarial.py", "\n\n\n", "\n\nFLAG = 1\n\n\n",
          dict.fromkeys(TRAINED, 1)),
+        ("training/log.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", {}),
         ("training/step.py", "\n\n\n", "\n\nFLAG = 1\n\n\n", TRAINED),
         ("training/step.py", '"""', '"""Documented. ', {}),
         ("training/step.py", "\n\n\n", "\n\n# A reason.\n\n\n", {}),
@@ -164,9 +167,8 @@ def test_a_refactor_that_is_accepted_makes_nothing_anew(finished):
 def test_an_ablation_of_another_weight_trains_itself_alone(finished):
     entries = finished / "configs" / "experiments.yaml"
     kept = entries.read_text()
-    entry = "ctx-stft-i1: {discriminators: [{kind: context, domain: stft, replace: 1}]}"
-    assert entry in kept
-    entries.write_text(kept.replace(entry, entry.replace("replace: 1", "replace: 1, weight: 0.1")))
+    entry = next(line for line in kept.splitlines() if line.startswith("ctx-stft-i3-m:"))
+    entries.write_text(kept.replace(entry, entry.replace("replace: 3", "replace: 3, weight: 0.1")))
     try:
         assert jobs(finished) == dict.fromkeys(("train", "record", "evaluate", *DRAWN), 1)
     finally:
@@ -174,22 +176,26 @@ def test_an_ablation_of_another_weight_trains_itself_alone(finished):
 
 
 @pytest.mark.slow
-def test_trials_of_weights_are_short_runs_of_which_records_remain(finished):
+def test_trials_are_short_runs_on_request_of_which_records_remain(finished):
     config = finished / "configs" / "tiny.yaml"
     kept = config.read_text()
     trials = finished / "results" / "tiny" / "records" / "trials"
+    grid = "tuning: {learning_rates: [1e-3], batch_sizes: [2, 4], steps: 2, seed: 9}\n"
     try:
-        config.write_text(kept + "tuning: {weights: [0.1, 0.5], steps: 2, seed: 9}\n")
-        assert jobs(finished) == {"trial": 2, "tables": 1, "report": 1}
-        one = trials / "ctx-stft-i1-w0.1"
+        config.write_text(kept + grid)
+        assert jobs(finished) == {}
+        code, printed = planned(finished, "trials", "--config", "scale=tiny")
+        assert code == 0, printed
+        assert re.search(r"^trial +4$", printed, re.MULTILINE)
+        one = trials / "ctx-stft-i3-m-r0.001-b4"
         code, printed = snakemake(finished, str(one.relative_to(finished)))
         assert code == 0, printed
         trial = json.loads((one / "record.json").read_text())["run"]
-        assert (trial["seed"], trial["adversary"]["weight"], trial["training"]["steps"]) == (
-            *(9, 0.1, 2),
-        )
+        training = trial["training"]
+        assert (trial["seed"], training["learning_rate"], training["batch_size"]) == (9, 1e-3, 4)
+        assert training["steps"] == 2
         assert sorted(path.suffix for path in one.iterdir() if path.suffix) == [".csv", ".json"]
-        assert jobs(finished) == {"trial": 1, "tables": 1, "report": 1}
+        assert jobs(finished) == {"tables": 1, "report": 1}
     finally:
         config.write_text(kept)
         shutil.rmtree(trials, ignore_errors=True)
@@ -205,7 +211,7 @@ def test_what_a_step_costs_is_timed_on_request_and_stands_in_tables_from_then_on
         code, printed = snakemake(finished, "tables")
         assert code == 0, printed
         cost = pd.read_csv(results / "tables" / "cost.csv")
-        assert cost["experiment"].tolist() == ["pit", "ctx-stft-i1"]
+        assert cost["experiment"].tolist() == ["pit", "ctx-stft-i3-m"]
         assert cost["relative"].tolist()[0] == 1
     finally:
         (results / "cost.csv").unlink(missing_ok=True)
@@ -233,7 +239,7 @@ def test_tables_and_figures_lead_back_to_their_data(finished):
         code, printed = call(finished, "apit", "trace", f"results/tiny/{made}")
         assert code == 0, printed
         assert "IS ANOTHER" not in printed
-        for expected in ("made at commit", "apit ", "run pit-s0", "run ctx-stft-i1-s0", "sha256 ",
+        for expected in ("made at commit", "apit ", "run pit-s0", "run ctx-stft-i3-m-s0", "sha256 ",
                          "sounds: procedural sounds", "data_sha256: ", "hardware: "):  # fmt: skip
             assert expected in printed
     scores = finished / "results" / "tiny" / "scores" / "pit-s0.csv.gz"
@@ -378,13 +384,14 @@ def test_the_papers_sizes_go_the_whole_way_from_an_archive(tmp_path):
             "sha256": file_digest(archive),
         }
         config["training"] |= {"steps": 2, "validate_every": 2, "log_every": 1}
-        config |= {"experiments": ["pit", "multi-ctx-i1"], "seeds": [0]}
+        config["training"] |= {"batch_size": 2, "accumulate": 2}
+        config |= {"experiments": ["pit", "pit-ctx-all"], "seeds": [0]}
         YAML().dump(config, path)
         code, printed = snakemake(folder, scale="paper")
     assert code == 0, printed
     results = folder / "results" / "paper"
-    record = json.loads((results / "runs" / "multi-ctx-i1-s0" / "record.json").read_text())
-    assert record["networks"]["separator"]["parameters"] == pytest.approx(46.9e6, rel=0.05)
+    record = json.loads((results / "runs" / "pit-ctx-all-s0" / "record.json").read_text())
+    assert record["networks"]["separator"]["parameters"] == pytest.approx(46.9e6, rel=0.01)
     assert record["run"]["audio"]["seconds"] == record["run"]["training"]["crop_seconds"] == 10
     assert "a stand-in for FUSS" in (results / "tables" / "ablations.md").read_text()
     assert (results / "figures" / "differences.png").exists()

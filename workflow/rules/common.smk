@@ -10,22 +10,21 @@ OUT_OF_DOMAIN = expand(
     system=SYSTEMS if HELD_OUT else [],
 )
 
-# Trials of λ by name: the run that each is, and how it is told.
+# Trials of rate × batch by name: the run that each is, and how it is told. They are made when they are asked for (`snakemake
+# trials`); from then on tables and report have those that are there.
 TRIALS = {
-    f"{run.experiment}-w{weight:g}": (
-        load_run(
-            SCALE,
-            run.experiment,
-            scale.tuning.seed,
-            [*SETTINGS, *trial_settings(scale, weight)],
-        ),
-        trial_settings(scale, weight),
+    f"{experiment}-r{rate:g}-b{batch}": (
+        load_run(SCALE, experiment, scale.tuning.seed, [*SETTINGS, *settings]),
+        settings,
     )
-    for run in RUNS.values()
-    if scale.tuning and run.discriminators and run.seed == scale.seeds[0]
-    for weight in scale.tuning.weights
+    for experiment in scale.experiments
+    if scale.tuning
+    for rate in scale.tuning.learning_rates
+    for batch in scale.tuning.batch_sizes
+    for settings in [trial_settings(scale, rate, batch)]
 }
-TRIED = expand(f"{RESULTS}/records/trials/{{trial}}", trial=TRIALS)
+TRIAL_RECORDS = expand(f"{RESULTS}/records/trials/{{trial}}", trial=TRIALS)
+TRIED = [record for record in TRIAL_RECORDS if Path(record).exists()]
 
 
 def data_of_trial(wildcards):

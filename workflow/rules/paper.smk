@@ -4,15 +4,15 @@ COST = [p for p in [f"{RESULTS}/cost.csv"] if Path(p).exists()]
 
 TABLES = [
     "ablations",
-    "discriminators",
-    "replacement",
+    "contexts",
+    "combinations",
     "holes",
     "bss_eval",
     "verdicts",
     "published",
     "models",
     *(["out_of_domain"] if HELD_OUT else []),
-    *(["tuning"] if TRIALS else []),
+    *(["tuning"] if TRIED else []),
     *(["cost"] if COST else []),
 ]
 FIGURES = [
@@ -37,12 +37,7 @@ rule cost:
         gpu=1,
     params:
         scale=OF_SCALE,
-        # That of a run which is trained as long as another is the other's.
-        experiments=[
-            name
-            for name in scale.experiments
-            if not RUNS[f"{name}-s{scale.seeds[0]}"].train_as_long_as
-        ],
+        experiments=scale.experiments,
     shell:
         "apit bench --scale {params.scale} --experiments {params.experiments} --rounds 9"
         " --output {output} > {log} 2>&1"
@@ -76,7 +71,7 @@ rule tables:
         code=code_of("tables"),
         folder=subpath(output[0], parent=True),
         out_of_domain=f"--out-of-domain {' '.join(OUT_OF_DOMAIN)}" if HELD_OUT else "",
-        trials=f"--trials {' '.join(TRIED)}" if TRIALS else "",
+        trials=f"--trials {' '.join(TRIED)}" if TRIED else "",
         cost=f"--cost {COST[0]}" if COST else "",
         tuned=scale.tuned,
     shell:

@@ -5,12 +5,6 @@ rule train:
     input:
         data=PACKED,
         bank=BANK if scale.training.remix == "clips" else [],
-        # The run whose training time this one gets, for an experiment with train_as_long_as.
-        match=lambda wildcards: [
-            f"{RESULTS}/runs/{name}-s{RUNS[wildcards.run].seed}"
-            for name in [RUNS[wildcards.run].train_as_long_as]
-            if name
-        ],
     output:
         directory(f"{RESULTS}/runs/{{run}}"),
     log:
@@ -28,7 +22,6 @@ rule train:
         record=lambda wildcards: f"{RESULTS}/records/{wildcards.run}",
         experiment=lambda wildcards: RUNS[wildcards.run].experiment,
         seed=lambda wildcards: RUNS[wildcards.run].seed,
-        match=lambda wildcards, input: f"--match {input.match}" if input.match else "",
         bank=lambda wildcards, input: f"--bank {input.bank}" if input.bank else "",
         # Of the run's own configuration: a new ablation trains itself alone.
         configuration=lambda wildcards: RUNS[wildcards.run].training_digest,
@@ -42,7 +35,7 @@ rule train:
         " restore, or remove {params.record} to train it anew' > {log}; exit 2;; esac; rm -rf {params.record};"
         # exec: a signal to the shell reaches the training, which writes a checkpoint.
         " exec apit train --scale {params.scale} --experiment {params.experiment} --seed {params.seed}"
-        " {params.match} --data {input.data} {params.bank} --work {params.work} --output {output} 2> {log}"
+        " --data {input.data} {params.bank} --work {params.work} --output {output} 2> {log}"
 
 
 # What of a run is small: git keeps it, and tables need no more.
@@ -59,7 +52,7 @@ rule record:
         "(mkdir -p {output} && cp {input}/record.json {input}/history.csv {output}) 2> {log}"
 
 
-# A short training with another λ, of which only the record is kept: the validation split chooses.
+# A short training with another rate and batch, of which only the record is kept: the validation split chooses.
 rule trial:
     input:
         data=data_of_trial,  # other data have another digest

@@ -7,7 +7,7 @@ from apit.cli.words import Command
 
 TRAIN_EXAMPLE = """\
 example:
-  apit train --scale smoke --experiment ctx-stft-i1 --seed 0 \\
+  apit train --scale smoke --experiment ctx-wave-i3-m --seed 0 \\
       --data data/smoke/mixtures --output /tmp/run --set training.steps=40"""
 
 
@@ -19,10 +19,6 @@ def add_training(command: Command) -> None:
     train.add_argument("--data", type=Path, required=True, help="folder of mixtures")
     train.add_argument("--bank", type=Path, help="bank to remix, for training.remix: clips")
     train.add_argument("--output", type=Path, required=True, help="folder to make, of the run")
-    train.add_argument(
-        "--match", type=Path, metavar="RUN",
-        help="finished run whose training time this one gets (for train_as_long_as)",
-    )  # fmt: skip
     train.add_argument(
         "--work", type=Path, metavar="DIR",
         help="folder of checkpoints (OUTPUT.work); the same command goes on from the newest",
@@ -44,7 +40,7 @@ def add_training(command: Command) -> None:
     )
     bench.add_argument(
         "--experiments", nargs="+", metavar="NAME",
-        default=["pit", "ctx-stft-i1", "multi-ctx-i1", "multi-all-i1"],
+        default=["pit", "ctx-wave-i3-m", "ctx-stft-i3-m", "pit-six"],
         help="what to time, first what the others are relative to (%(default)s)",
     )  # fmt: skip
     bench.add_argument("--data", type=Path, help="folder of mixtures, to time reading them")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from apit import layers
 from apit.commands.measuring import system_of
-from apit.commands.scales import scale_of, weights_of
+from apit.commands.scales import scale_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ def tables(parsed: argparse.Namespace) -> None:
     from apit.measure.statistics import summarise
     from apit.measure.table import read_scores
     from apit.measure.verdicts import decide
-    from apit.present import origin, runs, tables
+    from apit.present import origin, runs, studies, tables
     from apit.training.record import HISTORY, RECORD, read_history, read_record
 
     scale = scale_of(parsed)
@@ -34,10 +34,11 @@ def tables(parsed: argparse.Namespace) -> None:
     summary = summarise(scores, resamples)
     records = [read_record(folder) for folder in parsed.runs]
     caption = tables.caption(records, scale.caption)
+    here = layers.reported_for(scale, parsed.configs)
     made = [
         tables.ablations(summary, caption),
-        tables.discriminators(summary, records, caption),
-        tables.replacement(summary, records, caption),
+        studies.contexts(summary, records, caption),
+        studies.combinations(summary, records, here, caption),
         tables.holes(summary, caption),
         tables.verdicts(decide(claims, scores), caption),
         tables.published(summary, records, reported, caption),
@@ -53,7 +54,7 @@ def tables(parsed: argparse.Namespace) -> None:
         made.append(tables.out_of_domain(outside, scale.data.recipe.held_out, caption))
     if parsed.trials:
         trials = [read_record(folder) for folder in parsed.trials]
-        made.append(runs.tuning(trials, weights_of(scale), caption))
+        made.append(runs.tuning(trials, records, caption))
     if parsed.cost:
         made.append(runs.cost(read_csv(parsed.cost), caption))
     for table in made:
@@ -74,9 +75,14 @@ def tables(parsed: argparse.Namespace) -> None:
 def figures(parsed: argparse.Namespace) -> None:
     """`apit figures`."""
     from apit.measure.spread import spreads
-    from apit.measure.statistics import differences, hole_curve, summarise
+    from apit.measure.statistics import (
+        differences,
+        hole_curve,
+        published_differences,
+        summarise,
+    )
     from apit.measure.table import read_scores
-    from apit.present import figures, origin, tables
+    from apit.present import figures, origin, studies, tables
     from apit.present.gallery import Gallery
     from apit.training.record import HISTORY, RECORD, read_history, read_record
 
@@ -91,8 +97,9 @@ def figures(parsed: argparse.Namespace) -> None:
     figures.improvement(drawn, summary)
     figures.per_mixture(drawn, spreads(scores))
     reported = layers.reported_for(scale, parsed.configs)
-    figures.differences(drawn, differences(scores, BASELINE, resamples), BASELINE, reported)
-    figures.replacement(drawn, tables.replacement(summary, records, caption).data)
+    gains = published_differences(reported, BASELINE)
+    figures.differences(drawn, differences(scores, BASELINE, resamples), BASELINE, gains)
+    figures.replacement(drawn, studies.contexts(summary, records, caption).data)
     figures.holes(drawn, hole_curve(scores, resamples))
     sources = [folder / name for folder in parsed.runs for name in (RECORD, HISTORY)]
     origin.write(parsed.output, drawn.captions, [*parsed.scores, *sources], records)

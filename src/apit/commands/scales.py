@@ -33,8 +33,3 @@ def scoring_of(scale: Scale) -> Scoring:
     return Scoring(
         audio=Slots(sources=scale.audio.sources), stft=scale.stft, evaluation=scale.evaluation
     )
-
-
-def weights_of(scale: Scale) -> dict[str, float]:
-    """λ of each of a scale's experiments."""
-    return {name: scale.tuned.get(name, scale.adversary.weight) for name in scale.experiments}

@@ -18,26 +18,18 @@ def train(parsed: argparse.Namespace) -> None:
     run = layers.load_run(
         parsed.scale, parsed.experiment, parsed.seed, parsed.settings, parsed.configs
     )
-    if run.train_as_long_as is not None and parsed.match is None:
-        raise UserError(
-            f"{parsed.experiment} is trained as long as {run.train_as_long_as}: give that run's "
-            f"folder with --match"
-        )
-    if run.train_as_long_as is None and parsed.match is not None:
-        raise UserError(f"{parsed.experiment} has no train_as_long_as, so --match has no meaning")
     if parsed.bank and run.training.remix != "clips":
         raise UserError("training.remix is not clips, so --bank has no meaning")
     from apit.training.devices import leased
 
     with leased():
-        from apit.training import loop
+        from apit.training.train import train as train_run
 
-        loop.train(
+        train_run(
             run,
             parsed.data,
             parsed.output,
             parsed.settings,
-            parsed.match,
             bank=parsed.bank,
             work=parsed.work,
             restart=parsed.restart,
@@ -54,14 +46,11 @@ def bench(parsed: argparse.Namespace) -> None:
     def resolved(name: str) -> Run:
         return layers.load_run(parsed.scale, name, 0, parsed.settings, parsed.configs)
 
-    def timed_as(run: Run) -> Run:
-        return resolved(run.train_as_long_as) if run.train_as_long_as else run
-
     runs = [resolved(experiment) for experiment in scale.experiments]
     if parsed.at:
         from apit.training.bench import by_size
 
-        sizes = by_size([timed_as(run) for run in runs], 1e12 * parsed.at)
+        sizes = by_size(runs, 1e12 * parsed.at)
         sizes["experiment"] = scale.experiments
         print(sizes.to_string(index=False, float_format="{:.3g}".format))
         print(f"by multiply-accumulates alone, at {parsed.at:g} TMAC/s; nothing was timed")
@@ -88,7 +77,7 @@ def bench(parsed: argparse.Namespace) -> None:
             f"medians of {parsed.rounds} rounds in turns on {name}, torch {torch.__version__}; "
             f"this process, with all of them, used {used:.1f} GB at the most\n"
         )
-        hours = [bench.hours(timed_as(run)) for run in runs]
+        hours = [bench.hours(run) for run in runs]
         for run, needed in zip(runs, hours, strict=True):
             print(f"{needed:10.2f} h  {run.experiment}".replace("nan", "  –"))
         _print_sum(scale, hours)

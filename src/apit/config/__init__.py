@@ -32,14 +32,14 @@ from apit.config.measuring import (
 from apit.config.scale import Run, Scale, Tuning, bank_digest, mixing_digest
 from apit.config.training import (
     Adversary,
-    Convolutions,
+    Critic,
     Discriminator,
     Experiment,
     LogMSE,
     Separator,
-    TDCNppSizes,
+    TDCNpp,
     Training,
-    UNetSizes,
+    UNet,
 )
 
 __all__ = [
@@ -52,7 +52,7 @@ __all__ = [
     "BSSEval",
     "Boxes",
     "Claim",
-    "Convolutions",
+    "Critic",
     "Data",
     "Discriminator",
     "Domain",
@@ -76,11 +76,11 @@ __all__ = [
     "Separator",
     "Slots",
     "Split",
-    "TDCNppSizes",
+    "TDCNpp",
     "Training",
     "Transform",
     "Tuning",
-    "UNetSizes",
+    "UNet",
     "bank_digest",
     "mixing_digest",
 ]

@@ -18,7 +18,7 @@ HEADLINE_DB = 20  # depth of the hole rate that tables show [ours]
 TRIVIAL = ("mixture", "mixture-over-k", "mixture-in-one-slot")
 IDEAL = ("ideal-binary-mask", "ideal-ratio-mask")
 ORACLES = TRIVIAL + IDEAL
-Published = Literal["gain", "1", "2", "3", "4", "2-4"]
+Published = Literal["1", "2", "3", "4", "2-4"]
 
 
 class BSSEval(Frozen):
@@ -60,9 +60,13 @@ class Scoring(Frozen):
 
 
 class Reported(Frozen):
-    """A published number: what it is of, on which data, by which measure, and where it was read."""
+    """A published number: what it is of, on which data, by which measure, and where it was read.
+
+    Metric A is the paper's SI-SNR, B the FUSS evaluator's.
+    """
 
     system: str
+    experiment: str | None = None  # of ours, or an oracle, that is the same
     values: dict[Published, float]  # dB
     data: str
     metric: str

@@ -12,9 +12,10 @@ from apit.provenance import digest
 
 
 class Tuning(Frozen):
-    """Trials of λ, the same for every ablation with discriminators, judged on validation alone."""
+    """Trials of rate × batch, the same for every experiment, judged on validation alone."""
 
-    weights: Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=2)]
+    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=1)]
+    batch_sizes: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
     steps: PositiveInt  # of a trial; the learning rate falls in proportion
     seed: int  # of trials, and of no run
 
@@ -29,7 +30,7 @@ class Scale(Frozen):
     log_mse: LogMSE
     adversary: Adversary
     tuning: Tuning | None
-    tuned: dict[str, PositiveFloat]  # λ by experiment, where it is not the adversary's
+    tuned: dict[str, dict[str, Any]]  # by experiment, keys of `training` that are not the scale's
     training: Training
     evaluation: Evaluation
     caption: str  # what stands under every table beside the facts from the runs' records
@@ -85,11 +86,18 @@ class Run(Frozen):
     reconstruction: str
     discriminators: Annotated[tuple[Discriminator, ...], Field(strict=False)]
     adversary: Adversary | None  # None without discriminators: none of its keys matter then
+    as_costly_as: Annotated[
+        tuple[Discriminator, ...], Field(strict=False)
+    ]  # another's; (): its own
     training: Training
-    train_as_long_as: str | None
 
     @model_validator(mode="after")
-    def _replacements_leave_a_fake(self) -> "Run":
+    def _discriminators_fit(self) -> "Run":
+        if self.discriminators and self.training.crop_seconds != self.audio.seconds:
+            raise ValueError(
+                f"training.crop_seconds: {self.training.crop_seconds} s are not the whole mixture "
+                f"of {self.audio.seconds} s, to which a discriminator's last layer is tied"
+            )
         for discriminator in self.discriminators:
             if discriminator.replace >= self.audio.sources:
                 raise ValueError(
@@ -103,13 +111,6 @@ class Run(Frozen):
     def name(self) -> str:
         """Name of the run's folder."""
         return f"{self.experiment}-s{self.seed}"
-
-    def weight(self, discriminator: Discriminator) -> float:
-        """λ_d of one of the run's discriminators: its own, or λ/N."""
-        if discriminator.weight is not None:
-            return discriminator.weight
-        assert self.adversary is not None, "a run with discriminators has an adversary"
-        return self.adversary.weight / len(self.discriminators)
 
     @property
     def training_digest(self) -> str:

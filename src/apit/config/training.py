@@ -7,7 +7,14 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_va
 from apit.config.base import Domain, Frozen, Range
 
 
-class TDCNppSizes(Frozen):
+class Architecture(Frozen):
+    """What every network has: how its logits become masks, and where consistency is asked for."""
+
+    masks: Literal["softmax", "sigmoid"]
+    consistency: Literal["inference", "training"]  # training: at inference, too
+
+
+class TDCNpp(Architecture):
     """The TDCN++ of the FUSS baseline at any size."""
 
     repeats: PositiveInt
@@ -17,28 +24,33 @@ class TDCNppSizes(Frozen):
     kernel: PositiveInt
 
 
-class UNetSizes(Frozen):
-    """A residual U-Net at any size: each level after the first halves bins and frames."""
+class UNet(Architecture):
+    """The paper's one-dimensional U-Net at any size: each level halves the frames."""
 
     channels: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=2)]  # per level
-    kernel: PositiveInt
-    recurrent: PositiveInt  # units of the LSTM at the bottom, in each direction
-    recurrent_layers: PositiveInt
+    kernel: Annotated[int, Field(ge=1)]
+    depth: PositiveInt  # convolutions of a ResNet block
+    heads: PositiveInt  # of the self-attention
+    input_power: PositiveFloat  # of the magnitudes that it sees
+    standardise: bool  # those, over bins and frames
 
     @model_validator(mode="after")
-    def _whole_groups(self) -> "UNetSizes":
+    def _whole(self) -> "UNet":
         if odd := [c for c in self.channels if c >= 8 and c % 8]:
             raise ValueError(f"channels: {odd[0]} is not a multiple of 8")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel: {self.kernel} is even, and has no middle")
+        if self.channels[-1] % self.heads:
+            raise ValueError(f"heads: {self.heads} do not share {self.channels[-1]} channels")
         return self
 
 
 class Separator(Frozen):
-    """Which network makes masks, and how; its sizes stand under its own name."""
+    """Which network makes masks, and how; all of it stands under its own name."""
 
-    architecture: Literal["tdcnpp", "unet"]
-    masks: Literal["sigmoid", "softmax"]
-    tdcnpp: TDCNppSizes | None  # None where a scale does not offer it
-    unet: UNetSizes | None
+    architecture: Literal["unet", "tdcnpp"]
+    unet: UNet | None  # None where a scale does not offer it
+    tdcnpp: TDCNpp | None
 
     @model_validator(mode="after")
     def _sized(self) -> "Separator":
@@ -52,6 +64,12 @@ class Separator(Frozen):
         others = {name: None for name in ("tdcnpp", "unet") if name != self.architecture}
         return self.model_copy(update=others)
 
+    @property
+    def network(self) -> UNet | TDCNpp:
+        """The chosen architecture's entry."""
+        found: UNet | TDCNpp = getattr(self, self.architecture)
+        return found
+
 
 class LogMSE(Frozen):
     """Thresholds of the log-MSE, and what the permutation is searched with."""
@@ -61,24 +79,27 @@ class LogMSE(Frozen):
     search: Literal["loss", "unthresholded"]
 
 
-class Convolutions(Frozen):
-    """A stack of strided convolutions; its length is its depth."""
+class Critic(Frozen):
+    """The discriminators of waveforms, or those of spectra (stft and mask), and their optimiser."""
 
     channels: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
     kernel: PositiveInt
     stride: PositiveInt
+    learning_rate: PositiveFloat
+    betas: Range  # of Adam
 
 
 class Adversary(Frozen):
-    """What all discriminators share."""
+    """What all discriminators share, and how heavy L_PIT is beside them."""
 
-    objective: Literal["hinge", "least_squares"]
-    fake_masks: Literal["ratio", "network"]  # of the estimates themselves, or the separator's own
-    weight: PositiveFloat  # λ, shared out evenly over an experiment's discriminators
-    learning_rate: PositiveFloat
-    betas: Range
-    wave: Convolutions
-    spectral: Convolutions  # both stft and mask
+    pit_weight: Literal["balanced"] | PositiveFloat  # λ: gradients of one norm, or a number
+    balance_decay: Annotated[float, Field(ge=0, lt=1)]  # of λ's running mean; 0: none
+    wave: Critic
+    spectral: Critic
+    real_magnitudes: Literal["target", "masked"]  # |S_k|, or |M| ⊙ R_k
+    floor_db: Annotated[float, Field(lt=0)] | None  # under real and fake spectra
+    shift: NonNegativeInt  # bins and frames by which spectra are moved at random, at the most
+    compression: PositiveFloat  # exponent of magnitudes
 
 
 class Training(Frozen):
@@ -88,7 +109,8 @@ class Training(Frozen):
     batch_size: PositiveInt
     crop_seconds: PositiveFloat
     remix: Literal["none", "sources", "clips"]  # of what mixtures are made anew in every step
-    learning_rate: PositiveFloat
+    learning_rate: PositiveFloat  # of the separator
+    betas: Range  # of its Adam
     halve_every: PositiveInt  # steps after which the learning rate is halved
     average_decay: Annotated[float, Field(ge=0, lt=1)]  # of averaged weights; 0: none
     gradient_clip: PositiveFloat  # norm
@@ -117,18 +139,18 @@ class Discriminator(Frozen):
     kind: Literal["instance", "context"]
     domain: Domain
     replace: NonNegativeInt = 0
-    weight: PositiveFloat | None = None  # λ_d; λ/N if not given
     condition_on_mixture: bool = False
+    weight: PositiveFloat = 1.0  # of its term in L_sep
     frozen: bool = False
 
     @property
     def name(self) -> str:
         """Key of its weights, its history columns and its figures' legends."""
         parts = ["inst" if self.kind == "instance" else "ctx", self.domain]
-        if self.replace:
+        if self.kind == "context":
             parts.append(f"i{self.replace}")
         if self.condition_on_mixture:
-            parts.append("mix")
+            parts.append("m")
         if self.frozen:
             parts.append("frozen")
         return "-".join(parts)
@@ -150,14 +172,22 @@ class Experiment(Frozen):
     """
 
     discriminators: tuple[Discriminator, ...] = Field(default=(), strict=False)
-    reconstruction: str = "log_mse"  # or si_snr, or package.module:function
+    reconstruction: str = "log_mse"  # or si_snr, none, or package.module:function
     separator: dict[str, Any] = Field(default_factory=dict)  # keys of the scale's that differ
-    train_as_long_as: str | None = None  # another experiment, whose wall-clock time is matched
+    adversary: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
+    as_costly_as: str | None = None  # another experiment, whose multiply-accumulates are matched
 
     @model_validator(mode="after")
-    def _names_differ(self) -> "Experiment":
+    def _says_what_is_learnt(self) -> "Experiment":
         names = [discriminator.name for discriminator in self.discriminators]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"discriminators: {name} is listed twice")
+        if self.reconstruction == "none" and not self.discriminators:
+            raise ValueError(
+                "reconstruction: none leaves nothing to learn from; list discriminators"
+            )
+        if self.as_costly_as and self.discriminators:
+            raise ValueError("as_costly_as: is for an experiment without discriminators")
         return self

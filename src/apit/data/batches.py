@@ -77,8 +77,9 @@ class RandomCrops(Batches):
     """Endless batches of random crops; every epoch is a new order of all examples.
 
     Whether a source is silent is judged on the crop, by whoever looks at the batch. `state_dict`
-    is the position between two batches. With a `share` (a, n), all of n processes draw the same
-    batches, and this one reads the a-th part of each.
+    is the position between two batches. Crops and the order of examples have a generator each, so
+    that batches of another size hold the same examples in the same order. With a `share` (a, n),
+    all of n processes draw the same batches, and this one reads the a-th part of each.
     """
 
     def __init__(
@@ -91,17 +92,17 @@ class RandomCrops(Batches):
     ):
         self.examples, self.length, self.batch_size = examples, length, batch_size
         self.own = own_share(batch_size, share)
-        self.generator = generator
+        self.order, self.starts = generator.spawn(2)
         self.left: list[int] = []  # of this epoch, the next one last
 
     def __next__(self) -> Batch:
         names: list[str] = []
         audio = self.examples.audio
         references = np.empty((len(self.own), audio.sources, self.length), np.float32)
-        starts = self.generator.integers(audio.samples - self.length + 1, size=self.batch_size)
-        for number, start in enumerate(starts.tolist()):
+        for number in range(self.batch_size):
+            start = int(self.starts.integers(audio.samples - self.length + 1))
             if not self.left:
-                self.left = self.generator.permutation(len(self.examples))[::-1].tolist()
+                self.left = self.order.permutation(len(self.examples))[::-1].tolist()
             chosen = self.left.pop()
             if number in self.own:
                 self.examples.read_into(references[len(names)], chosen, start)
@@ -109,13 +110,18 @@ class RandomCrops(Batches):
         return Batch(torch.from_numpy(references), tuple(names))
 
     def state_dict(self) -> dict[str, Any]:
-        """What of this epoch is left, and the generator's state."""
-        return {"left": list(self.left), "generator": self.generator.bit_generator.state}
+        """What of this epoch is left, and the generators' states."""
+        return {
+            "left": list(self.left),
+            "order": self.order.bit_generator.state,
+            "starts": self.starts.bit_generator.state,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
         self.left = list(state["left"])
-        self.generator.bit_generator.state = state["generator"]
+        self.order.bit_generator.state = state["order"]
+        self.starts.bit_generator.state = state["starts"]
 
 
 class Prefetched(Batches):

@@ -62,6 +62,19 @@ def assign(costs: Tensor) -> Tensor:
     return orders[totals.argmin(-1)]
 
 
+def absolute_distances(estimates: Tensor, references: Tensor) -> Tensor:
+    """‖x̂_i − x_j‖₁ of all pairs [batch, estimate, reference], of signals [batch, source, …].
+
+    What P* minimises for magnitudes and masks [paper]; without gradient.
+    """
+    with torch.no_grad():
+        columns = [
+            (estimates - references[:, [j]]).abs_().flatten(2).sum(-1)
+            for j in range(references.shape[1])
+        ]
+        return torch.stack(columns, -1)
+
+
 def reorder(estimates: Tensor, permutation: Tensor) -> Tensor:
     """Put estimates [batch, source, …] into the order of the references they were assigned to."""
     found: Tensor = _Reorder.apply(estimates, permutation)  # type: ignore[no-untyped-call]

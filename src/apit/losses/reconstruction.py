@@ -7,7 +7,7 @@ one value for each pair [...]; leading axes broadcast. Smaller is better.
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,15 +105,18 @@ class NegativeSISNR:
 
 
 def make_reconstruction(name: str, config: LogMSEConfig) -> Reconstruction:
-    """The reconstruction loss called `log_mse`, `si_snr` or `package.module:function`."""
-    if name == "log_mse":
+    """The reconstruction loss called `log_mse`, `si_snr` or `package.module:function`.
+
+    `none` is log-MSE, too: it is no loss then, but P* of waveforms is still its own.
+    """
+    if name in ("log_mse", "none"):
         return LogMSE(config)
     if name == "si_snr":
         return NegativeSISNR(LogMSE(config))
     module, colon, function = name.partition(":")
     if not colon:
         raise UserError(
-            f"reconstruction: {name!r} is none of log_mse, si_snr and package.module:function"
+            f"reconstruction: {name!r} is none of log_mse, si_snr, none and package.module:function"
         )
     try:
         loss = getattr(importlib.import_module(module), function)
@@ -127,34 +130,34 @@ def make_reconstruction(name: str, config: LogMSEConfig) -> Reconstruction:
     return found
 
 
-class PIT(NamedTuple):
-    """The loss averaged over slots and batch, and which estimate belongs to which reference."""
-
-    loss: Tensor
-    permutation: Tensor  # [batch, source]: `reorder(estimates, permutation)` is in their order
-
-
-def permutation_invariant(
+def best_permutation(
     reconstruction: Reconstruction, estimates: Tensor, references: Tensor, mixture: Tensor
-) -> PIT:
-    """L_PIT: choose the permutation without gradient, then compute the chosen pairs exactly.
+) -> Tensor:
+    """P* of a reconstruction loss: which estimate belongs to which reference [batch, source].
 
-    Estimates and references [batch, source, time], mixture [batch, time].
+    Estimates and references [batch, source, time], mixture [batch, time]. Without gradient.
     """
     with torch.no_grad():
         if isinstance(reconstruction, LogMSE):
-            costs = reconstruction.costs(estimates, references, mixture)
-        else:
-            costs = reconstruction(
-                estimates[:, :, None], references[:, None], mixture[:, None, None]
-            )
-            _check_shape(costs, (*estimates.shape[:2], references.shape[1]))
-        permutation = assign(costs)
+            return assign(reconstruction.costs(estimates, references, mixture))
+        costs = reconstruction(estimates[:, :, None], references[:, None], mixture[:, None, None])
+        _check_shape(costs, (*estimates.shape[:2], references.shape[1]))
+        return assign(costs)
+
+
+def pit_loss(
+    reconstruction: Reconstruction,
+    estimates: Tensor,
+    references: Tensor,
+    mixture: Tensor,
+    permutation: Tensor,
+) -> Tensor:
+    """L_PIT for a permutation, the mean over slots and batch; the chosen pairs exactly. [Eq. 1]"""
     # References are brought into the estimates' order: no gradient has to pass through a gather.
-    sorted_references = reorder(references, permutation.argsort(-1))
-    pairs = reconstruction(estimates, sorted_references, mixture[:, None])
+    ordered = reorder(references, permutation.argsort(-1))
+    pairs = reconstruction(estimates, ordered, mixture[:, None])
     _check_shape(pairs, references.shape[:2])
-    return PIT(pairs.mean(), permutation)
+    return pairs.mean()
 
 
 def _check_shape(values: Tensor, shape: tuple[int, ...]) -> None:

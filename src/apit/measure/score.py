@@ -95,11 +95,12 @@ def score_example(measures: Measures, example: Example) -> Scored:
     references, estimates = (torch.from_numpy(x) for x in (example.references, example.estimates))
     if not torch.isfinite(estimates).all():
         raise UserError(f"estimates of {name} hold values that are not finite")
-    scores = si_snr.score(
-        references=references[None],
-        estimates=estimates[None],
-        mixture=torch.from_numpy(fuss.mixture_of(example.references))[None],
-    )
+    signals = {
+        "references": references[None],
+        "estimates": estimates[None],
+        "mixture": torch.from_numpy(fuss.mixture_of(example.references))[None],
+    }
+    paper, scores = si_snr.standard(**signals), si_snr.score(**signals)
     aligned, active = estimates[scores.permutation[0]], scores.active[0]
     if example.keep:
         write_estimates(example.keep, aligned, example.rate)
@@ -107,12 +108,16 @@ def score_example(measures: Measures, example: Example) -> Scored:
     if targets == 0:
         skipped: Row = (name, WHOLE_MIXTURE, "skipped", 1.0, "all sources are silent")
         return Scored([skipped], example.missing)
-    of_mixture = {
+    of_mixture: dict[str, float] = {
         "active_targets": targets,
         "under_separation": sounding < targets,
         "equal_separation": sounding == targets,
         "over_separation": sounding > targets,
     }
+    if targets == 1:
+        of_mixture["si_snr_s"] = float(paper.single[0])
+    else:
+        of_mixture["si_snr_i"] = float(paper.improvement[0])
     rows: list[Row] = [(name, WHOLE_MIXTURE, k, float(v), "") for k, v in of_mixture.items()]
     for source in range(example.listed):
         if not active[source]:
@@ -120,6 +125,14 @@ def score_example(measures: Measures, example: Example) -> Scored:
             continue
         counted = bool(scores.counted[0, source])
         why = "" if counted else "the estimate is 20 dB below the quietest target, or more"
+        rows += [
+            (name, source, metric, float(values[0, source]), "")
+            for metric, values in {
+                "si_snr_standard": paper.si_snr,
+                "si_snri_standard": paper.si_snr - paper.si_snr_mixture,
+                "buried": paper.buried,
+            }.items()
+        ]
         rows += [
             (name, source, "si_snr", float(scores.si_snr[0, source]), ""),
             (name, source, "si_snr_mixture", float(scores.si_snr_mixture[0, source]), ""),

@@ -70,6 +70,8 @@ def contrast(runs: Mapping[Path, Mapping[str, Any]], baseline: str) -> Contrast:
 def select(scores: pd.DataFrame, by: Contrast, first: int = FIRST) -> Selection:
     """Best, median and worst by the mean SI-SNRi over all active targets, and the first few.
 
+    SI-SNRi is the FUSS evaluator's, as in MSi(all), by which checkpoints are chosen, too.
+
     Only mixtures with two or more active targets are best, median or worst; of an even number the
     higher of the two in the middle is the median. `scores` as `read_scores` gives them, in the
     order of the split. Raises UserError where they lack a run, or the two were scored over other
@@ -91,7 +93,8 @@ def select(scores: pd.DataFrame, by: Contrast, first: int = FIRST) -> Selection:
         reasons.setdefault(example, []).append(f"no. {number + 1} of the split")
     rule = (
         "Best, median and worst of the evaluation mixtures with two or more active targets "
-        f"({len(ordered)}) by the mean SI-SNR improvement over all active targets: {by.words}. "
+        f"({len(ordered)}) by the mean SI-SNRi over all active targets, in which silence counts as "
+        f"−80 dB: {by.words}. "
         f"Then the first {min(first, len(targets))} mixtures of the split that sound, whatever "
         "their scores. No mixture stands here twice."
     )

@@ -1,4 +1,4 @@
-"""SI-SNR and its companions, as the public FUSS evaluator defines them, in float64."""
+"""SI-SNR in float64: the paper's (`standard`), and the public FUSS evaluator's (`score`)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,9 @@ from apit.losses.permutation import assign, energy
 
 BLOCK = 16_000  # samples
 ENERGY_FLOOR = 1e-16
-STABILISER = 1e-8
+STABILISER = 1e-8  # of the FUSS evaluator
+EPSILON = 1e-5  # of the paper
+BURIED = 1e-4  # of a target's power: an estimate 40 dB below it is as good as none
 SILENT_RMS = 1e-8
 ACTIVE_ESTIMATE = 0.01  # of the quietest active target's power: −20 dB
 
@@ -104,4 +106,59 @@ def score(*, references: Tensor, estimates: Tensor, mixture: Tensor) -> Scores:
         si_snr_mixture=values[:, -1],
         active=active,
         sounding=other[:, :-1].gather(1, permutation) > ACTIVE_ESTIMATE * quietest,
+    )
+
+
+@dataclass(frozen=True)
+class Standard:
+    """The paper's scores of a batch of mixtures, estimates aligned with targets; values in dB.
+
+    All [batch, source], where `active` targets have meaning, and [batch] where mixtures are meant.
+    """
+
+    permutation: Tensor  # of estimates: `reorder(estimates, permutation)` is aligned
+    si_snr: Tensor
+    si_snr_mixture: Tensor
+    active: Tensor  # bool: the target sounds
+    buried: Tensor  # bool: it does, and its estimate lies 40 dB below it, or more
+
+    @property
+    def single(self) -> Tensor:
+        """SI-SNR_S [batch]: of the first active target, for mixtures of one source."""
+        return self._mean(self.si_snr)
+
+    @property
+    def improvement(self) -> Tensor:
+        """SI-SNR_I [batch]: over the mixture, averaged over the active targets of each mixture."""
+        return self._mean(self.si_snr - self.si_snr_mixture)
+
+    def _mean(self, values: Tensor) -> Tensor:
+        return torch.where(self.active, values, 0).sum(-1) / self.active.sum(-1)
+
+
+def standard(*, references: Tensor, estimates: Tensor, mixture: Tensor) -> Standard:
+    """Align estimates by best mean SI-SNR over all K slots, and score them. [paper]
+
+    α = (sᵀŝ + ε) / (‖s‖² + ε), SI-SNR = 10 log10((‖αs‖² + ε) / (‖αs − ŝ‖² + ε)), ε = 1e-5; for
+    silent targets, too, which are left out of scores, and not of the alignment [inferred]. A silent
+    estimate scores 0 dB. References and estimates [batch, source, time], mixture [batch, time].
+    """
+    slots = references.shape[1]
+    inner, energies = _inner_products((references, estimates, mixture[:, None]), slots)
+    target, other = energies[:, None, :slots], energies[:, slots:, None]
+    alpha = (inner + EPSILON) / (target + EPSILON)  # [batch, estimate, reference]
+    scaled = alpha.square() * target
+    residual = (scaled - 2 * alpha * inner + other).clamp_min(0)
+    values = 10 * torch.log10((scaled + EPSILON) / (residual + EPSILON))
+    pairs = values[:, :-1]
+    permutation = assign(-pairs)
+    target = target.squeeze(1)
+    active = (target / references.shape[-1]).sqrt() > SILENT_RMS
+    chosen = other[:, :-1, 0].gather(1, permutation)
+    return Standard(
+        permutation=permutation,
+        si_snr=pairs.gather(1, permutation[:, None]).squeeze(1),
+        si_snr_mixture=values[:, -1],
+        active=active,
+        buried=active & (chosen <= BURIED * target),
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from apit.measure.statistics import ALL_PAIRS, by_run
+from apit.measure.statistics import AGGREGATES, by_run
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,16 @@ class Spread:
 
 
 def spreads(scores: pd.DataFrame) -> dict[str, Spread]:
-    """Every experiment's spread of each mixture's mean SI-SNRi over its active targets, in dB.
+    """Every experiment's spread of the mixtures' SI-SNR_I, in dB.
 
-    Of mixtures of two to four active targets, as MSi(all); all seeds together. Experiments without
-    such a mixture are left out.
+    Of mixtures of two to four active targets; all seeds together. Experiments without such a
+    mixture are left out.
     """
+    measure = AGGREGATES["si_snr_i"]
     found: dict[str, list[pd.Series]] = {}
-    for (experiment, _), pairs in by_run(scores).items():
-        taken = pairs[pairs["targets"].isin(ALL_PAIRS.targets) & pairs[ALL_PAIRS.metric].notna()]
-        found.setdefault(experiment, []).append(taken.groupby("example")[ALL_PAIRS.metric].mean())
+    for (experiment, _), table in by_run(scores).items():
+        taken = table["targets"].isin(measure.targets) & table[measure.metric].notna()
+        found.setdefault(experiment, []).append(table.loc[taken, measure.metric])
     pooled = {name: np.concatenate(seeds) for name, seeds in found.items()}
     return {
         name: Spread(values, *map(float, np.quantile(values, (0.25, 0.5, 0.75))))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from apit.config import HEADLINE_DB, ORACLES
+from apit.config import HEADLINE_DB, ORACLES, Reported
 from apit.measure.table import WHOLE_MIXTURE
 from apit.provenance import array_generator
 
@@ -20,7 +20,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A number of the tables: which scores it takes, and how it reads them."""
+    """A number of the tables: which scores it takes, and how it reads them.
+
+    A metric has a value for each active target, or, with the source −1, for each mixture.
+    """
 
     metric: str  # of the long table
     targets: tuple[int, ...]  # numbers of active targets
@@ -28,10 +31,22 @@ class Aggregate:
     median: bool = False
 
 
-ANY, SEVERAL = (1, 2, 3, 4, 5, 6), (2, 3, 4, 5, 6)
-EVERY = ("si_snr", "si_snri", "under_separation", "equal_separation", "over_separation")
+ANY = (1, 2, 3, 4, 5, 6)
+EVERY = (
+    *("si_snr_s", "si_snr_i", "buried", "si_snr", "si_snri"),
+    *("under_separation", "equal_separation", "over_separation"),
+)
 HOLES = f"hole_rate_{HEADLINE_DB}"
 AGGREGATES = {
+    # The paper's SI-SNR: one value for each mixture.
+    "si_snr_s": Aggregate("si_snr_s", (1,), False),
+    "si_snr_i": Aggregate("si_snr_i", (2, 3, 4), False),
+    "si_snr_i/2": Aggregate("si_snr_i", (2,), False),
+    "si_snr_i/3": Aggregate("si_snr_i", (3,), False),
+    "si_snr_i/4": Aggregate("si_snr_i", (4,), False),
+    "si_snr_i/median": Aggregate("si_snr_i", (2, 3, 4), False, median=True),
+    "buried": Aggregate("buried", ANY, False),  # a share of active targets
+    # The FUSS evaluator's: one value for each active target.
     "si_snr/1": Aggregate("si_snr", (1,), True),
     "si_snri/2": Aggregate("si_snri", (2,), True),
     "si_snri/3": Aggregate("si_snri", (3,), True),
@@ -60,13 +75,15 @@ AGGREGATES = {
     "sar_whole/2-4": Aggregate("sar_whole", (2, 3, 4), False),
     "log_spectral_distance/2-4": Aggregate("log_spectral_distance", (2, 3, 4), False),
 }
-ALL_PAIRS = AGGREGATES["si_snri_all/2-4"]
+# By which systems are compared: the paper's measure, and that under which silence is −80 dB.
+COMPARED = ("si_snr_i", "si_snri_all/2-4")
 
 
 def summarise(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
     """Aggregate every experiment's scores: columns experiment, aggregate, mean, lower, upper, n.
 
-    Aggregates are those whose metric the scores hold. Means are pooled over pairs and seeds.
+    Aggregates are those whose metric the scores hold. Means are over mixtures for the paper's
+    SI-SNR, and over pairs for all others; seeds are pooled.
     Intervals are 95 % bootstrap intervals over mixtures, resampled within each number of active
     targets; they say nothing about other seeds.
     """
@@ -92,7 +109,7 @@ def _aggregated(rows: pd.DataFrame, resamples: int) -> dict[str, dict[str, float
 def summary(scores: pd.DataFrame, resamples: int) -> dict[str, Any]:
     """One system's aggregates: name → {mean, lower, upper, n}, as in `summarise`.
 
-    The median of MSi(all) stands beside its mean; `examples_scored` and `examples_skipped` count.
+    Medians stand beside their means; `examples_scored` and `examples_skipped` count.
     What no pair has a value for is None, with n = 0.
     """
     skipped = scores.loc[scores["metric"] == "skipped", "example"].nunique()
@@ -108,36 +125,61 @@ def summary(scores: pd.DataFrame, resamples: int) -> dict[str, Any]:
 
 
 def differences(scores: pd.DataFrame, baseline: str, resamples: int) -> pd.DataFrame:
-    """MSi(all) of every experiment less that of `baseline`, pair by pair and seed by seed.
+    """What every experiment has more than `baseline` in the measures of `COMPARED`.
 
-    Columns experiment, seed (the string `all` for all seeds that both have), mean, lower, upper,
+    Differences are taken value by value (of mixtures or pairs) and seed by seed. Columns
+    experiment, aggregate, seed (the string `all` for all seeds that both have), mean, lower, upper,
     n. Intervals are over mixtures, as in `summarise`. Oracles, and experiments that share no seed
     with the baseline, are left out; without a baseline there is no row.
     """
     keys = ["seed", "example", "source"]
-    columns = ["experiment", "seed", "mean", "lower", "upper", "n"]
+    columns = ["experiment", "aggregate", "seed", "mean", "lower", "upper", "n"]
     if baseline not in scores["experiment"].unique():
         return pd.DataFrame(columns=columns)
-    chosen = _select(_by_pair(scores[scores["experiment"] == baseline]), ALL_PAIRS, keys)
+    of_baseline = _by_pair(scores[scores["experiment"] == baseline])
     rows = []
     for experiment, own in scores.groupby("experiment", sort=False):
         if experiment == baseline or experiment in ORACLES:
             continue
-        both = _select(_by_pair(own), ALL_PAIRS, keys).merge(
-            chosen, on=[*keys, "targets"], suffixes=("", "_baseline"), validate="one_to_one"
-        )
-        both["value"] -= both["value_baseline"]
-        if both.empty:
-            continue
-        for seed, values in [("all", both), *both.groupby("seed")]:
-            rows.append(
-                {"experiment": experiment, "seed": str(seed)} | interval(values, False, resamples)
+        table = _by_pair(own)
+        for name in COMPARED:
+            both = _select(table, AGGREGATES[name], keys).merge(
+                _select(of_baseline, AGGREGATES[name], keys),
+                on=[*keys, "targets"],
+                suffixes=("", "_baseline"),
+                validate="one_to_one",
             )
+            both["value"] -= both["value_baseline"]
+            if both.empty:
+                continue
+            for seed, values in [("all", both), *both.groupby("seed")]:
+                rows.append(
+                    {"experiment": experiment, "aggregate": name, "seed": str(seed)}
+                    | interval(values, False, resamples)
+                )
     return pd.DataFrame(rows, columns=columns)
 
 
+def published_differences(reported: Sequence[Reported], baseline: str) -> dict[str, float]:
+    """Published SI-SNR_I of each experiment less that of `baseline`, in dB.
+
+    Only of the paper's metric, and of the same data as the baseline's.
+    """
+    rows = {line.experiment: line for line in reported if line.metric == "A"}
+    if (base := rows.get(baseline)) is None or "2-4" not in base.values:
+        return {}
+    return {
+        name: line.values["2-4"] - base.values["2-4"]
+        for name, line in rows.items()
+        if name is not None
+        and name not in (baseline, *ORACLES)
+        and line.data == base.data
+        and "2-4" in line.values
+    }
+
+
 def by_run(scores: pd.DataFrame) -> dict[tuple[str, int], pd.DataFrame]:
-    """One table for each experiment and seed: a row for each pair, a column for each metric."""
+    """One table for each experiment and seed: rows of pairs and mixtures, columns of metrics."""
     groups = scores.groupby(["experiment", "seed"], sort=False)
     return {cast(tuple[str, int], run): _by_pair(rows) for run, rows in groups}
 

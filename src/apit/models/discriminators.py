@@ -1,166 +1,88 @@
-"""Discriminators: is a set of K sources ground truth (real) or estimated (fake)?
+"""Discriminators: is a set of K sources ground truth (real) or estimated (fake)? One scalar each.
 
 Each looks at one domain (wave, stft, mask) of the whole set jointly (context) or of one source at
-a time (instance). All follow one contract: `SourceSet` in, `Judgement` out.
+a time (instance). [paper]
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor, nn
 
-from apit.config import Adversary, Convolutions, Discriminator, Domain
+from apit.config import Adversary, Critic
+from apit.config import Discriminator as Config
+from apit.errors import UserError
 from apit.models.precision import Precision, arithmetic
-from apit.models.stft import STFT
+
+SLOPE = 0.2  # of LeakyReLU [ours]
+LAST = 4  # kernel of the projection to one channel
 
 
-class SourceSet:
-    """K sources as discriminators see them: divided by the mixture's RMS, in three domains.
+class Discriminator(nn.Module):
+    """Strided convolutions, a projection to one channel, and a linear layer over what is left.
 
-    A domain is computed when it is first asked for, and once. Shapes: wave [batch, source, time],
-    stft and mask [batch, source, bin, frame].
+    The linear layer ties it to inputs of one size: `shape` is (time,), or (bins, frames).
     """
-
-    def __init__(
-        self,
-        wave: Callable[[], Tensor],
-        mixture: "MixtureViews",
-        magnitude: Callable[[], Tensor],
-        masks: Tensor | None = None,
-    ):
-        self.mixture = mixture
-        self.given_masks = masks  # where they are not the ratio masks of the set itself
-        self._make = {"wave": wave, "stft": magnitude}
-        self._made: dict[Domain, Tensor] = {}
-
-    def _masks(self) -> Tensor:
-        if self.given_masks is None:
-            return ratio_masks(self.view("stft"), self.mixture.audible)
-        return self.given_masks * self.mixture.audible
-
-    def view(self, domain: Domain) -> Tensor:
-        """The set in one domain."""
-        if domain not in self._made:
-            self._made[domain] = self._masks() if domain == "mask" else self._make[domain]()
-        return self._made[domain]
-
-    def replaced(self, references: "SourceSet", positions: Tensor) -> "SourceSet":
-        """The set with its sources at `positions` (bool [batch, source]) taken from another.
-
-        Magnitudes belong to one source each, so no signal is transformed twice.
-        """
-        by_bin = positions[..., None, None]
-        masks = self.given_masks
-        return SourceSet(
-            lambda: torch.where(positions[..., None], references.view("wave"), self.view("wave")),
-            self.mixture,
-            lambda: torch.where(by_bin, references.view("stft"), self.view("stft")),
-            masks if masks is None else torch.where(by_bin, references.view("mask"), masks),
-        )
-
-
-class MixtureViews:
-    """A mixture [batch, time] by its RMS, and what discriminators need of it."""
-
-    def __init__(self, mixture: Tensor, stft: STFT):
-        self.stft = stft
-        self.rms = mixture.square().mean(-1).sqrt().clamp_min(1e-8)  # [batch]
-        self.wave = mixture / self.rms[:, None]
-
-    @cached_property
-    def magnitude(self) -> Tensor:
-        """[batch, bin, frame]."""
-        return self.stft.magnitude(self.wave)
-
-    @cached_property
-    def audible(self) -> Tensor:
-        """Bins where the mixture reaches 1e-6 of its maximum, bool [batch, 1, bin, frame]."""
-        loudest = self.magnitude.amax((-2, -1), keepdim=True)
-        return (self.magnitude >= 1e-6 * loudest)[:, None]
-
-    def sources(self, signals: Tensor, masks: Tensor | None = None) -> SourceSet:
-        """A set of this mixture's sources, real or estimated [batch, source, time]."""
-        wave = signals / self.rms[:, None, None]
-        return SourceSet(lambda: wave, self, lambda: self.stft.magnitude(wave), masks)
-
-
-def ratio_masks(magnitude: Tensor, audible: Tensor) -> Tensor:
-    """|STFT(x_k)| / (Σ_j |STFT(x_j)| + 1e-8) → [batch, source, bin, frame].
-
-    Zero in bins that are not `audible` (bool [batch, 1, bin, frame]).
-    """
-    return magnitude * (audible / (magnitude.sum(1, keepdim=True) + 1e-8))
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """Logits [batch, judged, patch], above zero for real; `judged` is K or, in context, 1."""
-
-    patches: Tensor
-
-    @property
-    def verdict(self) -> Tensor:
-        """Mean over patches → [batch, judged]."""
-        return self.patches.mean(-1)
-
-
-class PatchDiscriminator(nn.Module):
-    """Strided convolutions over one domain of a set of sources; every output is a patch."""
 
     precision: Precision = "float32"
 
-    def __init__(self, config: Discriminator, sizes: Convolutions, sources: int):
+    def __init__(self, config: Config, critic: Critic, sources: int, shape: Sequence[int]):
         super().__init__()
-        self.config = config
+        self.config, self.critic = config, critic
         inputs = 1 if config.kind == "instance" else sources + config.condition_on_mixture
+        planar = len(shape) == 2
+        left = list(shape)
         layers: list[nn.Module] = []
-        for outputs in sizes.channels:
+        for outputs in critic.channels:
             layers += [
-                self._convolution(inputs, outputs, sizes.kernel, sizes.stride),
-                nn.LeakyReLU(0.2),
+                _convolution(planar, inputs, outputs, critic.kernel, critic.stride),
+                nn.LeakyReLU(SLOPE),
             ]
+            left = [(n + 2 * planar - critic.kernel) // critic.stride + 1 for n in left]
+            if min(left) < 1:
+                raise UserError(
+                    f"adversary: {config.name} sees {' × '.join(map(str, shape))} values, too few "
+                    f"for {len(critic.channels)} convolutions of kernel {critic.kernel} and "
+                    f"stride {critic.stride}; shorten {'spectral' if planar else 'wave'}.channels"
+                )
             inputs = outputs
-        layers.append(self._convolution(inputs, 1, 3, 1))
-        self.layers = nn.Sequential(*layers)
+        kernel = [min(LAST, n + 2 * planar) for n in left]
+        layers.append(_convolution(planar, inputs, 1, kernel, 1))
+        left = [n + 2 * planar - k + 1 for n, k in zip(left, kernel, strict=True)]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(prod(left), 1))
 
-    def _convolution(self, inputs: int, outputs: int, kernel: int, stride: int) -> nn.Module:
-        """A waveform is an image one sample high.
+    def forward(self, mixture: Tensor, sources: Tensor) -> Tensor:
+        """Mixture [batch, …] and sources [batch, source, …] of its domain → [batch, judged].
 
-        The weights' layout is channels last: with one channel in, their gradients come 15 times
-        as fast on a CPU.
+        `judged` is K, or 1 in context. Above zero means real.
         """
-        wave = self.config.domain == "wave"
-        made = nn.Conv2d(
-            inputs,
-            outputs,
-            (1 if wave else kernel, kernel),
-            (1 if wave else stride, stride),
-            (0 if wave else (kernel - 1) // 2, (kernel - 1) // 2),
-        )
-        return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-    def forward(self, view: Tensor, mixture: MixtureViews) -> Judgement:
-        """Judge a set in this discriminator's domain: [batch, source, …] → `Judgement`."""
-        batch, sources = view.shape[:2]
+        batch = len(sources)
         if self.config.kind == "instance":
-            return Judgement(self._patches(view.flatten(0, 1)[:, None]).reshape(batch, sources, -1))
+            return self._scalars(sources.flatten(0, 1)[:, None]).reshape(batch, -1)
         if self.config.condition_on_mixture:
-            mixed = mixture.wave if self.config.domain == "wave" else mixture.magnitude
-            view = torch.cat([view, mixed[:, None]], 1)
-        return Judgement(self._patches(view).reshape(batch, 1, -1))
+            sources = torch.cat([mixture[:, None], sources], 1)
+        return self._scalars(sources)
 
-    def _patches(self, view: Tensor) -> Tensor:
-        image = view[..., None, :] if self.config.domain == "wave" else view
-        with arithmetic(self.precision, view.device):
-            found: Tensor = self.layers(image.contiguous(memory_format=torch.channels_last))
+    def _scalars(self, inputs: Tensor) -> Tensor:
+        with arithmetic(self.precision, inputs.device):
+            found: Tensor = self.layers(inputs)
         return found.float()
 
 
+def _convolution(
+    planar: bool, inputs: int, outputs: int, kernel: int | Sequence[int], stride: int
+) -> nn.Module:
+    """Padded by one in two dimensions, where 256 bins would not last for five layers. [ours]"""
+    size = (kernel,) * (1 + planar) if isinstance(kernel, int) else tuple(kernel)
+    if planar:
+        return nn.Conv2d(inputs, outputs, (size[0], size[1]), stride, padding=1)
+    return nn.Conv1d(inputs, outputs, size[0], stride)
+
+
 def make_discriminator(
-    config: Discriminator, adversary: Adversary, sources: int
-) -> PatchDiscriminator:
-    """One of an experiment's discriminators, initialised from torch's global generator."""
-    sizes = adversary.wave if config.domain == "wave" else adversary.spectral
-    return PatchDiscriminator(config, sizes, sources)
+    config: Config, adversary: Adversary, sources: int, shape: Sequence[int]
+) -> Discriminator:
+    """One of an experiment's discriminators, for inputs of a shape (time,) or (bins, frames)."""
+    critic = adversary.wave if config.domain == "wave" else adversary.spectral
+    return Discriminator(config, critic, sources, shape)

@@ -1,14 +1,23 @@
-"""Separators: a mixture → K masks → K estimates that sum to it."""
+"""Separators: a mixture → K masks → K estimates."""
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from apit.config import Audio, Separator, Transform
 from apit.models.precision import Precision, arithmetic
 from apit.models.stft import STFT, make_stft
 from apit.models.tdcnpp import TDCNpp
 from apit.models.unet import UNet
+
+
+class Outputs(NamedTuple):
+    """What a network gives: mask logits [batch, source, bin, frame], and consistency's weights."""
+
+    logits: Tensor
+    consistency: Tensor | None = None  # logits [batch, source]; None: equal weights
 
 
 class Separation(NamedTuple):
@@ -28,44 +37,74 @@ def mixture_consistent(estimates: Tensor, mixture: Tensor, weights: Tensor) -> T
 
 
 class MaskingSeparator(nn.Module):
-    """STFT magnitude → network → masks on the mixture's STFT → mixture consistency.
+    """|STFT| → network → masks on the mixture's STFT → inverse STFT. [paper]
 
-    Mixture [batch, time] → `Separation`. The network maps magnitudes [batch, bin, frame] to mask
-    logits [batch, source, bin, frame] and consistency logits [batch, source].
+    Mixture [batch, time] → `Separation`. Nyquist's bin and the last frame are dropped, so that they
+    are zero in what masks give [ours]; mixture consistency, where it is asked for, brings back
+    what that leaves out.
     """
 
     precision: Precision = "float32"  # of the network alone
 
-    def __init__(self, network: nn.Module, stft: STFT, masks: str):
+    def __init__(self, network: nn.Module, stft: STFT, masks: str, consistency: str):
         super().__init__()
-        self.network = network
-        self.stft = stft
-        self.masks = masks
+        self.network, self.stft = network, stft
+        self.masks, self.consistency = masks, consistency
+
+    def spectrum(self, signals: Tensor) -> Tensor:
+        """[..., time] → complex [..., bin, frame], without Nyquist's bin and the last frame."""
+        return self.stft.analyse(signals)[..., :-1, :-1]
+
+    def mask_shape(self, samples: int) -> tuple[int, int]:
+        """Bins and frames of the masks of so many samples."""
+        return self.stft.bins - 1, -(-samples // self.stft.hop)
+
+    def outputs(self, mixture: Tensor) -> Outputs:
+        """What the network says of mixtures [batch, time]."""
+        magnitude = self.spectrum(mixture).abs()
+        with arithmetic(self.precision, mixture.device):
+            logits, consistency = self.network(magnitude)
+        return Outputs(logits.float(), None if consistency is None else consistency.float())
+
+    def to_masks(self, outputs: Outputs) -> Tensor:
+        """Mask logits → masks."""
+        return outputs.logits.softmax(1) if self.masks == "softmax" else outputs.logits.sigmoid()
+
+    def estimates(self, masks: Tensor, mixture: Tensor, outputs: Outputs) -> Tensor:
+        """Masks on mixtures [batch, time] → [batch, source, time].
+
+        Channels of one mixture may share its masks: [1, source, bin, frame] and [channel, time].
+        """
+        masked = masks * self.spectrum(mixture)[:, None]
+        estimates = self.stft.synthesise(pad(masked, (0, 1, 0, 1)), mixture.shape[-1])
+        if self.consistency == "inference" and self.training:
+            return estimates
+        if outputs.consistency is None:
+            weights = torch.full(estimates.shape[:2], 1 / estimates.shape[1]).to(estimates)
+        else:
+            weights = outputs.consistency.softmax(-1)
+        return mixture_consistent(estimates, mixture, weights)
 
     def forward(self, mixture: Tensor, channels: Tensor | None = None) -> Separation:
         """Separate a batch of mixtures, or the channels [channel, time] that one [1, time] mixes.
 
         Channels share the masks of their mixture; estimates are then [channel, source, time].
         """
-        spectrum = self.stft.analyse(mixture)  # [batch, bin, frame]
-        with arithmetic(self.precision, mixture.device):
-            logits, consistency = self.network(spectrum.abs())
-        logits, consistency = logits.float(), consistency.float()
-        masks = logits.softmax(1) if self.masks == "softmax" else logits.sigmoid()
-        if channels is not None:
-            mixture, spectrum = channels, self.stft.analyse(channels)
-        estimates = self.stft.synthesise(masks * spectrum[:, None], mixture.shape[-1])
-        return Separation(mixture_consistent(estimates, mixture, consistency.softmax(-1)), masks)
+        outputs = self.outputs(mixture)
+        masks = self.to_masks(outputs)
+        given = mixture if channels is None else channels
+        return Separation(self.estimates(masks, given, outputs), masks)
 
 
 def make_separator(config: Separator, transform: Transform, audio: Audio) -> MaskingSeparator:
     """The separator of a configuration, initialised from torch's global generator."""
     stft = make_stft(transform, audio.sample_rate)
+    bins = stft.bins - 1
     network: nn.Module
     if config.architecture == "tdcnpp":
         assert config.tdcnpp is not None
-        network = TDCNpp(stft.bins, audio.sources, config.tdcnpp)
+        network = TDCNpp(bins, audio.sources, config.tdcnpp)
     else:
         assert config.unet is not None
-        network = UNet(stft.bins, audio.sources, config.unet)
-    return MaskingSeparator(network, stft, config.masks)
+        network = UNet(bins, audio.sources, config.unet)
+    return MaskingSeparator(network, stft, config.network.masks, config.network.consistency)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from apit.config import TDCNppSizes
+from apit.config import TDCNpp as TDCNppConfig
 
 
 class Norm(nn.Module):
@@ -73,7 +73,7 @@ class TDCNpp(nn.Module):
     inputs of all earlier repeats, each through a dense layer.
     """
 
-    def __init__(self, bins: int, sources: int, sizes: TDCNppSizes):
+    def __init__(self, bins: int, sources: int, sizes: TDCNppConfig):
         super().__init__()
         self.sources = sources
         bottleneck, channels, kernel = sizes.bottleneck, sizes.channels, sizes.kernel

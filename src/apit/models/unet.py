@@ -1,98 +1,119 @@
-"""A residual U-Net over bins and frames, with a recurrent network over time at its bottom."""
+"""The paper's separator: a U-Net of one-dimensional convolutions over frames, bins as channels."""
 
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate, pad, scaled_dot_product_attention
 
-from apit.config import UNetSizes
+from apit.config import UNet as UNetConfig
 
-GROUP = 8  # channels that are standardised together
+GROUP = 16  # channels that are normalised together
 
 
-class ResidualBlock(nn.Module):
-    """Twice group norm → PReLU → convolution, around a shortcut: [batch, channel, bin, frame]."""
+class ResNetBlock(nn.Module):
+    """`depth` times group norm → SiLU → convolution, around a shortcut. [ours]"""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int):
+    def __init__(self, inputs: int, outputs: int, kernel: int, depth: int):
         super().__init__()
-        self.layers = nn.Sequential(
-            _norm(inputs),
-            nn.PReLU(),
-            nn.Conv2d(inputs, outputs, kernel, padding="same"),
-            _norm(outputs),
-            nn.PReLU(),
-            nn.Conv2d(outputs, outputs, kernel, padding="same"),
-        )
-        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+        layers: list[nn.Module] = []
+        for before in (inputs, *[outputs] * (depth - 1)):
+            layers += [
+                _norm(before),
+                nn.SiLU(),
+                nn.Conv1d(before, outputs, kernel, padding=kernel // 2),
+            ]
+        self.layers = nn.Sequential(*layers)
+        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv1d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, inputs, bin, frame] → [batch, outputs, bin, frame]."""
+        """[batch, inputs, frame] → [batch, outputs, frame]."""
         summed: Tensor = self.shortcut(x) + self.layers(x)
         return summed
 
 
-class Recurrence(nn.Module):
-    """A bidirectional LSTM over frames, whose steps see all channels and bins of a frame."""
+class SelfAttention(nn.Module):
+    """Self-attention over frames, then a feed-forward layer of the same width, each a residual."""
 
-    def __init__(self, features: int, hidden: int, layers: int):
+    def __init__(self, channels: int, heads: int):
         super().__init__()
-        self.lstm = nn.LSTM(features, hidden, layers, batch_first=True, bidirectional=True)
-        self.out = nn.Linear(2 * hidden, features)
+        self.heads = heads
+        self.norms = nn.ModuleList(_norm(channels) for _ in range(2))
+        self.inputs = nn.Conv1d(channels, 3 * channels, 1)
+        self.output = nn.Conv1d(channels, channels, 1)
+        self.feed_forward = nn.Sequential(
+            nn.Conv1d(channels, channels, 1), nn.SiLU(), nn.Conv1d(channels, channels, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channel, bin, frame] → the same."""
-        steps = x.flatten(1, 2).mT  # [batch, frame, channel × bin]
-        update: Tensor = self.out(self.lstm(steps)[0])
-        return x + update.mT.reshape(x.shape)
+        """[batch, channel, frame] → the same."""
+        parts = self.inputs(self.norms[0](x)).unflatten(1, (3, self.heads, -1))
+        query, key, value = parts.mT.unbind(1)  # [batch, head, frame, channel]
+        heard = scaled_dot_product_attention(query, key, value).mT.flatten(1, 2)
+        x = x + self.output(heard)
+        update: Tensor = self.feed_forward(self.norms[1](x))
+        return x + update
 
 
 class UNet(nn.Module):
-    """2-D residual U-Net with a recurrent bottleneck; each level halves bins and frames.
+    """Magnitudes [batch, bin, frame] → mask logits [batch, source, bin, frame]. [paper]
 
-    The paper's separator as far as it is recalled: its wiring is this project's. Magnitudes are
-    compressed by a cube root, so that soft bins are seen at all.
+    Encoder of ResNet blocks, each followed by a downsampler; ResNet block, self-attention, ResNet
+    block; the decoder mirrored, each block after an upsampler and beside the encoder's output of
+    its level; a linear layer. What a block consists of is not stated: kernel, depth and norms
+    are [ours], such that the paper's channels give its 46.9 M weights.
     """
 
-    def __init__(self, bins: int, sources: int, sizes: UNetSizes):
+    def __init__(self, bins: int, sources: int, config: UNetConfig):
         super().__init__()
-        channels, kernel = sizes.channels, sizes.kernel
-        levels = list(pairwise(channels))  # from the top down
-        self.entry = nn.Conv2d(1, channels[0], kernel, padding="same")
-        self.encoders = nn.ModuleList(ResidualBlock(c, c, kernel) for c in channels[:-1])
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in levels)
-        for _ in levels:
-            bins = -(-bins // 2)
-        self.bottom = ResidualBlock(channels[-1], channels[-1], kernel)
-        self.recurrence = Recurrence(channels[-1] * bins, sizes.recurrent, sizes.recurrent_layers)
-        self.decoders = nn.ModuleList(ResidualBlock(a + b, a, kernel) for a, b in levels)
-        self.exit = nn.Sequential(
-            _norm(channels[0]), nn.PReLU(), nn.Conv2d(channels[0], sources, 1)
+        channels, kernel, depth = config.channels, config.kernel, config.depth
+        self.sources, self.config = sources, config
+        levels = list(pairwise((bins, *channels)))  # channels before and after, from the top down
+        self.encoder = nn.ModuleList(ResNetBlock(a, b, kernel, depth) for a, b in levels)
+        self.down = nn.ModuleList(nn.Conv1d(c, c, 3, 2, padding=1) for c in channels)
+        bottom = channels[-1]
+        self.bottleneck = nn.Sequential(
+            ResNetBlock(bottom, bottom, kernel, depth),
+            SelfAttention(bottom, config.heads),
+            ResNetBlock(bottom, bottom, kernel, depth),
         )
-        self.consistency = nn.Linear(channels[-1], sources)
+        below = (*channels[1:], bottom)  # channels that come up to each level
+        self.up = nn.ModuleList(nn.Conv1d(c, c, 3, padding=1) for c in below)
+        self.decoder = nn.ModuleList(
+            ResNetBlock(a + b, b, kernel, depth) for a, b in zip(below, channels, strict=True)
+        )
+        self.logits = nn.Sequential(
+            _norm(channels[0]), nn.SiLU(), nn.Conv1d(channels[0], sources * bins, 1)
+        )
 
-    def forward(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        """Magnitude [batch, bin, frame] → mask logits, consistency logits."""
-        x: Tensor = self.entry(_standardised(magnitude.pow(1 / 3))[:, None])
+    def forward(self, magnitude: Tensor) -> tuple[Tensor, None]:
+        """Mask logits; and no weights of mixture consistency, which are equal then."""
+        frames = magnitude.shape[-1]
+        x = magnitude if self.config.input_power == 1 else magnitude.pow(self.config.input_power)
+        if self.config.standardise:
+            x = _standardised(x)
+        x = pad(x, (0, -frames % 2 ** len(self.encoder)))
         skips: list[Tensor] = []
-        for encoder, down in zip(self.encoders, self.down, strict=True):
-            x = encoder(x)
-            skips.append(x)
-            x = down(x)  # [batch, channel, bin / 2, frame / 2], rounded up
-        x = self.recurrence(self.bottom(x))
-        consistency = self.consistency(x.mean((-2, -1)))
-        for decoder in reversed(self.decoders):
-            skip = skips.pop()
-            x = decoder(torch.cat([skip, _doubled(x, skip.shape[-2], skip.shape[-1])], 1))
-        return self.exit(x), consistency
+        for block, down in zip(self.encoder, self.down, strict=True):
+            skips.append(block(x))
+            x = down(skips[-1])
+        x = self.bottleneck(x)
+        for block, up, skip in zip(
+            reversed(self.decoder), reversed(self.up), reversed(skips), strict=True
+        ):
+            x = up(_doubled(x))
+            x = block(torch.cat([x, skip], 1))
+        return self.logits(x)[..., :frames].unflatten(1, (self.sources, -1)), None
 
 
-def _doubled(x: Tensor, bins: int, frames: int) -> Tensor:
-    """Every bin and frame twice, cut to a size; interpolation's gradient is random on CUDA."""
-    return x.repeat_interleave(2, -2)[..., :bins, :].repeat_interleave(2, -1)[..., :frames]
+def _doubled(x: Tensor) -> Tensor:
+    """Linear interpolation to twice the frames."""
+    return interpolate(x, scale_factor=2.0, mode="linear", align_corners=False)
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(max(1, channels // GROUP), channels)
+    groups = next(n for n in range(max(1, channels // GROUP), 0, -1) if channels % n == 0)
+    return nn.GroupNorm(groups, channels)
 
 
 def _standardised(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from apit.data import fuss
 from apit.errors import UserError
 from apit.measure.verdicts import FEWEST_SEEDS
 from apit.present.report import read_table
+from apit.present.runs import networks_of
 
 Record = Mapping[str, Any]
 
@@ -27,22 +28,22 @@ STANDS = {  # what is asked for: where it stands
     "setting, algorithm, model": "`results/<scale>/report.pdf` (text: `paper/report.typ`), "
     "sections Method and Training; `src/apit/models`, `src/apit/losses`, "
     "`src/apit/training/step.py`",
-    "assumptions": "`configs/method.yaml` gives every value its source; what is marked [recalled] "
-    "is from memory of the paper, not read in it",
+    "assumptions": "`configs/method.yaml` gives every value its source: [paper], [inferred] from "
+    "its text, [fuss], or [ours]",
     "data: origin, size, licences": "`configs/<scale>.yaml`, `apit fetch`; once they are made, "
     "`data/<scale>/bank/clips.html`",
     "splits": "`src/apit/data/splits.py`; which clips make which mixture: "
     "`data/<scale>/mixtures/manifest.csv`",
     "exclusions": "of clips: `clips.html`; of mixtures: those in which nothing sounds, counted "
     "below; of pairs: those that the FUSS evaluator leaves out, so that n stands beside each mean, "
-    "and MSi(all), which leaves out none",
+    "and the paper's SI-SNR and MSi(all), which leave out none",
     "dependencies": "`requirements.lock`",
     "code of training and evaluation": "`apit train`, `apit evaluate`; all commands: "
     "`workflow/rules`",
     "weights": "`make restore`, from DVC's remote; `make reproduce` trains them anew",
     "hyper-parameters, and their choice": "below, and wholly in every run's `record.json`; "
-    "`docs/trials.md` has what was tried; trials of λ, where a scale has some, stand in "
-    "`tables/tuning`",
+    "`docs/trials.md` has what was tried; trials of rate and batch, where a scale has some, stand "
+    "in `tables/tuning`",
     "metrics": "the report's section Evaluation; `src/apit/measure`",
     "central tendency, variation": "means with 95 % bootstrap intervals over mixtures in every "
     "table; t-intervals over seeds, and the noise between seeds, in `tables/verdicts`",
@@ -135,12 +136,13 @@ def _facts(found: Sequence[Evidence]) -> str:
         "discriminators": _discriminators,
         "experiments": lambda e: _each(f"`{r['run']['experiment']}`" for r in e.records),
         "seeds": lambda e: _each(str(r["run"]["seed"]) for r in e.records),
-        "steps × batch × crop": lambda e: (
-            f"{e.run.training.steps:,} × {e.run.training.batch_size} × "
-            f"{e.run.training.crop_seconds:g} s"
+        "steps × batch × crop": lambda e: _each(
+            f"{r['steps']:,} × {r['run']['training']['batch_size']} × "
+            f"{r['run']['training']['crop_seconds']:g} s"
+            for r in e.records
         ),
-        "learning rate, separator": _learning_rate,
-        "objective, λ, learning rate of discriminators": _adversary,
+        "learning rate, separator": lambda e: _each(map(_learning_rate, e.records)),
+        "λ; learning rates of discriminators": _adversary,
         "weights that are kept": lambda e: (
             f"best MSi(all) on validation, every {e.run.training.validate_every:,} steps"
             + (f"; averaged, decay {decay:g}" if (decay := e.run.training.average_decay) else "")
@@ -178,11 +180,11 @@ def _facts(found: Sequence[Evidence]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _learning_rate(evidence: Evidence) -> str:
-    training = evidence.run.training
-    falls = training.halve_every < training.steps
-    halved = f", halved every {training.halve_every:,} steps" if falls else ""
-    return f"{training.learning_rate:g}{halved}"
+def _learning_rate(record: Record) -> str:
+    training = record["run"]["training"]
+    falls = training["halve_every"] < record["steps"]
+    halved = f", halved every {training['halve_every']:,} steps" if falls else ""
+    return f"{training['learning_rate']:g}{halved}"
 
 
 def _claims(evidence: Evidence, claims: Sequence[Claim]) -> str:
@@ -265,7 +267,7 @@ def _discriminators(evidence: Evidence) -> str:
     sizes = {
         name: counts["parameters"]
         for record in evidence.records
-        for name, counts in record["networks"].items()
+        for name, counts in networks_of(record).items()
         if name != "separator"
     }
     if not sizes:
@@ -274,8 +276,16 @@ def _discriminators(evidence: Evidence) -> str:
 
 
 def _adversary(evidence: Evidence) -> str:
-    found = [r["run"]["adversary"] for r in evidence.records if r["run"]["adversary"]]
-    return _each(f"{a['objective']}, {a['weight']:g}, {a['learning_rate']:g}" for a in found)
+    """How heavy L_PIT is, where there is one beside discriminators, and at what they learn."""
+    adversarial = [r["run"] for r in evidence.records if r["run"]["discriminators"]]
+    with_pit = [run["adversary"] for run in adversarial if run["reconstruction"] != "none"]
+    weights = _each(str(adversary["pit_weight"]) for adversary in with_pit)
+    rates = _each(
+        f"{run['adversary']['wave']['learning_rate']:g} (wave), "
+        f"{run['adversary']['spectral']['learning_rate']:g} (stft, mask)"
+        for run in adversarial
+    )
+    return f"{weights}; {rates}"
 
 
 def _disk(evidence: Evidence, records: Sequence[Record]) -> str:
@@ -287,7 +297,7 @@ def _disk(evidence: Evidence, records: Sequence[Record]) -> str:
     weights = sum(
         4 * 4 * counts["parameters"]  # weights, best weights, and Adam's two moments
         for record in records
-        for counts in record["networks"].values()
+        for counts in networks_of(record).values()
     )
     return f"at most {ceil((data + weights) / 1e8) / 10:.1f} GB"
 

@@ -1,7 +1,6 @@
 """Figures: aggregates and histories in, PDF and PNG out; nothing is computed here."""
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 from typing import Any, get_args
 
 import pandas as pd
@@ -11,28 +10,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from apit.config import HEADLINE_DB, TRIVIAL, Domain, Reported
+from apit.config import HEADLINE_DB, TRIVIAL, Domain
 from apit.measure.spread import Spread
 from apit.present.gallery import COLUMN, PAGE, PALE, Gallery, empty, height_of_key, key, signed
 from apit.present.looks import BLACK, LEGEND
 
 SMOOTHED = 25  # training curves are means over this share of the training
-LABELS = ("PIT loss (dB)", "MSi(all) (dB)\nvalidation", "accuracy of the\ndiscriminators")
+COMPARED = {"si_snr_i": "SI-SNR_I (dB)", "si_snri_all/2-4": "MSi(all) (dB)"}
+VALIDATED = ("validation/si_snr_i", "validation/si_snri_all")
+LABELS = (
+    *("SI-SNR_I (dB)\nvalidation", "MSi(all) (dB)\nvalidation"),
+    *("accuracy of the\ndiscriminators", "shortcut\n(AUC)"),
+)
+FAR_BELOW = -25  # dB: what lies lower is not drawn
 INTERVALS = "95 % bootstrap intervals over mixtures"
 
 
 def training(gallery: Gallery, histories: Sequence[pd.DataFrame]) -> None:
-    """PIT loss, validation MSi(all), and discriminators' accuracy on what they train on.
+    """Validation SI-SNR_I and MSi(all), accuracy of discriminators, and how far a shortcut goes.
 
-    A history for each record of the gallery; the weights that were chosen are ringed.
+    A history for each record of the gallery; the weights that were chosen are marked.
     """
     names = [record["run"]["experiment"] for record in gallery.records]
     panels = gallery.panels(names)
+    rows = len(LABELS)
     figure, grid = plt.subplots(
-        3, len(panels), figsize=(_width(panels), 3.4 + height_of_key(panels)), sharex=True,
-        sharey="row", squeeze=False,
+        rows, len(panels), figsize=(_width(panels), 1.05 * rows + 0.5 + height_of_key(panels)),
+        sharex=True, sharey="row", squeeze=False,
     )  # fmt: skip
-    for (loss, validation, accuracy), (title, shown) in zip(grid.T, panels.items(), strict=True):
+    for axes, (title, shown) in zip(grid.T, panels.items(), strict=True):
         for number, name in enumerate(shown):
             look = gallery.looks[name]
             own = [pair for pair in zip(gallery.records, histories, strict=True)
@@ -42,54 +48,65 @@ def training(gallery: Gallery, histories: Sequence[pd.DataFrame]) -> None:
                 style = look.of_line | {"lw": 0.9 if len(own) == 1 else 0.5}
                 marked = style | (look.of_marker | {"ms": 2.5} if seed == 0 else {})
                 marked["markevery"] = (0.04 + 0.03 * number, 0.3)
-                loss.plot(*_smoothed(history, ["loss/pit"]), **marked)
-                accuracy.plot(*_smoothed(history, _trained_on(history)), **marked)
-                checked = history.dropna(subset="validation/si_snri_all").set_index("step")
-                values = checked["validation/si_snri_all"]
-                validation.plot(values.index / 1000, values, **style)
-                best = record["best_step"]
-                validation.plot(best / 1000, values[best], ms=4, **look.of_marker)
-            loss.plot([], [], label=name, **look.of_line, **look.of_marker)
-        key(loss, title)
-        accuracy.axhline(0.5, color=PALE, lw=0.8, zorder=0)
-        accuracy.set(xlabel="step (thousands)", ylim=(0, 1.03))
-    for axes, label in zip(grid[:, 0], LABELS, strict=True):
-        axes.set_ylabel(label)
+                for place, column in zip(axes[:2], VALIDATED, strict=True):
+                    values = history.set_index("step")[column].dropna()
+                    place.plot(values.index / 1000, values, **style)
+                    best = record["best_step"]
+                    place.plot(best / 1000, values[best], ms=4, **look.of_marker)
+                for place, start in zip(axes[2:], ("accuracy/", "shortcut/"), strict=True):
+                    columns = [c for c in history.columns if c.startswith(start)]
+                    place.plot(*_smoothed(history, columns), **marked)
+            axes[0].plot([], [], label=name, **look.of_line, **look.of_marker)
+        key(axes[0], title)
+        for place in axes[2:]:
+            place.axhline(0.5, color=PALE, lw=0.8, zorder=0)
+            place.set(ylim=(-0.03, 1.03))
+        axes[-1].set_xlabel("step (thousands)")
+    for place, label in zip(grid[:, 0], LABELS, strict=True):
+        place.set_ylabel(label)
     figure.align_ylabels(grid[:, 0])
     gallery.write(
         figure,
         "training",
-        f"Training, by the domain that discriminators judge: PIT loss (mean over a {SMOOTHED}th of "
-        "the training), MSi(all) of the validation split, with a marker where the weights that "
-        "were chosen are from, and the mean accuracy of the discriminators, where 0.5 is a guess. "
-        f"A line for each seed. {LEGEND}",
+        "Training, by the domain that discriminators judge: SI-SNR_I and MSi(all) of the "
+        "validation split, with a marker where the weights that were chosen are from; the mean "
+        "accuracy of the discriminators on what they train on, where 0.5 is a guess; and how well "
+        "the share of values near zero alone tells real from fake, as the area under its ROC curve "
+        "(0.5: not at all), a mean over domains. The last two are means over a "
+        f"{SMOOTHED}th of the training. A line for each seed. {LEGEND}",
     )
 
 
 def improvement(gallery: Gallery, summary: pd.DataFrame) -> None:
-    """MSi(all) of every experiment, with its interval over mixtures.
+    """SI-SNR_I and, beside it, MSi(all) of every system, with intervals over mixtures.
 
-    Of the trivial systems only the first: another lies so low that all else would look alike.
+    What gives the mixture in one slot lies so low in MSi(all) that all else would look alike: there
+    its number alone is shown.
     """
-    left_out = summary["experiment"].isin(TRIVIAL[1:])
-    rows = summary[(summary["aggregate"] == "si_snri_all/2-4") & ~left_out]
-    figure, axes = _rows(rows["experiment"])
-    for y, row in enumerate(rows.to_dict("records")):
-        _interval(gallery, axes, y, row)
-        _beside(axes, y, signed(row["mean"]))
-    axes.axvline(0, color=PALE, lw=0.8, zorder=0)
-    axes.set(xlabel="MSi(all) (dB)")
+    rows = summary[~summary["experiment"].isin(TRIVIAL[1:-1])]
+    names = list(dict.fromkeys(rows["experiment"]))
+    figure, panels = _panels(names)
+    for axes, (aggregate, title) in zip(panels, COMPARED.items(), strict=True):
+        for row in rows[rows["aggregate"] == aggregate].to_dict("records"):
+            y = names.index(row["experiment"])
+            if row["mean"] > FAR_BELOW:
+                _interval(gallery, axes, y, row)
+            _beside(axes, y, signed(row["mean"]))
+        axes.axvline(0, color=PALE, lw=0.8, zorder=0)
+        axes.set(xlabel=title)
+        axes.locator_params("x", nbins=4)
     gallery.write(
         figure,
         "improvement",
-        "MSi(all), the SI-SNR improvement over all active targets of mixtures of two to four, with "
-        f"{INTERVALS}. {LEGEND}",
+        "SI-SNR_I (the paper's, under which silence has 0 dB) and MSi(all) (the FUSS evaluator's, "
+        "over all active targets, where it has −80 dB) of mixtures of two to four, with "
+        f"{INTERVALS}; of what lies under −{-FAR_BELOW} dB only the number. {LEGEND}",
     )
 
 
 def per_mixture(gallery: Gallery, spreads: Mapping[str, Spread]) -> None:
-    """Distribution over mixtures of each mixture's mean SI-SNRi, with median and quartiles."""
-    shown = {name: spread for name, spread in spreads.items() if name not in TRIVIAL}
+    """Distribution over mixtures of SI-SNR_I, with median and quartiles."""
+    shown = {name: spread for name, spread in spreads.items() if name not in TRIVIAL[:-1]}
     figure, axes = _rows(shown)
     values = [(name, value) for name, spread in shown.items() for value in spread.values]
     table = pd.DataFrame(values, columns=["experiment", "value"])
@@ -105,12 +122,12 @@ def per_mixture(gallery: Gallery, spreads: Mapping[str, Spread]) -> None:
         axes.plot(spread.median, y, "o", ms=3.2, mfc="white", mec=BLACK, mew=0.7)
         _beside(axes, y, signed(spread.median))
     axes.axvline(0, color=PALE, lw=0.8, zorder=0)
-    axes.set(xlabel="SI-SNRi of a mixture (dB)", ylabel="")
+    axes.set(xlabel="SI-SNR_I of a mixture (dB)", ylabel="")
     gallery.write(
         figure,
         "per_mixture",
-        "Each mixture's mean SI-SNR improvement over its active targets, mixtures of two to four, "
-        "all seeds together: distribution, quartiles (bars) and median (dots and numbers).",
+        "SI-SNR_I of each mixture of two to four, all seeds together: distribution, quartiles "
+        "(bars) and median (dots and numbers).",
     )
 
 
@@ -145,64 +162,81 @@ def holes(gallery: Gallery, curves: pd.DataFrame) -> None:
 
 
 def replacement(gallery: Gallery, cells: pd.DataFrame) -> None:
-    """Heat map of MSi(all): a row for each domain, a column for each I; blank was not run."""
+    """Heat map of SI-SNR_I with one context-based discriminator; blank was not run.
+
+    A row for each domain, without and with the mixture, and a column for each I. `cells` is the
+    data of the table `contexts`.
+    """
+    shown = cells[(cells["aggregate"] == "si_snr_i") & (cells["domain"] != "")]
+    shown = shown.assign(row=shown["domain"] + shown["mixture"].map({True: ", m", False: ""}))
+    shown = shown.astype({"replace": int})
     places = range(gallery.records[0]["run"]["audio"]["sources"])
-    grid = cells.pivot(index="domain", columns="replace", values="mean").reindex(
-        index=get_args(Domain), columns=places
+    rows = [f"{domain}{seen}" for domain in get_args(Domain) for seen in ("", ", m")]
+    grid = shown.pivot(index="row", columns="replace", values="mean").reindex(
+        index=rows, columns=places
     )
-    low, high = (cells["mean"].min(), cells["mean"].max()) if len(cells) else (0, 1)
-    figure, axes = plt.subplots(figsize=(COLUMN, 1.9))
+    low, high = (shown["mean"].min(), shown["mean"].max()) if len(shown) else (0, 1)
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.6))
     sns.heatmap(
         grid.astype(float), ax=axes, cmap="cividis", linewidths=1.5, vmin=low, vmax=high,
-        cbar_kws={"label": "MSi(all) (dB)", "aspect": 12},
+        cbar_kws={"label": "SI-SNR_I (dB)", "aspect": 16},
     )  # fmt: skip
-    for row in cells.to_dict("records"):
+    for row in shown.to_dict("records"):
         bounds = f"[{row['lower']:.2f}, {row['upper']:.2f}]".replace("-", "−")
         axes.text(
-            row["replace"] + 0.5, get_args(Domain).index(row["domain"]) + 0.5,
-            f"{signed(row['mean'])}\n{bounds}", fontsize=6, linespacing=1.3, ha="center",
+            row["replace"] + 0.5, rows.index(row["row"]) + 0.5,
+            f"{signed(row['mean'])}\n{bounds}", fontsize=5.2, linespacing=1.3, ha="center",
             va="center", color="white" if row["mean"] <= (low + high) / 2 else BLACK,
         )  # fmt: skip
-    axes.set(xlabel="replaced estimates I (0: the standard context)", ylabel="domain")
+    axes.set(xlabel="replaced estimates I (0: the standard context)", ylabel="")
     axes.set_facecolor("0.93")
     axes.tick_params(length=0)
     axes.set_yticklabels(axes.get_yticklabels(), rotation=0)
     gallery.write(
         figure,
         "replacement",
-        f"MSi(all) with one context-based discriminator, with {INTERVALS}; blank: not run.",
+        "SI-SNR_I of purely adversarial training with one context-based discriminator, by its "
+        f"domain; m: it sees the mixture, too. With {INTERVALS}; blank: not run.",
     )
 
 
 def differences(
-    gallery: Gallery, rows: pd.DataFrame, baseline: str, reported: Sequence[Reported]
+    gallery: Gallery,
+    rows: pd.DataFrame,
+    baseline: str,
+    published: Mapping[str, float],
 ) -> None:
-    """Forest plot: each ablation's MSi(all) less the baseline's; dots are single seeds."""
-    pooled = rows[rows["seed"] == "all"]
-    figure, axes = _rows(pooled["experiment"], more=0.3)
-    for y, row in enumerate(pooled.to_dict("records")):
-        own = rows[(rows["experiment"] == row["experiment"]) & (rows["seed"] != "all")]
-        _interval(gallery, axes, y, row)
-        axes.plot(own["mean"], [y + 0.32] * len(own), ".", color="0.35", ms=2.5)
-        _beside(axes, y, signed(row["mean"]))
-    axes.axvline(0, color=PALE, lw=0.8, zorder=0)
-    gains = [(line, line.values["gain"]) for line in reported if "gain" in line.values]
-    for _, gain in gains:
-        axes.axvline(gain, color="0.3", lw=0.8, ls="--", zorder=0)
-    axes.set(xlabel=f"MSi(all) less that of {baseline} (dB)")
-    axes.locator_params("x", nbins=6)
-    published = [
-        f"{signed(gain)} dB, published: {line.system} ({line.read_in}; data: {line.data}; metric: "
-        f"{line.metric})"
-        for line, gain in gains
-    ]
-    lines = [Line2D([], [], color="0.3", lw=0.8, ls="--", label=fill(t, 50)) for t in published]
-    figure.legend(handles=lines, loc="outside upper left")
+    """Forest plot: what each ablation has more than the baseline; dots are single seeds.
+
+    `published` are differences in SI-SNR_I of the same data, by experiment.
+    """
+    names = list(dict.fromkeys(rows["experiment"]))
+    known = {name: gain for name, gain in published.items() if name in names}
+    figure, panels = _panels(names, more=0.2 if known else 0.0)
+    for axes, (aggregate, title) in zip(panels, COMPARED.items(), strict=True):
+        for row in rows[rows["aggregate"] == aggregate].to_dict("records"):
+            y = names.index(row["experiment"])
+            if row["seed"] != "all":
+                axes.plot(row["mean"], y + 0.32, ".", color="0.35", ms=2.5)
+                continue
+            _interval(gallery, axes, y, row)
+            _beside(axes, y, signed(row["mean"]))
+        axes.axvline(0, color=PALE, lw=0.8, zorder=0)
+        axes.set(xlabel=f"{title.removesuffix(' (dB)')} less\nthat of {baseline} (dB)")
+        axes.locator_params("x", nbins=4)
+    for name, gain in known.items():
+        y = names.index(name)
+        panels[0].plot([gain, gain], [y - 0.4, y + 0.4], color="0.3", lw=0.9, ls=(0, (2, 1)))
+    if known:
+        line = Line2D([], [], color="0.3", lw=0.9, ls=(0, (2, 1)), label="published SI-SNR_I")
+        figure.legend(handles=[line], loc="outside upper left")
+    said = ", ".join(f"{name} {signed(gain)} dB" for name, gain in known.items())
+    dashed = f"Dashed: published, of the same data: {said}. " if known else ""
     gallery.write(
         figure,
         "differences",
-        f"MSi(all) less that of {baseline}, pair by pair on the same mixtures, with {INTERVALS}; "
-        f"dots below: single seeds. {''.join(f'Dashed: {text}. ' for text in published)}{LEGEND}",
+        f"SI-SNR_I and MSi(all) less those of {baseline}, on the same mixtures, with {INTERVALS}; "
+        f"dots below: single seeds. {dashed}{LEGEND}",
     )
 
 
@@ -220,6 +254,18 @@ def _rows(names: Any, more: float = 0.0) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _panels(names: Sequence[str], more: float = 0.0) -> tuple[Figure, Sequence[Axes]]:
+    """The same twice side by side, for the two measures by which systems are compared."""
+    height = 0.16 * max(len(names), 2) + 0.8 + more
+    figure, panels = plt.subplots(1, 2, figsize=(COLUMN, height), sharey=True)
+    for axes in panels:
+        if names:
+            axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
+        else:
+            empty(axes, "nothing was run")
+    return figure, panels
+
+
 def _interval(gallery: Gallery, axes: Axes, y: int, row: Mapping[Any, Any]) -> None:
     look = gallery.looks[row["experiment"]]
     axes.plot([row["lower"], row["upper"]], [y, y], color=look.colour, lw=1.4)
@@ -233,13 +279,6 @@ def _beside(axes: Axes, y: int, text: str) -> None:
 
 def _smoothed(history: pd.DataFrame, columns: list[str]) -> tuple[pd.Series, pd.Series]:
     """Thousands of steps, and the columns' mean, smoothed."""
-    mean = history[columns].mean(axis=1).dropna()
+    mean = history[columns].astype(float).mean(axis=1).dropna()
     window = max(1, len(mean) // SMOOTHED)
     return history["step"][mean.index] / 1000, mean.rolling(window, min_periods=1).mean()
-
-
-def _trained_on(history: pd.DataFrame) -> list[str]:
-    """Accuracy columns of real inputs and of the fakes that a discriminator trains on."""
-    columns = [c for c in history.columns if c.startswith("accuracy/")]
-    replaced = {c.split("/")[1] for c in columns if c.split("/")[2] == "replaced"}
-    return [c for c in columns if not (c.split("/")[2] == "fake" and c.split("/")[1] in replaced)]

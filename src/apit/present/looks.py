@@ -8,19 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from apit.config import ORACLES, Experiment
+from apit.config import ORACLES, Discriminator
 
-BLACK, BLUE, SKY, VERMILION, PURPLE = "#000000", "#0072b2", "#56b4e9", "#d55e00", "#cc79a7"
-GREY = "#8c8c8c"
-ALONE, SEVERAL = "no discriminator", "several domains"
+BLACK, VERMILION, PURPLE, GREY = "#000000", "#d55e00", "#cc79a7", "#8c8c8c"
+BY_REPLACED = ("#56b4e9", "#009e73", "#e69f00", "#0072b2")  # by the number I
 MARKERS = "osDPhp"  # by the number I
-LINES = ("-", "-", "--", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (9, 2)))  # by the number I
-CONTROL = "-."
+ALONE, SEVERAL = "no discriminator", "several domains"
+WITH_PIT, ADVERSARIAL, CONTROL = "-", "--", "-."
 LEGEND = (
-    "Black: no discriminator; vermilion triangles: instance-based; sky-blue circles: "
-    "context-based, I = 0; blue: context-based, I = 1 (squares), 2 (diamonds) or 3 (crosses); "
-    "purple: both kinds; grey: not trained. Half filled: two domains; hollow: the mixture is seen, "
-    "too. Dash-dotted: controls."
+    "Solid: with L_PIT; dashed: purely adversarial; dash-dotted: controls. Black: no discriminator "
+    "(half filled: TDCN++); vermilion triangles: instance-based; context-based by I: sky-blue "
+    "circles (0), green squares (1), orange diamonds (2), blue crosses (3); purple: both kinds; "
+    "hollow: the mixture is seen, too; grey: not trained."
 )
 
 
@@ -30,7 +29,7 @@ class Look:
 
     panel: str  # a domain, SEVERAL, or ALONE, which is shown in all panels
     colour: str
-    line: str | tuple[int, tuple[int, ...]]
+    line: str
     marker: str
     filled: Literal["whole", "half", "hollow"] = "whole"
 
@@ -47,16 +46,21 @@ class Look:
         return style | ({"fillstyle": "left", "mfcalt": "white"} if self.filled == "half" else {})
 
 
-def look(experiment: Experiment) -> Look:
-    """Give an experiment its look.
+def look(run: Mapping[str, Any]) -> Look:
+    """Give the experiment of a resolved run its look.
 
-    Controls are those with another loss, a matched training time, or a frozen discriminator.
+    Controls are those with another loss, with as many multiply-accumulates as another experiment,
+    or with a discriminator that is never trained.
     """
-    judges = experiment.discriminators
-    other = experiment.reconstruction != "log_mse" or experiment.train_as_long_as is not None
-    control = other or any(judge.frozen for judge in judges)
+    judges = [Discriminator.model_validate(judge) for judge in run["discriminators"]]
+    other = run["reconstruction"] not in ("log_mse", "none") or bool(run["as_costly_as"])
+    if other or any(judge.frozen for judge in judges):
+        line = CONTROL
+    else:
+        line = ADVERSARIAL if run["reconstruction"] == "none" else WITH_PIT
     if not judges:
-        return Look(ALONE, BLACK, CONTROL if control else "-", "v")
+        half = run["separator"]["architecture"] == "tdcnpp"
+        return Look(ALONE, BLACK, line, "v", "half" if half else "whole")
     domains = list({judge.domain for judge in judges})
     kinds = {judge.kind for judge in judges}
     replace = max(judge.replace for judge in judges)
@@ -65,24 +69,19 @@ def look(experiment: Experiment) -> Look:
     elif "instance" in kinds:
         colour, marker = VERMILION, "^"
     else:
-        colour, marker = BLUE if replace else SKY, MARKERS[replace % len(MARKERS)]
+        colour = BY_REPLACED[replace % len(BY_REPLACED)]
+        marker = MARKERS[replace % len(MARKERS)]
     return Look(
         domains[0] if len(domains) == 1 else SEVERAL,
         colour,
-        CONTROL if control else LINES[replace % len(LINES)],
+        line,
         marker,
-        "hollow" if any(judge.condition_on_mixture for judge in judges)
-        else "half" if len(domains) == 2
-        else "whole",
-    )  # fmt: skip
+        "hollow" if any(judge.condition_on_mixture for judge in judges) else "whole",
+    )
 
 
 def looks(runs: Iterable[Mapping[str, Any]]) -> dict[str, Look]:
     """Looks of all experiments that resolved runs are of, in their order, and of the oracles."""
-    keys = ("discriminators", "reconstruction", "train_as_long_as")
-    found = {
-        run["experiment"]: look(Experiment.model_validate({key: run[key] for key in keys}))
-        for run in runs
-    }
+    found = {run["experiment"]: look(run) for run in runs}
     marks = zip(ORACLES, "***<>", strict=True)
     return found | {name: Look(ALONE, GREY, "-", marker) for name, marker in marks}

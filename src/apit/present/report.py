@@ -21,21 +21,21 @@ from apit.data import fuss
 from apit.errors import UserError
 from apit.files import whole_file
 from apit.measure.verdicts import FEWEST_SEEDS
-from apit.present import runs, tables
+from apit.present import runs, studies, tables
 from apit.present.table import Cell, Column, best, cell, number
 
 PARTS = ("*.typ", "*.bib")  # of the report's text, in one folder
 AGGREGATES = {  # tables with a row for each experiment and aggregate
     "ablations": tables.COLUMNS,
-    "discriminators": tables.COLUMNS,
+    "contexts": studies.STUDIED,
+    "combinations": studies.STUDIED,
     "holes": tables.HOLE_COLUMNS,
     "bss_eval": tables.BSS_EVAL_COLUMNS,
     "out_of_domain": tables.COLUMNS,
 }
-TABLES = (*AGGREGATES, "replacement", "verdicts", "published", "models", "tuning", "cost")
+TABLES = (*AGGREGATES, "verdicts", "published", "models", "tuning", "cost")
 OPTIONAL = ("bss_eval", "out_of_domain", "tuning", "cost")
-TEXTS = ("better", "differences", "verdict", "note")  # columns that may be empty
-PUBLISHED = {name: tables.COLUMNS[key] for name, key in tables.PUBLISHED_COLUMNS.items()}
+TEXTS = ("better", "differences", "verdict", "note", "domain")  # columns that may be empty
 
 OF_RECORD = (
     *("commit", "python", "versions", "hardware", "threads", "data", "data_sha256", "sounds"),
@@ -74,12 +74,18 @@ def content(
         "headline_db": HEADLINE_DB,
         "fewest_seeds": FEWEST_SEEDS,
         "claims": {claim.claim: claim.model_dump(mode="json") for claim in claims},
+        "published": list(tables.PUBLISHED_COLUMNS["A"]),
         "columns": {
             name: {key: [column.title, column.unit] for key, column in columns.items()}
-            for name, columns in (AGGREGATES | {"published": PUBLISHED}).items()
+            for name, columns in AGGREGATES.items()
         },
         "records": [
-            {**record, "sounds": fuss.without_hashes(str(record["sounds"]))} for record in records
+            {
+                **record,
+                "networks": runs.networks_of(record),
+                "sounds": fuss.without_hashes(str(record["sounds"])),
+            }
+            for record in records
         ],
         "tables": {name: rows for name, rows in found.items() if rows is not None},
     }
@@ -122,7 +128,7 @@ def read_table(folder: Path, name: str) -> list[Row] | None:
     if name in OPTIONAL and not path.exists():
         return None
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str))
+        table = pd.read_csv(path, dtype=dict.fromkeys((*TEXTS, "value"), str))
         table = table.fillna(dict.fromkeys(TEXTS, ""))
         rows = cast(list[Row], table.to_dict("records"))
         return [
@@ -147,9 +153,7 @@ def _printed(name: str, table: pd.DataFrame, rows: Sequence[Row]) -> list[Row]:
         return [_trial(row, rows) for row in rows]
     if name == "published":
         return [{"shown": _published(row)} for row in rows]
-    columns = AGGREGATES.get(name, tables.COLUMNS)
-    if name == "replacement":
-        table = table.assign(aggregate=tables.REPLACEMENT_MEASURE)
+    columns = AGGREGATES[name]
     chosen = best(table, columns)
     keys = list(zip(table["experiment"], table["aggregate"], strict=True))
     return [
@@ -161,7 +165,7 @@ def _printed(name: str, table: pd.DataFrame, rows: Sequence[Row]) -> list[Row]:
 def _trial(row: Row, rows: Sequence[Row]) -> Row:
     """The value of a trial, and whether it is the best of its experiment."""
     own = [other["si_snri_all"] for other in rows if other["experiment"] == row["experiment"]]
-    shown = (number(row["si_snri_all"], tables.COLUMNS[tables.REPLACEMENT_MEASURE]),)
+    shown = (number(row["si_snri_all"], tables.COLUMNS["si_snri_all/2-4"]),)
     return {"shown": shown, "best": row["si_snri_all"] == max(own)}
 
 
@@ -169,7 +173,7 @@ def _published(row: Row) -> Cell:
     """A published number has neither interval nor n, one of ours has both."""
     if isnan(row["n"]):
         return (number(row["mean"], Column("", "dB", 1)),)
-    return cell(row, PUBLISHED[row["value"]])
+    return cell(row, tables.COLUMNS[tables.PUBLISHED_COLUMNS[row["metric"]][row["value"]]])
 
 
 def _size(row: Row) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""Tables of the runs themselves: what they cost, and how their λ was chosen."""
+"""Tables of the runs themselves: what they cost, and how their rate and batch were chosen."""
 
 from collections.abc import Mapping, Sequence
 from math import nan
@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from apit.config import Discriminator
 from apit.present.table import Best, Cell, Column, Table, number
 from apit.present.tables import COLUMNS
 
@@ -18,6 +19,16 @@ COST_COLUMNS = {
 }
 
 
+def networks_of(record: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
+    """Size and cost of the networks that a run has, by name.
+
+    Its record has those of another experiment, too, where it is to cost as much.
+    """
+    judges = [Discriminator.model_validate(one) for one in record["run"]["discriminators"]]
+    own = {"separator", *(judge.name for judge in judges)}
+    return {name: counts for name, counts in record["networks"].items() if name in own}
+
+
 def models(records: Sequence[Mapping[str, Any]], caption: str) -> Table:
     """Size and cost of every network, once for all experiments that have it.
 
@@ -26,7 +37,7 @@ def models(records: Sequence[Mapping[str, Any]], caption: str) -> Table:
     """
     found: dict[tuple[str, int, int, float], list[str]] = {}
     for record in {r["run"]["experiment"]: r for r in records}.values():
-        networks = record["networks"]
+        networks = networks_of(record)
         for name, counts in networks.items():
             weights, macs = counts["parameters"], counts["multiply_accumulates"]
             share = macs / networks["separator"]["multiply_accumulates"]
@@ -52,42 +63,57 @@ def models(records: Sequence[Mapping[str, Any]], caption: str) -> Table:
     )
 
 
-def tuning(trials: Sequence[Mapping[str, Any]], tuned: Mapping[str, float], caption: str) -> Table:
-    """Trials of λ: a row for each experiment, a column for each λ.
+def tuning(
+    trials: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]], caption: str
+) -> Table:
+    """Trials of rate × batch: a row for each experiment, a column for each pair of them.
 
-    `tuned` has the λ of the runs. Columns of the data: experiment, weight, si_snri_all (dB, best of
-    the trial on validation), steps, seed, chosen.
+    `records` are those of the runs, which say what was chosen. Columns of the data: experiment,
+    learning_rate, batch_size, si_snri_all (dB, best of the trial on validation), steps, seed,
+    chosen.
     """
+    chosen = {record["run"]["experiment"]: _tried(record) for record in records}
     data = pd.DataFrame(
         {
             "experiment": trial["run"]["experiment"],
-            "weight": trial["run"]["adversary"]["weight"],
+            "learning_rate": trial["run"]["training"]["learning_rate"],
+            "batch_size": trial["run"]["training"]["batch_size"],
             "si_snri_all": trial["validation"]["si_snri_all"],
             "steps": trial["run"]["training"]["steps"],
             "seed": trial["run"]["seed"],
+            "chosen": chosen.get(trial["run"]["experiment"]) == _tried(trial),
         }
         for trial in trials
     )
-    data["chosen"] = data["weight"] == data["experiment"].map(tuned)
-    weights = sorted(data["weight"].unique())
+    pairs = sorted({_tried(trial) for trial in trials})
     column = COLUMNS["si_snri_all/2-4"]
     rows: list[tuple[str, list[Cell]]] = []
     for experiment, own in data.groupby("experiment", sort=False):
-        by_weight = own.set_index("weight")["si_snri_all"]
-        shown = [(number(by_weight.get(weight, nan), column),) for weight in weights]
-        best_ones = [by_weight.get(weight) == by_weight.max() for weight in weights]
+        values = own.set_index(["learning_rate", "batch_size"])["si_snri_all"]
+        shown = [(number(values.get(pair, nan), column),) for pair in pairs]
+        best_ones = [values.get(pair) == values.max() for pair in pairs]
         cells = [Best(c) if is_best else c for c, is_best in zip(shown, best_ones, strict=True)]
-        rows.append((str(experiment), [*cells, (f"{tuned[str(experiment)]:g}",)]))
+        of_runs = chosen.get(str(experiment))
+        rows.append((str(experiment), [*cells, (_named(*of_runs) if of_runs else "–",)]))
     steps = ", ".join(map(str, sorted(data["steps"].unique())))
     return Table(
         "tuning",
-        ["experiment", *(f"λ = {weight:g}" for weight in weights), "λ of the runs"],
+        ["experiment", *(_named(*pair) for pair in pairs), "of the runs"],
         rows,
-        f"{caption} {column.title} in {column.unit} on the validation split, the best of each "
-        f"trial of {steps} steps with one seed, which is none of the runs'. The evaluation split "
-        "took no part. Bold: the best λ of an experiment.",
+        f"{caption} {column.title} in {column.unit} on the validation split by learning rate × "
+        f"batch, the best of each trial of {steps} steps with one seed, which is none of the "
+        "runs'. The evaluation split took no part. Bold: the best of an experiment.",
         data,
     )
+
+
+def _tried(record: Mapping[str, Any]) -> tuple[float, int]:
+    training = record["run"]["training"]
+    return training["learning_rate"], training["batch_size"]
+
+
+def _named(learning_rate: float, batch_size: int) -> str:
+    return f"{learning_rate:g} × {batch_size}"
 
 
 def cost(timed: pd.DataFrame, caption: str) -> Table:

@@ -10,20 +10,21 @@ from statistics import median
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from apit.config import Run
 from apit.data.batches import Batch, Prefetched
 from apit.data.examples import open_examples
 from apit.data.remixing import training_batches
-from apit.losses.reconstruction import PIT
-from apit.models.complexity import complexities
-from apit.models.separators import Separation
-from apit.training.step import JudgedSets, Training
+from apit.losses.adversarial import discriminator_loss, separator_loss
+from apit.models.complexity import complexities, step_macs, step_memory, total_steps
+from apit.models.separators import Outputs
+from apit.training.state import State
+from apit.training.step import Part, draw, train_step
 from apit.training.team import Team
 
 COLUMNS = ["experiment", "step_ms", "relative", "of_parts", "steps_per_s", "mixtures_per_s",
            "waiting", "parameters_m", "gmac", "of_peak", "memory_gb", "hours"]  # fmt: skip
+CARDS = (8, 12, 16, 24, 32, 40, 48, 80, 141)  # GB of common GPUs
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,16 @@ class Bench:
         """One row for each run (COLUMNS); times are medians over the rounds.
 
         step_ms, and relative to the first run; of_parts: the step's time by the sum of its parts'
-        (a step without discriminators, what discriminators look at, once, and each discriminator
-        alone); steps and mixtures a second, with their data where there is any; waiting: share of
-        such a step that waits for its batch; parameters of all networks in millions, and their
-        multiply-accumulates in a step; the share of what one large matrix product reaches, and
-        memory of a step, on a GPU; hours of all steps, without validation.
+        (a step of L_PIT alone, what discriminators look at, and each discriminator alone); steps
+        and mixtures a second, with their data where there is any; waiting: share of such a step
+        that waits for its batch; parameters of all networks in millions, and their
+        multiply-accumulates in a step; of_peak: the share of what one large matrix product reaches
+        in this process, in the networks' precision; memory of a step, on a GPU; hours of all steps,
+        without validation.
         """
         times = self.times
         first = times[self.runs[0].experiment, "step"]
-        peak = self._peak() if self.device.type == "cuda" else float("nan")
+        peak = self._peak()
         rows = []
         for run in self.runs:
             step = times[run.experiment, "step"]
@@ -56,7 +58,7 @@ class Bench:
             parts += times.get((run.experiment, "views"), 0.0)
             whole = times.get((run.experiment, "loop"), step)
             counts = complexities(run)
-            macs = _macs(run)
+            macs = step_macs(run, run.discriminators)
             rows.append(
                 (run.experiment, 1e3 * step, step / first, step / parts, 1 / whole,
                  run.training.batch_size / whole,
@@ -75,7 +77,8 @@ class Bench:
         base = self.runs[0]
         step = self.times.get((run.experiment, "loop"), self.times.get((run.experiment, "step")))
         if step is None:
-            if (run.separator, run.reconstruction) != (base.separator, base.reconstruction):
+            same = (base.separator, base.training.batch_size)
+            if (run.separator, run.training.batch_size) != same:
                 return float("nan")
             parts = {
                 (d.kind, d.domain, d.frozen): self.times[measured.experiment, d.name]
@@ -86,7 +89,7 @@ class Bench:
             used = [parts.get((d.kind, d.domain, d.frozen), nothing) for d in run.discriminators]
             views = max((v for (_, part), v in self.times.items() if part == "views"), default=0.0)
             step = self.times[base.experiment, "pit"] + sum(used) + (views if used else 0.0)
-        return step * run.training.steps / 3600
+        return step * total_steps(run) / 3600
 
     @cached_property
     def times(self) -> dict[tuple[str, str], float]:
@@ -96,15 +99,17 @@ class Bench:
             batch = self._batch(run)
             if self.data:
                 works[run.experiment, "loop"] = self._loop(run, self.data)
-            works[run.experiment, "step"] = _stepper(Training(run, Team(self.device)), batch)
-            plain = run.model_copy(update={"discriminators": (), "adversary": None})
-            works[run.experiment, "pit"] = _stepper(Training(plain, Team(self.device)), batch)
+            works[run.experiment, "step"] = _stepper(State(run, Team(self.device)), batch)
+            plain = run.model_copy(
+                update={"discriminators": (), "adversary": None, "reconstruction": "log_mse"}
+            )
+            works[run.experiment, "pit"] = _stepper(State(plain, Team(self.device)), batch)
             if run.discriminators:
-                works[run.experiment, "views"] = _views(Training(run, Team(self.device)), batch)
+                works[run.experiment, "views"] = _views(State(run, Team(self.device)), batch)
             for discriminator in run.discriminators:
                 alone = run.model_copy(update={"discriminators": (discriminator,)})
                 works[run.experiment, discriminator.name] = _game(
-                    Training(alone, Team(self.device)), batch
+                    State(alone, Team(self.device)), batch
                 )
         measured: dict[tuple[str, str], list[float]] = {name: [] for name in works}
         for number in range(self.rounds + 1):
@@ -138,7 +143,7 @@ class Bench:
     def _loop(self, run: Run, data: Path) -> "Loop":
         examples = open_examples(data, "train", run.audio)
         batches = training_batches(run, examples, self.bank, self.device)
-        return Loop(Training(run, Team(self.device)), Prefetched(batches), [])
+        return Loop(State(run, Team(self.device)), Prefetched(batches), [])
 
     def _memory(self, run: Run) -> float:
         if self.device.type == "cpu":
@@ -146,12 +151,12 @@ class Bench:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        _stepper(Training(run, Team(self.device)), self._batch(run))()
+        _stepper(State(run, Team(self.device)), self._batch(run))()
         return (torch.cuda.max_memory_allocated() - before) / 2**30
 
     def _peak(self) -> float:
         """Multiply-accumulates a second of a large matrix product, in the networks' precision."""
-        size = 8192
+        size = 8192 if self.device.type == "cuda" else 1024
         half = self.runs[0].training.precision == "bfloat16"
         kind = torch.bfloat16 if half else torch.float32
         matrix = torch.randn(size, size, device=self.device, dtype=kind)
@@ -169,7 +174,7 @@ class Bench:
 class Loop:
     """Steps with their batches, as training takes them; how long each waited for its batch."""
 
-    training: Training
+    state: State
     batches: Prefetched
     waited: list[float]
 
@@ -178,25 +183,29 @@ class Loop:
         start = time.perf_counter()
         batch = next(self.batches)
         self.waited.append(time.perf_counter() - start)
-        self.training.step(batch.to(self.training.team.device))
+        train_step(self.state, batch.to(self.state.team.device))
 
 
 def by_size(runs: Sequence[Run], rate: float) -> pd.DataFrame:
     """What runs would take where nothing can be timed, from their networks' sizes alone.
 
-    Columns: experiment, parameters_m, gmac (of a step), relative (to the first run), and hours on
+    Columns: experiment, parameters_m, gmac (of a step), relative (to the first run), memory_gb (of
+    a step, at the least), fits (the smallest of the usual cards that has room for it), and hours on
     a device that sustains `rate` multiply-accumulates a second.
     """
-    macs = [_macs(run) for run in runs]
+    macs = [step_macs(run, run.discriminators) for run in runs]
     weights = [sum(c.parameters for c in complexities(run).values()) for run in runs]
+    memory = [step_memory(run) / 2**30 for run in runs]
     return pd.DataFrame(
         {
             "experiment": [run.experiment for run in runs],
             "parameters_m": [count / 1e6 for count in weights],
             "gmac": [count / 1e9 for count in macs],
             "relative": [count / macs[0] for count in macs],
+            "memory_gb": memory,
+            "fits": [next((f"{c} GB" for c in CARDS if c > 1.1 * m), "none") for m in memory],
             "hours": [
-                count * run.training.steps / rate / 3600
+                count * total_steps(run) / rate / 3600
                 for count, run in zip(macs, runs, strict=True)
             ],
         }
@@ -207,72 +216,47 @@ def _names(run: Run) -> list[str]:
     return [discriminator.name for discriminator in run.discriminators]
 
 
-def _stepper(training: Training, batch: Batch) -> Callable[[], object]:
-    return lambda: training.step(batch)
+def _stepper(state: State, batch: Batch) -> Callable[[], object]:
+    return lambda: train_step(state, batch)
 
 
-def _judged(training: Training, batch: Batch) -> tuple[Tensor, JudgedSets]:
-    """Estimates with a gradient, and what discriminators see of them."""
-    generator = torch.Generator().manual_seed(1)
-    noise = torch.randn(batch.references.shape, generator=generator).to(batch.references.device)
-    estimates = (batch.references + 0.3 * noise).requires_grad_()
-    shape = batch.references.shape[:2]
-    order = torch.arange(shape[1], device=noise.device).expand(shape)
-    separation = Separation(
-        estimates, torch.ones_like(training.separator.stft.analyse(noise).abs())
-    )
-    pit = PIT(noise.new_zeros(()), order)
-    return estimates, training.judged_sets(batch, pit, separation, order)
+def _part(state: State, batch: Batch, outputs: Outputs | None = None) -> Part:
+    """A batch, separated, or with a network's outputs that are there already."""
+    ranks, shift = draw(state, len(batch.references))
+    return Part(state, batch, ranks, shift, outputs)
 
 
-def _views(training: Training, batch: Batch) -> Callable[[], object]:
-    """What all discriminators look at, made once, and its gradient for the estimates."""
+def _views(state: State, batch: Batch) -> Callable[[], object]:
+    """What all discriminators look at, and its gradient for the separator's outputs."""
+    outputs = _part(state, batch).ends
 
     def make() -> None:
-        estimates, judged = _judged(training, batch)
-        seen = {(d.config.replace, d.config.domain) for d in training.discriminators.values()}
-        total = torch.zeros((), device=estimates.device)
-        for replace, domain in seen:
-            judged.references.view(domain)
-            total = total + judged.fakes[replace].view(domain).sum()
-        total.backward()  # type: ignore[no-untyped-call]
+        part = _part(state, batch, outputs)
+        total = torch.zeros((), device=state.team.device)
+        for discriminator in state.discriminators.values():
+            total = total + part.fake(discriminator).sum()
+        part.gradient(total)
 
     return make
 
 
-def _game(training: Training, batch: Batch) -> Callable[[], object]:
+def _game(state: State, batch: Batch) -> Callable[[], object]:
     """One discriminator alone on ready views: its update on real and fake, its input gradient."""
-    (discriminator,) = training.discriminators.values()
-    config, objective = discriminator.config, training.objective
-    _, judged = _judged(training, batch)
-    real = judged.references.view(config.domain).detach()
-    fake = judged.fakes[config.replace].view(config.domain).detach()
+    (discriminator,) = state.discriminators.values()
+    part = _part(state, batch)
+    view = part.view(discriminator.config.domain)
+    mixture, real = view.mixture, view.real
+    fake = part.fake(discriminator).detach()
 
     def play() -> None:
-        if training.discriminator_optimiser is not None:
-            loss = objective.discriminator_loss(
-                discriminator(real, judged.mixture), discriminator(fake, judged.mixture)
-            )
-            training.discriminator_optimiser.zero_grad(set_to_none=True)
+        if state.discriminator_optimiser is not None:
+            loss = discriminator_loss(discriminator(mixture, real), discriminator(mixture, fake))
+            state.discriminator_optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            training.discriminator_optimiser.step()
+            state.discriminator_optimiser.step()
         discriminator.requires_grad_(False)
-        term = objective.separator_loss(discriminator(fake.requires_grad_(), judged.mixture))
-        term.backward()  # type: ignore[no-untyped-call]
-        discriminator.requires_grad_(not config.frozen)
-        fake.grad = None
-        fake.requires_grad_(False)
+        given = fake.detach().requires_grad_()
+        separator_loss(discriminator(mixture, given)).backward()  # type: ignore[no-untyped-call]
+        discriminator.requires_grad_(not discriminator.config.frozen)
 
     return play
-
-
-def _macs(run: Run) -> float:
-    """Multiply-accumulates of a step: a backward pass costs two forward passes.
-
-    A discriminator runs forward on real, fake and fake again; back for its weights twice, for its
-    input once.
-    """
-    counts = complexities(run)
-    separator = 3 * counts["separator"].multiply_accumulates
-    others = sum(7 * counts[name].multiply_accumulates for name in _names(run))
-    return (separator + others) * run.training.crop_seconds * run.training.batch_size

@@ -14,6 +14,7 @@ from apit.errors import UserError
 from apit.files import PARTIAL, alone, whole_file
 
 KEPT = 2
+LOGS = ("history.csv", "events.out.tfevents.*")  # what `apit.training.log` leaves beside them
 DIGEST = 32  # bytes of the SHA-256 at the end of a file
 
 
@@ -41,6 +42,8 @@ class Checkpoints:
                 yield self
             finally:
                 if not self._files():
+                    for log in (path for name in LOGS for path in self.folder.glob(name)):
+                        log.unlink()
                     with suppress(OSError):  # whatever else lies there stays
                         self.folder.rmdir()
 

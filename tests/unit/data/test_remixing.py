@@ -21,7 +21,7 @@ from apit.data.remixing import (
 from apit.errors import UserError
 from apit.layers import load_scale
 from apit.provenance import array_generator
-from apit.training.loop import train
+from apit.training.train import train
 
 CPU = torch.device("cpu")
 ROOMS = (
@@ -177,8 +177,8 @@ def test_training_remixes_and_goes_on_to_the_same_bits(
     tiny, mixtures, bank, tmp_path, monkeypatch, configs
 ):
     for remix in ("sources", "clips"):
-        run = tiny("ctx-stft-i1", f"training.remix={remix}", "training.steps=6")
-        half = tiny("ctx-stft-i1", f"training.remix={remix}", "training.steps=3")
+        run = tiny("pit-ctx-stft", f"training.remix={remix}", "training.steps=6")
+        half = tiny("pit-ctx-stft", f"training.remix={remix}", "training.steps=3")
         folder = tmp_path / remix
         train(run, mixtures, folder / "whole", bank=bank, work=folder / "work1")
         train(half, mixtures, folder / "halves", bank=bank, work=folder / "work2")
@@ -203,4 +203,4 @@ def test_a_run_takes_the_batches_that_it_asks_for(tiny, packed, bank):
         examples = open_examples(packed, "train", run.audio)
         batches = training_batches(run, examples, bank, CPU)
         assert type(batches).__name__ == kind
-        assert next(batches).references.shape == (2, 4, 3200)
+        assert next(batches).references.shape == (2, 4, 4000)

@@ -3,7 +3,7 @@ from itertools import permutations
 import pytest
 import torch
 
-from apit.losses.permutation import assign, reorder, squared_distances
+from apit.losses.permutation import absolute_distances, assign, reorder, squared_distances
 
 
 def test_distances_are_those_of_all_pairs(generator):
@@ -16,6 +16,13 @@ def test_distances_are_those_of_all_pairs(generator):
 def test_distances_never_fall_below_zero_in_single_precision(generator):
     references = 100 * torch.randn(1, 4, 1000, generator=generator)
     assert (squared_distances(references + 1e-5, references) >= 0).all()
+
+
+def test_absolute_distances_are_those_of_all_pairs(generator):
+    estimates = torch.randn(2, 4, 5, 6, generator=generator, dtype=torch.float64)
+    references = torch.randn(2, 4, 5, 6, generator=generator, dtype=torch.float64)
+    expected = (estimates[:, :, None] - references[:, None]).abs().sum((-2, -1))
+    torch.testing.assert_close(absolute_distances(estimates, references), expected)
 
 
 def test_rows_of_a_cost_matrix_are_estimates():

@@ -70,10 +70,15 @@ def test_oracles_bound_the_table(scored):
     # Silence is never counted: what gives up on separating looks like no loss at all ...
     assert means["mixture-in-one-slot", "si_snri/2-4"] == pytest.approx(0, abs=1e-6)
     assert means["mixture-in-one-slot", "under_separation"] > 0.5
-    # ... and is what MSi(all) exposes.
+    # ... and is what MSi(all) exposes, and the paper's SI-SNR rewards.
     assert means["mixture-in-one-slot", "si_snri_all/2-4"] < -30
+    assert means["mixture-in-one-slot", "si_snr_i"] > 1
+    assert means["mixture-in-one-slot", "buried"] > 0.3
+    assert means["mixture", "si_snr_i"] == pytest.approx(0, abs=1e-6)
+    assert means["mixture", "buried"] == 0
     for ideal in ("ideal-ratio-mask", "ideal-binary-mask"):
         assert means[ideal, "si_snri_all/2-4"] > 3
+        assert means[ideal, "si_snr_i"] > 3
         assert means[ideal, "si_snr/1"] > 60
     assert means["ideal-binary-mask", "hole_rate"] > 3 * means["ideal-ratio-mask", "hole_rate"]
     assert means["mixture", "excess_rate"] > means["ideal-ratio-mask", "excess_rate"]
@@ -171,6 +176,24 @@ def test_a_silent_estimate_scores_minus_eighty_and_is_said_not_to_count():
     assert "silent" in table.loc[(0, "sdr"), "note"]
 
 
+def test_the_papers_si_snr_is_a_row_of_the_mixture_and_beside_it_one_of_each_target():
+    references = np.zeros((3, 4000), np.float32)
+    references[:2] = noise(2, 4000)
+    estimates = np.stack([references[0], 0 * references[0], 0 * references[0]])
+    table = rows_of(references, estimates).set_index(["source", "metric"])["value"]
+    improvements = [table[source, "si_snri_standard"] for source in (0, 1)]
+    assert table[-1, "si_snr_i"] == pytest.approx(np.mean(improvements))
+    assert (-1, "si_snr_s") not in table.index
+    assert table[1, "si_snr_standard"] == pytest.approx(0)  # silence
+    assert [table[source, "buried"] for source in (0, 1)] == [0, 1]
+    assert (2, "si_snr_standard") not in table.index  # the target is silent
+    alone = rows_of(references * [[1], [0], [0]], estimates).set_index(["source", "metric"])[
+        "value"
+    ]
+    assert alone[-1, "si_snr_s"] == alone[0, "si_snr_standard"] > 60
+    assert (-1, "si_snr_i") not in alone.index
+
+
 def test_every_undefined_value_has_a_reason(scored):
     scores = read_scores([scored / "mixture-in-one-slot.csv.gz"])
     undefined = scores[scores["value"].isna()]
@@ -204,7 +227,8 @@ def test_estimates_of_any_program_get_the_scores_of_evaluate(scored, mixtures, e
     assert (summary["examples_scored"], summary["examples_skipped"]) == (8, 0)
     assert summary["missing_slots"] == 0
     assert set(summary["si_snri/2-4"]) == {"mean", "lower", "upper", "n"}
-    assert set(summary["si_snri_all/2-4"]) == {"mean", "lower", "upper", "n", "median"}
+    for name in ("si_snri_all/2-4", "si_snr_i"):
+        assert set(summary[name]) == {"mean", "lower", "upper", "n", "median"}
     assert summary["under_separation"]["n"] == 8
 
 

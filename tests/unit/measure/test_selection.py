@@ -4,7 +4,7 @@ import pytest
 from apit.errors import UserError
 from apit.measure.selection import Contrast, Label, contrast, select
 
-PIT, BEST = Label("pit", 0), Label("ctx-stft-i1", 0)
+PIT, BEST = Label("pit", 0), Label("ctx-stft-i3-m", 0)
 BOTH = Contrast(BEST, PIT, "one less the other")
 # example → SI-SNRi of its targets under pit, and under the other
 VALUES = {
@@ -40,6 +40,7 @@ def test_best_median_and_worst_are_those_of_the_differences_and_the_first_follow
         ("b", ("no. 2 of the split",), 1.0),
     ]
     assert "two or more active targets (5)" in selection.rule
+    assert "silence counts as −80 dB" in selection.rule
     assert "one less the other" in selection.rule
 
 
@@ -69,14 +70,14 @@ def test_mixtures_with_one_target_are_chosen_by_their_place_alone():
 def test_scores_of_other_mixtures_or_of_no_run_are_refused():
     scores = table(VALUES)
     fewer = scores[(scores["experiment"] == "pit") | (scores["example"] != "f")]
-    with pytest.raises(UserError, match=r"ctx-stft-i1-s0 and pit-s0: .* of different mixtures"):
+    with pytest.raises(UserError, match=r"ctx-stft-i3-m-s0 and pit-s0: .* of different mixtures"):
         select(fewer, BOTH)
     with pytest.raises(UserError, match="pit-s1: is not in the scores"):
         select(scores, Contrast(Label("pit", 1), None, ""))
 
 
 def record(experiment, validation, seed=0):
-    frozen = experiment.startswith("frozen")
+    frozen = experiment == "pit-random"
     discriminators = [] if experiment == "pit" else [{"frozen": frozen}]
     run = {"experiment": experiment, "seed": seed, "discriminators": discriminators}
     return {"run": run, "validation": {"si_snri_all": validation}}
@@ -86,16 +87,16 @@ def test_the_contrast_is_the_best_adversarial_run_on_validation_less_the_first_b
     runs = {
         tmp_path / str(number): found
         for number, found in enumerate(
-            [record("ctx-stft", 3.0), record("pit", 9.0, 1), record("ctx-wave", 4.0),
-             record("pit", 9.5, 2), record("frozen-ctx-stft-i1", 8.0)]
+            [record("ctx-stft-i0", 3.0), record("pit", 9.0, 1), record("ctx-wave-i0", 4.0),
+             record("pit", 9.5, 2), record("pit-random", 8.0)]
         )
     }  # fmt: skip
     found = contrast(runs, "pit")
-    assert (found.run, found.baseline) == (Label("ctx-wave", 0), Label("pit", 1))
+    assert (found.run, found.baseline) == (Label("ctx-wave-i0", 0), Label("pit", 1))
     assert found.words.endswith("less that of pit-s1")
     plain = contrast({tmp_path: record("pit", 1.0)}, "pit")
     assert (plain.run, plain.baseline) == (Label("pit", 0), None)
     assert "no adversarial run" in plain.words
-    alone = contrast({tmp_path: record("ctx-wave", 1.0)}, "pit")
-    assert (alone.run, alone.baseline) == (Label("ctx-wave", 0), None)
+    alone = contrast({tmp_path: record("ctx-wave-i0", 1.0)}, "pit")
+    assert (alone.run, alone.baseline) == (Label("ctx-wave-i0", 0), None)
     assert "no run of pit" in alone.words

@@ -8,7 +8,7 @@ import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
 
 from apit.losses.permutation import reorder
-from apit.measure.si_snr import score, si_snr
+from apit.measure.si_snr import score, si_snr, standard
 
 
 def test_by_hand():
@@ -191,3 +191,106 @@ def test_float64_without_the_residual_is_exact_up_to_eighty_decibels():
         estimate = torch.from_numpy(reference + math.sqrt(r) * noise)
         value = si_snr(reference=torch.from_numpy(reference), estimate=estimate).item()
         assert value == pytest.approx(expected, abs=1e-5)
+
+
+EPSILON = 1e-5
+
+
+def ratio_of_the_paper(reference, estimate):
+    """The paper's SI-SNR, term by term."""
+    inner, power = np.dot(reference, estimate), np.dot(reference, reference)
+    target = (inner + EPSILON) / (power + EPSILON) * reference
+    error = target - estimate
+    kept, lost = np.dot(target, target), np.dot(error, error)
+    return 10 * math.log10((kept + EPSILON) / (lost + EPSILON))
+
+
+def ratios_of_the_paper(references, estimates):
+    """Brute force over all permutations of all slots → SI-SNR of each target's own estimate."""
+    slots = range(len(references))
+    best = max(
+        permutations(slots),
+        key=lambda order: sum(
+            ratio_of_the_paper(references[k], estimates[order[k]]) for k in slots
+        ),
+    )
+    return [ratio_of_the_paper(references[k], estimates[best[k]]) for k in slots]
+
+
+def tensors(references, estimates):
+    """Arguments of `standard` for one example."""
+    references, estimates = (torch.tensor(np.array(x))[None] for x in (references, estimates))
+    return {"references": references, "estimates": estimates, "mixture": references.sum(1)}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_papers_equals_an_independent_oracle(seed):
+    generator = np.random.default_rng(seed)
+    slots = 4
+    targets = int(generator.integers(1, slots + 1))
+    references = np.zeros((slots, 3000))
+    active = np.sort(generator.permutation(slots)[:targets])
+    levels = 10 ** generator.uniform(-3, 0, targets)  # ε plays a part in the quietest
+    references[active] = levels[:, None] * generator.normal(size=(targets, 3000))
+    error = 10 ** generator.uniform(-3, 0.5)
+    mixing = np.eye(slots) + error * generator.normal(size=(slots, slots))
+    estimates = mixing[generator.permutation(slots)] @ references
+    estimates += error * 0.1 * levels.min() * generator.normal(size=estimates.shape)
+    if seed % 3 == 0:
+        estimates[generator.integers(slots)] = 0
+    found = standard(**tensors(references, estimates))
+    values = np.array(ratios_of_the_paper(references, estimates))
+    before = np.array(
+        [ratio_of_the_paper(reference, references.sum(0)) for reference in references]
+    )
+    assert found.active[0].nonzero().flatten().tolist() == active.tolist()
+    np.testing.assert_allclose(found.si_snr[0, active], values[active], atol=1e-5)
+    np.testing.assert_allclose(found.si_snr_mixture[0, active], before[active], atol=1e-5)
+    improvement = (values - before)[active].mean()
+    assert found.improvement.item() == pytest.approx(improvement, abs=1e-5)
+    if targets == 1:
+        assert found.single.item() == pytest.approx(values[active[0]], abs=1e-5)
+
+
+def test_the_papers_by_hand():
+    # s = (3, 0), ŝ = (3, 1): α = 1, ‖αs‖² = 9, ‖αs − ŝ‖² = 1.
+    found = standard(**tensors([[3.0, 0.0]], [[3.0, 1.0]]))
+    assert found.si_snr.item() == pytest.approx(10 * math.log10(9), abs=1e-4)
+
+
+def test_a_silent_estimate_scores_nothing_in_the_papers_and_minus_eighty_in_the_evaluators():
+    references = np.zeros((4, 4000))
+    references[:2] = np.random.default_rng(0).normal(size=(2, 4000))
+    references[1] *= 0.1  # buried: the mixture has −20 dB of it
+    estimates = np.zeros((4, 4000))
+    estimates[0] = references.sum(0)
+    given = tensors(references, estimates)
+    found = standard(**given)
+    assert found.si_snr[0, 1].item() == pytest.approx(0, abs=1e-6)
+    # So that the mixture in one slot, and silence in the others, is an improvement.
+    assert found.improvement.item() == pytest.approx(10, abs=0.5)
+    assert score(**given).si_snr[0, 1].item() == pytest.approx(-80, abs=1e-6)
+    assert found.buried.tolist() == [[False, True, False, False]]
+
+
+def test_an_estimate_is_buried_from_forty_decibels_on():
+    references = np.zeros((2, 100))
+    references[:, :] = np.random.default_rng(0).normal(size=(2, 100))
+    for gain, buried in ((0.0101, False), (0.0099, True)):
+        found = standard(**tensors(references, references * np.array([[1.0], [gain]])))
+        assert found.buried.tolist() == [[False, buried]]
+
+
+def test_silent_targets_take_part_in_the_permutation_of_the_papers():
+    """A case where a sum over active targets alone would choose another permutation."""
+    noise = np.random.default_rng(0).normal(size=(2, 2000))
+    target, other = noise / np.linalg.norm(noise, axis=1, keepdims=True)
+    references = np.stack([target, 0 * target])
+    # With a silent target, an estimate scores 10 log10(ε / (‖ŝ‖² + ε)): the louder, the worse. So
+    # the closer estimate, which is quiet, goes to the silent target.
+    close, far = 0.1 * target, 10 * (target + 0.9 * other)
+    given = tensors(references, np.stack([close, far]))
+    by_active_alone = max((close, far), key=lambda e: ratio_of_the_paper(target, e))
+    assert by_active_alone is close
+    assert standard(**given).permutation.tolist() == [[1, 0]]
+    assert standard(**given).si_snr[0, 0].item() == pytest.approx(ratio_of_the_paper(target, far))

@@ -4,18 +4,18 @@ import pytest
 from apit.measure.spread import spreads
 
 
-def test_mixtures_of_several_targets_are_averaged_each_and_seeds_are_pooled():
+def test_mixtures_of_several_targets_are_taken_and_seeds_are_pooled():
     rows = [
-        (experiment, seed, example, source, metric, value)
+        (experiment, seed, example, -1, metric, value)
         for experiment, seed, improvements in (
-            ("pit", 0, {"a": [1.0, 3.0], "b": [6.0, 6.0, 0.0], "one": [30.0]}),
-            ("pit", 1, {"a": [-10.0, 0.0]}),
-            ("alone", 0, {"one": [30.0]}),
+            ("pit", 0, {"a": (2, 2.0), "b": (3, 4.0), "one": (1, None)}),
+            ("pit", 1, {"a": (2, -5.0)}),
+            ("alone", 0, {"one": (1, None)}),
         )
-        for example, values in improvements.items()
-        for source, metric, value in (
-            (-1, "active_targets", float(len(values))),
-            *((source, "si_snri", value) for source, value in enumerate(values)),
+        for example, (targets, improvement) in improvements.items()
+        for metric, value in (
+            ("active_targets", float(targets)),
+            *((("si_snr_i", improvement),) if improvement is not None else ()),
         )
     ]
     columns = ["experiment", "seed", "example", "source", "metric", "value"]

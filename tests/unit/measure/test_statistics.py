@@ -4,8 +4,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from apit.config import Reported
 from apit.errors import UserError
-from apit.measure.statistics import AGGREGATES, differences, interval, summarise, summary
+from apit.measure.statistics import (
+    AGGREGATES,
+    by_run,
+    differences,
+    interval,
+    mean_of,
+    published_differences,
+    summarise,
+    summary,
+)
 from apit.measure.table import read_scores, write_scores
 
 
@@ -20,6 +30,37 @@ def test_means_pool_pairs_and_intervals_hold_mixtures_together():
     # (1+2+6+9)/4 = 4.5, and (6+6+9)/3 = 7.
     assert found["lower"] == pytest.approx(3)
     assert found["upper"] == pytest.approx(7)
+
+
+def test_the_papers_si_snr_is_averaged_over_mixtures_by_their_number_of_sources():
+    rows = []
+    for example, targets, value in (
+        ("a", 1, 30.0), ("b", 1, 40.0), ("c", 2, 4.0), ("d", 3, 6.0), ("e", 4, 1.0), ("f", 4, 9.0),
+    ):  # fmt: skip
+        rows.append((example, -1, "active_targets", float(targets)))
+        rows.append((example, -1, "si_snr_s" if targets == 1 else "si_snr_i", value))
+        for source in range(targets):  # that of single pairs plays no part
+            rows.append((example, source, "si_snri_standard", -100.0))
+            rows.append((example, source, "buried", float(example == "d" and source == 2)))
+            rows.append((example, source, "counted", 0.0))
+    table = pd.DataFrame(rows, columns=["example", "source", "metric", "value"])
+    found = summarise(table.assign(experiment="x", seed=0), 50).set_index("aggregate")
+    assert {name: tuple(found.loc[name, ["mean", "n"]]) for name in found.index
+            if name.startswith(("si_snr_s", "si_snr_i", "buried"))} == {
+        "si_snr_s": (35.0, 2),
+        "si_snr_i": (5.0, 4),
+        "si_snr_i/2": (4.0, 1),
+        "si_snr_i/3": (6.0, 1),
+        "si_snr_i/4": (5.0, 2),
+        "si_snr_i/median": (5.0, 4),
+        "buried": (1 / 15, 15),
+    }  # fmt: skip
+    assert found.loc["si_snr_s", ["lower", "upper"]].tolist() == [30, 40]
+    alone = summary(table, 50)
+    assert alone["si_snr_i"]["median"] == 5.0
+    (by_hand,) = by_run(table.assign(experiment="x", seed=0)).values()
+    assert mean_of(by_hand, "si_snr_i") == 5.0
+    assert mean_of(by_hand, "buried") == pytest.approx(1 / 15)
 
 
 def test_the_headline_takes_all_active_targets_and_the_counted_mean_does_not():
@@ -119,33 +160,51 @@ def test_a_list_of_silence_has_a_summary():
 
 
 def long_table(experiment, seed, improvements):
-    """A long table of scores: {example: improvements of its active targets}."""
+    """A long table: {example: improvements of its active targets}; SI-SNR_I is 1 dB less."""
     rows = []
     for example, values in improvements.items():
         rows.append((example, -1, "active_targets", float(len(values))))
+        if len(values) > 1:
+            rows.append((example, -1, "si_snr_i", sum(values) / len(values) - 1))
         for source, value in enumerate(values):
             rows += [(example, source, "si_snri", value), (example, source, "counted", 1.0)]
     table = pd.DataFrame(rows, columns=["example", "source", "metric", "value"])
     return table.assign(experiment=experiment, seed=seed)
 
 
-def test_differences_are_taken_pair_by_pair_on_seeds_that_both_have():
+def test_differences_are_taken_value_by_value_on_seeds_that_both_have():
     scores = pd.concat(
         [
             long_table("mixture", 0, {"a": [0.0, 0.0], "b": [0.0, 0.0]}),
             long_table("base", 0, {"a": [1.0, 2.0], "b": [3.0, 4.0], "one": [30.0]}),
-            long_table("base", 1, {"a": [1.0, 1.0], "b": [1.0, 1.0], "one": [30.0]}),
-            long_table("new", 1, {"a": [2.0, 4.0], "b": [1.0, 1.0], "one": [50.0]}),
+            long_table("base", 1, {"a": [1.0, 1.0], "b": [1.0, 1.0, 1.0], "one": [30.0]}),
+            long_table("new", 1, {"a": [2.0, 4.0], "b": [1.0, 1.0, 1.0], "one": [50.0]}),
             long_table("new", 2, {"a": [9.0, 9.0], "b": [9.0, 9.0], "one": [50.0]}),
             long_table("elsewhere", 5, {"a": [9.0, 9.0], "b": [9.0, 9.0]}),
         ]
     )
     found = differences(scores, "base", 500)
-    assert found[["experiment", "seed", "n"]].to_numpy().tolist() == [
-        ["new", "all", 4],
-        ["new", "1", 4],
+    assert found[["experiment", "aggregate", "seed", "n"]].to_numpy().tolist() == [
+        ["new", "si_snr_i", "all", 2],
+        ["new", "si_snr_i", "1", 2],
+        ["new", "si_snri_all/2-4", "all", 5],
+        ["new", "si_snri_all/2-4", "1", 5],
     ]
-    assert found["mean"].tolist() == [1.0, 1.0]  # (1 + 3 + 0 + 0) / 4
-    assert found["lower"].tolist() == [0.0, 0.0]  # mixture b twice
-    assert found["upper"].tolist() == [2.0, 2.0]  # mixture a twice
+    # Mixtures a and b: 2 and 0. Pairs: (1 + 3 + 0 + 0 + 0) / 5.
+    assert found["mean"].tolist() == pytest.approx([1.0, 1.0, 0.8, 0.8])
+    # Both are alone with their number of targets, so that each is drawn once.
+    assert found["lower"].tolist() == found["mean"].tolist() == found["upper"].tolist()
     assert differences(scores, "nothing", 10).empty
+
+
+def test_published_differences_are_of_the_papers_metric_and_of_the_same_data():
+    def line(experiment, value, **other):
+        wanted = {"system": "x", "data": "FUSS", "metric": "A", "read_in": "a paper"}
+        return Reported(experiment=experiment, values={"2-4": value}, **wanted | other)
+
+    rows = [
+        line("pit", 12.5), line("six", 13.0), line("ctx-all", 14.0, data="dry FUSS"),
+        line("pit-six", 9.0, metric="B"), line(None, 1.0), line("ideal-ratio-mask", 25.0),
+    ]  # fmt: skip
+    assert published_differences(rows, "pit") == {"six": 0.5}
+    assert published_differences(rows[1:], "pit") == {}

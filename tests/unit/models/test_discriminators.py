@@ -1,92 +1,73 @@
-import gc
-import weakref
-
 import pytest
 import torch
+from torch import nn
 
 from apit.config import Discriminator
+from apit.errors import UserError
 from apit.layers import load_run
-from apit.models.discriminators import MixtureViews, make_discriminator, ratio_masks
-from apit.models.stft import STFT
+from apit.models.discriminators import make_discriminator
 
-DOMAINS = ["wave", "stft", "mask"]
-
-
-@pytest.fixture
-def sets(generator):
-    views = MixtureViews(torch.randn(3, 800, generator=generator), STFT(64, 32))
-    return views.sources(torch.randn(3, 4, 800, generator=generator))
+SHAPES = {"wave": (800,), "stft": (32, 25), "mask": (32, 25)}
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+def made(tiny, shape, **config):
+    return make_discriminator(Discriminator(**config), tiny("six").adversary, 4, shape)
+
+
+@pytest.mark.parametrize("domain", SHAPES)
 @pytest.mark.parametrize(
-    ("kind", "conditioned", "judged"),
-    [("instance", False, 4), ("context", False, 1), ("context", True, 1)],
+    ("kind", "conditioned", "judged", "channels"),
+    [("instance", False, 4, 1), ("context", False, 1, 4), ("context", True, 1, 5)],
 )
-def test_all_follow_one_contract(tiny, sets, domain, kind, conditioned, judged):
-    config = Discriminator(kind=kind, domain=domain, condition_on_mixture=conditioned)
-    discriminator = make_discriminator(config, tiny("ctx-stft").adversary, sources=4)
-    judgement = discriminator(sets.view(domain), sets.mixture)
-    assert judgement.patches.shape[:2] == (3, judged)
-    assert judgement.verdict.shape == (3, judged)
+def test_all_give_one_scalar_for_each_that_is_judged(
+    tiny, generator, domain, kind, conditioned, judged, channels
+):
+    shape = SHAPES[domain]
+    found = made(tiny, shape, kind=kind, domain=domain, condition_on_mixture=conditioned)
+    mixture = torch.randn(3, *shape, generator=generator)
+    sources = torch.randn(3, 4, *shape, generator=generator)
+    assert found(mixture, sources).shape == (3, judged)
+    assert found.layers[0].in_channels == channels
 
 
-def test_an_instance_discriminator_sees_no_neighbour_and_a_context_one_does(tiny, sets):
-    view = sets.view("stft")
+def test_the_mixture_is_the_first_channel(tiny, generator):
+    found = made(tiny, (800,), kind="context", domain="wave", condition_on_mixture=True)
+    seen = []
+    found.layers[0].register_forward_hook(lambda layer, inputs, output: seen.append(inputs[0]))
+    mixture, sources = torch.randn(2, 800), torch.randn(2, 4, 800)
+    found(mixture, sources)
+    assert torch.equal(seen[0][:, 0], mixture)
+    assert torch.equal(seen[0][:, 1:], sources)
+
+
+def test_an_instance_discriminator_sees_no_neighbour(tiny, generator):
+    view = torch.rand(3, 4, 32, 25, generator=generator)
     changed = view.clone()
     changed[:, 1] += 1
-    for kind, sees in (("instance", False), ("context", True)):
-        config = Discriminator(kind=kind, domain="stft")
-        discriminator = make_discriminator(config, tiny("ctx-stft").adversary, sources=4)
-        before, after = (discriminator(v, sets.mixture).patches[:, 0] for v in (view, changed))
-        assert torch.equal(before, after) != sees
+    found = made(tiny, (32, 25), kind="instance", domain="stft")
+    mixture = view.sum(1)
+    before, after = found(mixture, view), found(mixture, changed)
+    assert torch.equal(before[:, [0, 2, 3]], after[:, [0, 2, 3]])
+    assert not torch.equal(before[:, 1], after[:, 1])
 
 
-def test_signals_are_divided_by_the_mixtures_rms(generator):
-    mixture = torch.tensor([[3.0, -3.0, 3.0, -3.0]])
-    wave = MixtureViews(mixture, STFT(4, 2)).sources(torch.full((1, 2, 4), 6.0)).view("wave")
-    assert torch.equal(wave, torch.full((1, 2, 4), 2.0))
-
-
-def test_ratio_masks_by_hand_and_zero_where_the_mixture_is_inaudible():
-    magnitude = torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1).expand(1, 2, 1, 2)
-    mixture = torch.tensor([[[1.0, 1e-7]]])
-    views = MixtureViews(torch.ones(1, 8), STFT(4, 2))
-    views.magnitude = mixture
-    masks = ratio_masks(magnitude, views.audible)
-    torch.testing.assert_close(masks[0, :, 0, 0], torch.tensor([0.25, 0.75]))
-    assert torch.equal(masks[0, :, 0, 1], torch.zeros(2))
-
-
-def test_replaced_sets_look_as_if_computed_afresh(generator, sets):
-    references = sets.mixture.sources(torch.randn(3, 4, 800, generator=generator))
-    positions = torch.rand(3, 4, generator=generator) < 0.5
-    mixed = sets.replaced(references, positions)
-    afresh = sets.mixture.sources(mixed.view("wave") * sets.mixture.rms[:, None, None])
-    for domain in DOMAINS:
-        torch.testing.assert_close(mixed.view(domain), afresh.view(domain), atol=1e-5, rtol=1e-4)
-
-
-@pytest.mark.parametrize("experiment", ["multi-all-i1"])
-def test_discriminators_have_about_0_9_million_parameters_at_paper_scale(experiment):
-    run = load_run("paper", experiment, 0)
-    for config in run.discriminators:
+@pytest.mark.parametrize("domain", SHAPES)
+def test_layers_and_sizes_are_the_papers_at_paper_scale(domain):
+    run = load_run("paper", "six", 0)
+    shape = (160_000,) if domain == "wave" else (256, 1250)
+    expected = [128, 256, 256, 512] if domain == "wave" else [64, 128, 128, 256]
+    for config in (d for d in run.discriminators if d.domain == domain):
         with torch.device("meta"):
-            made = make_discriminator(config, run.adversary, run.audio.sources)
-        assert sum(w.numel() for w in made.parameters()) == pytest.approx(0.9e6, rel=0.2)
+            found = make_discriminator(config, run.adversary, 4, shape)
+            assert found(torch.empty(1, *shape), torch.empty(1, 4, *shape)).shape[0] == 1
+        assert 0.92e6 < sum(w.numel() for w in found.parameters()) < 0.93e6
+        convolutions = [m for m in found.layers if isinstance(m, nn.Conv1d | nn.Conv2d)]
+        assert [c.out_channels for c in convolutions] == [*expected, 1]
+        assert {c.kernel_size[0] for c in convolutions} == {4}
+        assert [c.stride[0] for c in convolutions] == [3, 3, 3, 3, 1]
+        assert found.layers[-1].out_features == 1
 
 
-def test_a_set_is_freed_with_its_last_name(generator):
-    """A reference cycle would keep a step's spectrograms until the garbage collector comes by."""
-    views = MixtureViews(torch.randn(3, 800, generator=generator), STFT(64, 32))
-    made = views.sources(torch.randn(3, 4, 800, generator=generator))
-    mixed = made.replaced(made, torch.ones(3, 4, dtype=torch.bool))
-    gc.disable()
-    try:
-        for name in DOMAINS:
-            mixed.view(name)
-        kept = [weakref.ref(x) for x in (made, mixed, views, mixed.view("mask"))]
-        del made, mixed, views
-        assert [ref() for ref in kept] == [None] * 4
-    finally:
-        gc.enable()
+def test_inputs_that_are_too_short_are_told_with_the_key(tiny):
+    with pytest.raises(UserError, match=r"sees 3 values, too few .* shorten wave.channels"):
+        made(tiny, (3,), kind="instance", domain="wave")

@@ -1,18 +1,21 @@
 import pytest
 import torch
 
-from apit.config import TDCNppSizes, UNetSizes
+from apit.config import TDCNpp as Config
+from apit.config import UNet as UNetConfig
+from apit.errors import UserError
 from apit.layers import load_run, scale_names
 from apit.models.separators import make_separator, mixture_consistent
 from apit.models.stft import STFT
 from apit.models.tdcnpp import TDCNpp
-from apit.models.unet import Recurrence, UNet
+from apit.models.unet import SelfAttention, UNet
 
 ARCHITECTURES = ["tdcnpp", "unet"]
 
 
 def sizes(repeats, blocks):
-    return TDCNppSizes(repeats=repeats, blocks=blocks, bottleneck=4, channels=4, kernel=3)
+    shape = {"repeats": repeats, "blocks": blocks, "bottleneck": 4, "channels": 4, "kernel": 3}
+    return Config(masks="sigmoid", consistency="training", **shape)
 
 
 def separator_of(run):
@@ -46,17 +49,49 @@ def test_the_residual_is_shared_out_by_weight():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("masks", ["sigmoid", "softmax"])
 def test_estimates_sum_to_the_mixture(tiny, generator, architecture, masks):
-    run = tiny("pit", f"separator.architecture={architecture}", f"separator.masks={masks}")
+    chosen = f"separator.architecture={architecture}"
+    run = tiny("pit", chosen, f"separator.{architecture}.masks={masks}")
     mixture = torch.randn(3, 3210, generator=generator)
-    separation = separator_of(run)(mixture)
+    separation = separator_of(run).eval()(mixture)
     assert separation.estimates.shape == (3, 4, 3210)
     assert separation.masks.min() >= 0
     assert separation.masks.max() <= 1
     torch.testing.assert_close(separation.estimates.sum(1), mixture, atol=2e-6, rtol=0)
 
 
-def test_channels_share_the_masks_of_their_mixture(tiny, generator):
+def test_softmax_masks_sum_to_one_and_estimates_to_the_mixture_but_for_what_was_dropped(
+    tiny, generator
+):
     separator = separator_of(tiny("pit"))
+    mixture = torch.randn(2, 4000, generator=generator)
+    separation = separator.train()(mixture)
+    torch.testing.assert_close(separation.masks.sum(1), torch.ones(2, 128, 32))
+    spectrum = separator.stft.analyse(mixture)
+    spectrum[..., -1, :] = 0
+    spectrum[..., -1] = 0
+    kept = separator.stft.synthesise(spectrum, 4000)
+    torch.testing.assert_close(separation.estimates.sum(1), kept, atol=1e-5, rtol=0)
+    assert (mixture - kept).abs().max() > 0.01
+
+
+def test_the_projection_brings_back_just_what_was_dropped_in_equal_shares(tiny, generator):
+    separator = separator_of(tiny("pit"))
+    mixture = torch.randn(2, 4000, generator=generator)
+    before, after = separator.train()(mixture).estimates, separator.eval()(mixture).estimates
+    dropped = mixture - before.sum(1)
+    torch.testing.assert_close(after, before + dropped[:, None] / 4, atol=1e-6, rtol=0)
+
+
+def test_consistency_in_training_has_weights_of_its_own(tiny, generator):
+    separator = separator_of(tiny("pit-tdcnpp"))
+    mixture = torch.randn(1, 4000, generator=generator)
+    assert separator.outputs(mixture).consistency.shape == (1, 4)
+    estimates = separator.train()(mixture).estimates
+    torch.testing.assert_close(estimates.sum(1), mixture, atol=2e-6, rtol=0)
+
+
+def test_channels_share_the_masks_of_their_mixture(tiny, generator):
+    separator = separator_of(tiny("pit")).eval()
     channels = torch.randn(2, 3210, generator=generator)
     mixture = channels.mean(0, keepdim=True)
     separated = separator(mixture, channels)
@@ -80,8 +115,8 @@ def test_tdcnpp_is_wired_as_the_fuss_baseline():
     with torch.device("meta"):
         separator = separator_of(run)
         network = separator.network
-        masks, consistency = network(torch.empty(2, 257, 1251))
-    assert masks.shape == (2, 4, 257, 1251)
+        masks, consistency = network(torch.empty(2, 256, 1250))
+    assert masks.shape == (2, 4, 256, 1250)
     assert consistency.shape == (2, 4)
     blocks = [block for repeat in network.repeats for block in repeat]
     assert [block.layers[3].dilation[0] for block in blocks] == [1, 2, 4, 8, 16, 32, 64, 128] * 4
@@ -112,35 +147,52 @@ def test_every_shipped_scale_builds_both_architectures(scale, architecture):
         separator_of(run)
 
 
-def test_the_unet_has_the_papers_size_at_paper_scale_and_halves_bins_and_frames():
+def test_the_unet_has_the_papers_size_at_paper_scale():
     run = load_run("paper", "pit", 0)
     assert run.separator.architecture == "unet"
     with torch.device("meta"):
-        network = separator_of(run).network
-        masks, consistency = network(torch.empty(2, 257, 1251))
-    assert masks.shape == (2, 4, 257, 1251)
-    assert consistency.shape == (2, 4)
-    assert sum(w.numel() for w in network.parameters()) == pytest.approx(46.9e6, rel=0.05)
-    assert network.recurrence.lstm.input_size == 512 * 9  # of 257 → 129 → 65 → 33 → 17 → 9 bins
+        separator = separator_of(run)
+        assert separator.mask_shape(run.audio.samples) == (256, 1250)
+        logits, consistency = separator.network(torch.empty(2, 256, 1250))
+    assert logits.shape == (2, 4, 256, 1250)
+    assert consistency is None
+    count = sum(w.numel() for w in separator.parameters())
+    assert count == pytest.approx(46.9e6, rel=0.01)
+    assert [d.out_channels for d in separator.network.down] == [256, 512, 512, 512]
 
 
 @pytest.mark.parametrize(("bins", "frames"), [(33, 17), (32, 5), (5, 40)])
 def test_a_unet_takes_any_size_and_all_its_weights_matter(generator, bins, frames):
-    network = UNet(
-        bins, 3, UNetSizes(channels=[4, 8, 8], kernel=3, recurrent=5, recurrent_layers=2)
-    )
-    masks, consistency = network(torch.rand(2, bins, frames, generator=generator))
-    assert masks.shape == (2, 3, bins, frames)
-    (masks.square().sum() + consistency.square().sum()).backward()
+    config = UNetConfig(
+        masks="softmax", consistency="inference", channels=[4, 8, 8], kernel=3, depth=2, heads=2,
+        input_power=0.5, standardise=True,
+    )  # fmt: skip
+    network = UNet(bins, 3, config)
+    logits, _ = network(torch.rand(2, bins, frames, generator=generator))
+    assert logits.shape == (2, 3, bins, frames)
+    (logits.square() * torch.rand(logits.shape, generator=generator)).sum().backward()
     without = [n for n, w in network.named_parameters() if w.grad is None or not w.grad.any()]
     assert without == []
 
 
-def test_the_recurrence_runs_over_frames_and_sees_whole_frames(generator):
-    recurrence = Recurrence(6, hidden=4, layers=1)
-    x = torch.randn(1, 2, 3, 5, generator=generator)  # [batch, channel, bin, frame]
-    steps = torch.stack([x[0, :, :, frame].flatten() for frame in range(5)])
-    expected = recurrence.out(recurrence.lstm(steps[None])[0])[0]
-    for frame in range(5):
-        update = (recurrence(x) - x)[0, :, :, frame].flatten()
-        torch.testing.assert_close(update, expected[frame], atol=1e-6, rtol=1e-5)
+def test_the_network_sees_magnitudes_as_they_are_unless_told_otherwise(tiny):
+    network = separator_of(tiny("pit")).network
+    assert (network.config.input_power, network.config.standardise) == (1, False)
+    assert load_run("paper", "pit", 0).separator.unet.input_power == 1
+
+
+def test_attention_lets_every_frame_see_all_others(generator):
+    attention = SelfAttention(16, heads=2)
+    x = torch.randn(1, 16, 6, generator=generator)
+    changed = x.clone()
+    changed[..., 0] += 1
+    assert ((attention(x) - attention(changed)).abs().amax(1) > 0).all()
+
+
+def test_a_separator_that_cannot_be_built_says_why(tiny):
+    for setting, said in (
+        ("kernel=4", "is even"), ("heads=3", "do not share 8 channels"),
+        ("channels=[8, 12]", "not a multiple of 8"), ("masks=relu", "'softmax' or 'sigmoid'"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            tiny("pit", f"separator.unet.{setting}")

@@ -7,7 +7,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from apit.config import IDEAL
-from apit.layers import experiment_names, load_reported
+from apit.layers import experiment_names
 from apit.measure.showcase import Showcase, View, Zoom
 from apit.measure.spread import Spread
 from apit.present import figures
@@ -35,34 +35,40 @@ def gallery(tiny, tmp_path):
     return make
 
 
+COMPARED = ("si_snr_i", "si_snri_all/2-4")
+
+
 def draw_all(gallery, systems):
     """Draw every figure from numbers that follow from their places alone."""
     histories = []
     for record in gallery.records:
-        kinds = [f"accuracy/ctx-stft-i1/{kind}/full" for kind in ("real", "fake", "replaced")]
-        history = pd.DataFrame({"step": [10, 20, 30], "loss/pit": [-1.0, -2.0, np.nan]})
-        history["validation/si_snri_all"] = [np.nan, 2.0, 1.0]
-        if record["run"]["discriminators"]:
-            history[kinds] = 0.6
+        history = pd.DataFrame({"step": [10, 20, 30]})
+        for name in ("si_snri_all", "si_snr_i"):
+            history[f"validation/{name}"] = [np.nan, 2.0, 1.0]
+        for judge in record["run"]["discriminators"]:
+            history[[f"accuracy/x-{judge['domain']}/{kind}" for kind in ("real", "fake")]] = 0.6
+            history[f"shortcut/{judge['domain']}"] = 0.9
         histories.append(history)
     numbered = list(enumerate(systems))
     interval = {"lower": -1.0, "upper": 1.0, "n": 7}
     figures.training(gallery, histories)
     rows = [
-        {"experiment": name, "aggregate": "si_snri_all/2-4", "mean": 0.1 * n} | interval
+        {"experiment": name, "aggregate": aggregate, "mean": 0.1 * n} | interval
         for n, name in numbered
+        for aggregate in COMPARED
     ]
     columns = ["experiment", "aggregate", "mean", *interval]
     figures.improvement(gallery, pd.DataFrame(rows, columns=columns))
     values = np.array([-80.0, 1.0, 2.0, 5.0])
     figures.per_mixture(gallery, {name: Spread(values + n, 1, 1.5, 2) for n, name in numbered})
     rows = [
-        {"experiment": name, "seed": seed, "mean": 0.1 * n} | interval
+        {"experiment": name, "aggregate": aggregate, "seed": seed, "mean": 0.1 * n} | interval
         for n, name in numbered
+        for aggregate in COMPARED
         for seed in ("all", "0", "1")
     ]
-    columns = ["experiment", "seed", "mean", *interval]
-    figures.differences(gallery, pd.DataFrame(rows, columns=columns), "pit", [])
+    columns = ["experiment", "aggregate", "seed", "mean", *interval]
+    figures.differences(gallery, pd.DataFrame(rows, columns=columns), "pit", {})
     rows = [
         {"experiment": name, "depth_db": depth, "mean": 0.5 / depth} | interval
         for name in systems
@@ -71,23 +77,29 @@ def draw_all(gallery, systems):
     columns = ["experiment", "depth_db", "mean", *interval]
     figures.holes(gallery, pd.DataFrame(rows, columns=columns))
     rows = [
-        {"domain": "stft", "replace": n, "experiment": name, "mean": 0.1 * n} | interval
+        {"domain": "stft", "replace": n, "mixture": seen, "experiment": name, "mean": 0.1 * n}
+        | {"aggregate": aggregate}
+        | interval
         for n, name in numbered[:3]
+        for seen in (False, True)
+        for aggregate in ("si_snr_s", "si_snr_i")
     ]
-    columns = ["domain", "replace", "experiment", "mean", *interval]
-    figures.replacement(gallery, pd.DataFrame(rows, columns=columns))
+    columns = ["domain", "replace", "mixture", "experiment", "aggregate", "mean", *interval]
+    bound = {"domain": "", "mixture": False, "experiment": "mixture", "aggregate": "si_snr_i"}
+    table = pd.DataFrame([*rows, bound], columns=columns).astype({"replace": "Int64"})
+    figures.replacement(gallery, table)
 
 
 def showcase():
     decibels = torch.linspace(-90, 0, 9 * 12).reshape(9, 12)
     views = [View("mixture", decibels), View("target 1", decibels)]
-    views += [View(name, decibels, decibels < -60) for name in ("pit-s0", "ctx-stft-i1-s0")]
+    views += [View(name, decibels, decibels < -60) for name in ("pit-s0", "ctx-stft-i3-m-s0")]
     return Showcase("example7", [views] * 2, 1.0, 4.0, Zoom(1, slice(2, 4), slice(3, 6)))
 
 
 def test_figures_have_fonts_that_journals_take_and_the_widths_of_a_page(gallery):
-    made = gallery(["pit", "ctx-stft-i1", "multi-ctx-i1"], seeds=(0, 1))
-    draw_all(made, ["mixture", "pit", "ctx-stft-i1", "multi-ctx-i1", "ideal-ratio-mask"])
+    made = gallery(["pit", "ctx-stft-i3-m", "pit-six"], seeds=(0, 1))
+    draw_all(made, ["mixture", "pit", "ctx-stft-i3-m", "pit-six", "ideal-ratio-mask"])
     spectrograms(made, showcase())
     names = {"training", "improvement", "per_mixture", "differences", "replacement", "holes"}
     names |= {"spectrograms"}
@@ -133,7 +145,7 @@ def laid_out(monkeypatch):
     ("experiments", "seeds"),
     [
         (["pit"], [0]),
-        (["ctx-stft"], [0]),
+        (["ctx-stft-i0"], [0]),
         pytest.param(experiment_names(), [0, 1, 2], marks=pytest.mark.slow),
     ],
 )
@@ -150,18 +162,52 @@ def test_what_there_is_nothing_of_is_said(gallery, laid_out):
         assert "nothing was" in laid_out[name][0].axes[0].texts[0].get_text()
 
 
-def test_the_forest_plot_says_what_its_published_line_is(gallery, laid_out):
-    rows = [["ctx-stft", seed, 0.5, 0.1, 0.9, 7] for seed in ("all", "0")]
-    table = pd.DataFrame(rows, columns=["experiment", "seed", "mean", "lower", "upper", "n"])
-    for reported in (load_reported(), []):
-        figures.differences(gallery(["ctx-stft"]), table, "pit", reported)
+def dashed_in(axes):
+    return [line.get_xdata()[0] for line in axes.lines if not isinstance(line.get_linestyle(), str)
+            or line.get_linestyle() == "--"]  # fmt: skip
+
+
+def test_the_forest_plot_has_published_differences_of_the_papers_metric_alone(gallery, laid_out):
+    rows = [
+        ["six", aggregate, seed, 0.5, 0.1, 0.9, 7]
+        for aggregate in COMPARED
+        for seed in ("all", "0")
+    ]
+    columns = ["experiment", "aggregate", "seed", "mean", "lower", "upper", "n"]
+    table = pd.DataFrame(rows, columns=columns)
+    for published in ({"six": 0.5, "pit-six": 1.4}, {"pit-six": 1.4}, {}):
+        figures.differences(gallery(["six"]), table, "pit", published)
         figure, says = laid_out["differences"]
-        dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
-        assert [line.get_xdata()[0] for line in dashed] == ([1.4] if reported else [])
-        shown = " ".join(text.get_text() for text in figure.legends[0].get_texts())
-        for text in (says, shown.replace("\n", " ")):
-            published = "+1.40 dB, published: " in text and "data: reverberant FUSS" in text
-            assert published == bool(reported)
+        of_paper, of_evaluator = map(dashed_in, figure.axes)
+        assert of_paper == ([0.5] if "six" in published else [])
+        assert of_evaluator == []  # MSi(all) is the other metric
+        assert ("Dashed: published, of the same data: six +0.50 dB." in says) == bool(of_paper)
+        assert len(figure.legends) == len(of_paper)
+
+
+def test_what_lies_far_below_is_a_number_and_no_point(gallery, laid_out):
+    rows = [["pit", 5.0], ["mixture-in-one-slot", -60.0], ["mixture-over-k", 0.0]]
+    summary = pd.DataFrame(
+        [[name, aggregate, mean, mean - 1, mean + 1, 7] for name, mean in rows
+         for aggregate in COMPARED],
+        columns=["experiment", "aggregate", "mean", "lower", "upper", "n"],
+    )  # fmt: skip
+    figures.improvement(gallery(["pit"]), summary)
+    figure, _ = laid_out["improvement"]
+    for axes in figure.axes:
+        assert [text.get_text() for text in axes.texts] == ["+5.00", "−60.00"]
+        assert axes.get_xlim()[0] > -10
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["pit", "mixture-in-one-slot"]
+
+
+def test_the_heat_map_has_a_row_for_each_domain_without_and_with_the_mixture(gallery, laid_out):
+    draw_all(gallery(["pit"]), ["pit"])
+    axes = laid_out["replacement"][0].axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "wave", "wave, m", "stft", "stft, m", "mask", "mask, m",
+    ]  # fmt: skip
+    assert len(axes.texts) == 2
 
 
 def test_a_picture_says_of_itself_what_it_is_of(gallery):
@@ -177,18 +223,25 @@ def test_every_shipped_experiment_has_a_look_of_its_own_even_in_grey(gallery):
     assert len({(own.panel, own.line, own.marker, own.filled) for own in found}) == len(shown)
     panels = made.panels(shown)
     assert list(panels) == ["wave", "stft", "mask", SEVERAL]
-    assert all(own[:2] == ["pit", "pit-long"] for own in panels.values())
-    assert sorted({*panels["stft"]} - {*panels["wave"]}) == [
-        "ctx-stft", "ctx-stft-i1", "ctx-stft-i1-mix", "ctx-stft-i2", "ctx-stft-i3",
-        "frozen-ctx-stft-i1", "inst-stft",
+    assert all(own[:3] == ["pit", "pit-tdcnpp", "pit-long"] for own in panels.values())
+    assert panels[SEVERAL][3:-2] == [
+        "inst-all", "ctx-all", "six", "pit-ctx-all", "pit-inst-all", "pit-six", "pit-random",
     ]  # fmt: skip
     assert made.panels(["pit"]) == {ALONE: ["pit"]}
+
+
+def test_lines_tell_what_is_in_the_loss(gallery):
+    found = gallery(experiment_names()).looks
+    lines = {"-": {"pit", "pit-tdcnpp", "pit-six"}, "--": {"six", "ctx-wave-i0", "inst-mask"},
+             "-.": {"pit-long", "pit-random"}}  # fmt: skip
+    assert all(found[name].line == line for line, names in lines.items() for name in names)
 
 
 def test_a_look_is_of_what_an_entry_says_and_not_of_its_name(tiny):
     run = json.loads(tiny("ctx-stft-i1").model_dump_json())
     found = looks([run, run | {"experiment": "mine"}])
     assert found["mine"] == found["ctx-stft-i1"]
+    assert looks([run | {"reconstruction": "si_snr"}])["ctx-stft-i1"].line == "-."
 
 
 def test_holes_are_outlined_bin_by_bin():

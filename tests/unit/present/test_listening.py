@@ -15,7 +15,7 @@ from apit.layers import load_scale
 from apit.measure.audition import Clip, Scene
 from apit.measure.selection import Chosen
 from apit.present import listening
-from apit.training.loop import train
+from apit.training.train import train
 
 ABOUT = listening.About("tiny", "A caption with </script> in it.", "The rule.", "beeps")
 

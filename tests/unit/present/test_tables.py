@@ -4,7 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from apit.layers import load_reported
+from apit.config import ORACLES
+from apit.layers import experiment_names, load_reported
 from apit.measure.statistics import AGGREGATES
 from apit.measure.verdicts import COLUMNS
 from apit.models.complexity import complexities
@@ -22,9 +23,9 @@ def test_captions_tell_which_experiments_have_fewer_seeds(tiny):
         return tables.caption(records, "note")
 
     assert " 4 steps, 1 seed; trained" in caption({"pit": 1})
-    assert ", 3 seeds; trained" in caption({"pit": 3, "ctx-stft": 3})
-    told = ", 3 seeds, but 2 of pit-long and 1 of ctx-stft, inst-stft; trained"
-    assert told in caption({"pit": 3, "ctx-stft": 1, "inst-stft": 1, "pit-long": 2})
+    assert ", 3 seeds; trained" in caption({"pit": 3, "ctx-stft-i0": 3})
+    told = ", 3 seeds, but 2 of pit-long and 1 of ctx-stft-i0, inst-stft; trained"
+    assert told in caption({"pit": 3, "ctx-stft-i0": 1, "inst-stft": 1, "pit-long": 2})
 
 
 def record(run):
@@ -55,74 +56,29 @@ def made(tiny):
             for aggregate in AGGREGATES
         ]
         known = {"mine": "ctx-stft-i1"}
-        return pd.DataFrame(rows), [record(tiny(known.get(name, name))) for name in experiments]
+        trained = [name for name in experiments if name not in ORACLES]
+        return pd.DataFrame(rows), [record(tiny(known.get(name, name))) for name in trained]
 
     return make
 
 
-def test_the_number_of_discriminators_orders_what_was_run(made):
-    summary, records = made("multi-all-i1", "inst-stft", "pit", "multi-ctx-i1", "ctx-stft-i1")
-    table = tables.discriminators(summary, records, "caption")
-    assert [(label, cells[0]) for label, cells in table.rows] == [
-        ("0", ("pit",)),
-        ("1", ("ctx-stft-i1",)),
-        ("3", ("multi-ctx-i1",)),
-        ("6", ("multi-all-i1",)),
-    ]
-    place = list(tables.COLUMNS).index("si_snri_all/2-4") + 1
-    assert table.rows[0][1][place] == ("12.00", "[11.00, 13.00]", "n = 7")
-    assert set(table.data["discriminators"]) == {0, 1, 3, 6}
-    assert len(table.data) == 4 * len(tables.COLUMNS)
-
-
-def test_replacement_is_domain_by_replaced_estimates(made):
-    summary, records = made("pit", "ctx-wave-i3", "ctx-stft", "inst-mask", "multi-ctx")
-    table = tables.replacement(summary, records, "caption")
-    numbers = {label: [cell[0] for cell in cells] for label, cells in table.rows}
-    assert numbers == {
-        "wave": ["–", "–", "–", "11.00"],
-        "stft": ["12.00", "–", "–", "–"],
-        "mask": ["–", "–", "–", "–"],
-    }
-    assert table.data[["domain", "replace", "experiment", "mean"]].to_numpy().tolist() == [
-        ["wave", 3, "ctx-wave-i3", 11.0],
-        ["stft", 0, "ctx-stft", 12.0],
-    ]
-
-
-def test_of_two_experiments_alike_the_first_stands_in_the_replacement_table(made):
-    summary, records = made("pit", "ctx-stft-i1", "mine")
-    records[2]["run"] |= {"experiment": "mine"}
-    cells = tables.replacement(summary, records, "caption").data
-    assert cells["experiment"].tolist() == ["ctx-stft-i1"]
-
-
-def test_another_separator_or_loss_is_no_cell_of_the_replacement_table(made, tiny):
-    summary, records = made("pit", "ctx-stft-i1", "ctx-wave")
-    for setting in ("separator={architecture: unet}", "reconstruction=si_snr"):
-        records[1] = record(tiny("ctx-stft-i1", f"experiment.{setting}"))
-        assert tables.replacement(summary, records, "caption").data["experiment"].tolist() == [
-            "ctx-wave"
-        ]
-
-
 def test_every_network_is_listed_once_for_all_experiments_and_seeds(made, tiny):
-    _, records = made("pit", "ctx-stft-i1", "multi-ctx-i1")
-    records.append(record(tiny("ctx-stft-i1", seed=1)))
+    _, records = made("pit", "ctx-stft-i3-m", "pit-ctx-all", "pit-long")
+    records.append(record(tiny("ctx-stft-i3-m", seed=1)))
     table = runs.models(records, "caption")
     assert table.data[["network", "experiments"]].to_numpy().tolist() == [
-        ["separator", "pit ctx-stft-i1 multi-ctx-i1"],
-        ["ctx-stft-i1", "ctx-stft-i1 multi-ctx-i1"],
-        ["ctx-wave-i1", "multi-ctx-i1"],
-        ["ctx-mask-i1", "multi-ctx-i1"],
-    ]
+        ["separator", "pit ctx-stft-i3-m pit-ctx-all pit-long"],
+        ["ctx-stft-i3-m", "ctx-stft-i3-m pit-ctx-all"],
+        ["ctx-wave-i3-m", "pit-ctx-all"],
+        ["ctx-mask-i3-m", "pit-ctx-all"],
+    ]  # and none of those that pit-long is to cost as much as
     separator, discriminator = (table.data.iloc[i] for i in (0, 1))
     assert separator["share"] == 1
     ratio = discriminator["multiply_accumulates"] / separator["multiply_accumulates"]
     assert discriminator["share"] == ratio
-    records.append(record(tiny("inst-wave", "experiment.separator={architecture: unet}")))
+    records.append(record(tiny("inst-wave", "experiment.separator={architecture: tdcnpp}")))
     labels = [label for label, _ in runs.models(records, "caption").rows]
-    assert labels[0] == "separator of pit, ctx-stft-i1, multi-ctx-i1"
+    assert labels[0] == "separator of pit, ctx-stft-i3-m, pit-ctx-all, pit-long"
     assert "separator of inst-wave" in labels
 
 
@@ -141,8 +97,8 @@ def test_one_table_in_three_forms(made, tmp_path):
 
 
 def test_the_best_of_those_that_were_trained_is_bold(made, tmp_path):
-    summary, _ = made("pit", "ctx-stft", "ctx-stft-i1")
-    summary.loc[summary["experiment"] == "ctx-stft", "mean"] = 11.999  # printed like the best
+    summary, _ = made("pit", "ctx-stft-i0", "ctx-stft-i1")
+    summary.loc[summary["experiment"] == "ctx-stft-i0", "mean"] = 11.999  # printed like the best
     better, *_ = made("pit")
     outside = [
         better.assign(experiment=name, mean=mean)
@@ -154,19 +110,20 @@ def test_the_best_of_those_that_were_trained_is_bold(made, tmp_path):
                 if isinstance(cell, Best)]
         for label, cells in table.rows
     }  # fmt: skip
-    higher = ["1S (dB)", "2 (dB)", "3 (dB)", "4 (dB)", "MSi (dB)", "MSi(all) (dB)", "median (dB)",
-              "equal (%)"]  # fmt: skip
+    higher = ["SI-SNR_S (dB)", "SI-SNR_I (dB)", "I(2) (dB)", "I(3) (dB)", "I(4) (dB)",
+              "I(median) (dB)", "MSi(all) (dB)", "1S (dB)", "2 (dB)", "3 (dB)", "4 (dB)",
+              "MSi (dB)", "equal (%)"]  # fmt: skip
     assert bold == {
         "mixture": [],
-        "pit": ["holes (%)", "excess (%)"],
-        "ctx-stft": higher,
+        "pit": ["buried (%)", "holes (%)", "excess (%)"],
+        "ctx-stft-i0": higher,
         "ctx-stft-i1": higher,
         "ideal-ratio-mask": [],
     }
     table.write(tmp_path)
     latex = (tmp_path / "ablations.tex").read_text().splitlines()
     (line,) = (line for line in latex if line.startswith("ctx-stft-i1"))
-    assert line.count(r"\bfseries 12.0") == 7
+    assert line.count(r"\bfseries 12.0") == 12
     assert line.count(r"\bfseries 1200") == 1
     markdown = (tmp_path / "ablations.md").read_text()
     assert "| **12.00**<br>[11.00, 13.00]<br>n = 7 |" in markdown
@@ -178,10 +135,10 @@ def test_the_best_of_those_that_were_trained_is_bold(made, tmp_path):
 def test_verdicts_say_what_they_rest_on(tmp_path):
     decisions = pd.DataFrame(
         [
-            ["holes shrink", "multi-ctx-i1", "pit", "hole_rate", "lower", 3, "0: -0.02", -0.02,
+            ["holes shrink", "pit-six", "pit", "hole_rate", "lower", 3, "0: -0.02", -0.02,
              -0.03, -0.01, 0.004, 0.016, "reproduced", ""],
-            ["more", "multi-ctx-i1", "pit", "si_snri_all/2-4", "higher", 0, "", *[float("nan")] * 5,
-             "undecided", "multi-ctx-i1 not run"],
+            ["more", "pit-six", "pit", "si_snr_i", "higher", 0, "", *[float("nan")] * 5,
+             "undecided", "pit-six not run"],
             ["noise", "pit", "pit", "si_snri_all/2-4", "", 2, "1 − 0: 0.3", 0.3,
              *[float("nan")] * 4, "", "mean size"],
         ],
@@ -191,7 +148,7 @@ def test_verdicts_say_what_they_rest_on(tmp_path):
     (_, holes), (_, more), (_, noise) = table.rows
     assert holes[3] == ("−2.0 points", "[−3.0, −1.0]")
     assert holes[4:] == [("0.016",), ("reproduced",)]
-    assert more[3:] == [("–",), ("–",), ("undecided", "multi-ctx-i1 not run")]
+    assert more[3:] == [("–",), ("–",), ("undecided", "pit-six not run")]
     assert noise[0] == ("pit",)
     assert noise[5] == ("–", "mean size")
     table.write(tmp_path)
@@ -201,20 +158,38 @@ def test_verdicts_say_what_they_rest_on(tmp_path):
 def test_published_numbers_stand_above_ours_with_data_and_metric(made):
     summary, records = made("pit")
     table = tables.published(summary, records, load_reported(), "caption")
-    *published, (name, ours) = table.rows
-    assert len(published) == 7
+    *published, (first, of_paper), (second, of_evaluator) = table.rows
+    assert len(published) == len(load_reported())
     for _, cells in published:
-        data, metric, read_in = (cell[0] for cell in cells[-3:])
-        assert data
-        assert metric
-        assert "README of etzinis" in read_in or "abstract" in read_in
-    assert name == "pit"
-    assert [cell[0] for cell in ours[-4:]] == ["–", "beeps", "FUSS", "ours"]
+        assert all(cell[0] for cell in cells[-3:])
+    metrics = {cells[-2][0] for _, cells in published}
+    assert metrics == {
+        "A", "B", "B, low-energy pairs left out", "standard SI-SNR", "zero-mean SI-SDR",
+    }  # fmt: skip
+    assert first == second == "pit"
+    assert [cell[0] for cell in of_paper[-3:]] == ["beeps", "A", "ours"]
+    assert [cell[0] for cell in of_evaluator[-3:]] == ["beeps", "B", "ours"]
     records[0]["sounds"] = "recordings of beeps 1.0, boops 2.0"
     *_, (_, ours) = tables.published(summary, records, load_reported(), "caption").rows
     assert ours[-3][0] == "recordings (scale tiny)"
     assert ours[0] == ("10.0", "[9.0, 11.0]", "n = 7")
     assert table.data[table.data["read_in"] != "ours"]["lower"].isna().all()
+
+
+def test_each_metric_takes_its_own_aggregates(made):
+    summary, records = made("pit")
+    evaluator = summary["aggregate"].isin(tables.PUBLISHED_COLUMNS["B"].values())
+    summary.loc[evaluator, "mean"] = 3.0
+    found = tables.published(summary, records, [], "caption").data
+    assert {metric: set(own["mean"]) for metric, own in found.groupby("metric")} == {
+        "A": {10.0},
+        "B": {3.0},
+    }
+
+
+def test_what_stands_for_a_published_number_is_an_experiment_or_an_oracle():
+    known = {*experiment_names(), *ORACLES, None}
+    assert {line.experiment for line in load_reported()} <= known
 
 
 def test_what_was_not_measured_is_a_dash(made):
@@ -227,21 +202,26 @@ def test_what_was_not_measured_is_a_dash(made):
     assert len(tables.holes(summary, "caption").titles) == 9
 
 
-def test_trials_of_weights_show_the_best_and_what_runs_have(tiny):
-    def trial(experiment, weight, value):
-        run = tiny(experiment, f"adversary.weight={weight}", "training.steps=2", seed=100)
+def test_trials_of_rate_and_batch_show_the_best_and_what_runs_have(tiny):
+    def trial(experiment, rate, batch, value):
+        settings = (f"training.learning_rate={rate}", f"training.batch_size={batch}")
+        run = tiny(experiment, *settings, "training.steps=2", seed=100)
         return record(run) | {"validation": {"si_snri_all": value}}
 
     trials = [
-        trial("ctx-stft", 0.5, 3.0),
-        trial("ctx-stft", 0.1, 4.125),
-        trial("ctx-stft-i1", 0.5, 2.5),
+        trial("pit", 1e-3, 2, 3.0),
+        trial("pit", 1e-4, 16, 4.125),
+        trial("six", 1e-3, 2, 2.5),
     ]
-    table = runs.tuning(trials, {"ctx-stft": 0.1, "ctx-stft-i1": 2.0, "pit": 0.5}, "caption")
-    assert table.titles == ["experiment", "λ = 0.1", "λ = 0.5", "λ of the runs"]
+    ran = [
+        record(tiny("pit", "training.learning_rate=1e-4", "training.batch_size=16")),
+        record(tiny("ctx-all")),
+    ]
+    table = runs.tuning(trials, ran, "caption")
+    assert table.titles == ["experiment", "0.0001 × 16", "0.001 × 2", "of the runs"]
     assert table.rows == [
-        ("ctx-stft", [("4.12",), ("3.00",), ("0.1",)]),
-        ("ctx-stft-i1", [("–",), ("2.50",), ("2",)]),
+        ("pit", [("4.12",), ("3.00",), ("0.0001 × 16",)]),
+        ("six", [("–",), ("2.50",), ("–",)]),
     ]
     assert [isinstance(cell, Best) for _, cells in table.rows for cell in cells] == [
         *(True, False, False), *(False, True, False),
@@ -254,7 +234,7 @@ def test_trials_of_weights_show_the_best_and_what_runs_have(tiny):
 def test_the_cost_of_a_step_is_as_it_was_timed():
     timed = pd.DataFrame(
         {
-            "experiment": ["pit", "ctx-stft"],
+            "experiment": ["pit", "ctx-stft-i0"],
             "step_ms": [250.0, 312.5],
             "relative": [1.0, 1.25],
             "parameters_m": [0.3234, 0.3301],
@@ -269,7 +249,7 @@ def test_the_cost_of_a_step_is_as_it_was_timed():
     assert table.titles[1:3] == ["a step (ms)", "relative (×)"]
     assert table.rows == [
         ("pit", [("250",), ("1.00",), ("1.20",), ("0.323",), ("0.21",)]),
-        ("ctx-stft", [("312",), ("1.25",), ("1.24",), ("0.330",), ("0.26",)]),
+        ("ctx-stft-i0", [("312",), ("1.25",), ("1.24",), ("0.330",), ("0.26",)]),
     ]
     assert "medians of 9 rounds" in table.caption
     assert "on Z80, 1 thread;" in table.caption

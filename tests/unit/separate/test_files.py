@@ -12,7 +12,7 @@ from apit.data.fuss import Format
 from apit.files import MADE
 from apit.measure.estimates import read_slots
 from apit.provenance import array_generator, file_digest
-from apit.training.loop import train
+from apit.training.train import train
 
 STEREO = array_generator("stereo").standard_normal((70000, 2)).astype(np.float32) / 10
 

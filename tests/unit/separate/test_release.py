@@ -19,8 +19,8 @@ def runs(tiny, tmp_path):
     values = {
         ("pit", 0): 5.0,
         ("pit", 1): 6.0,
-        ("ctx-stft", 0): 4.0,
-        ("frozen-ctx-stft-i1", 0): 9.0,
+        ("ctx-wave-i3-m", 0): 4.0,
+        ("pit-random", 0): 9.0,
     }
     for (name, seed), value in values.items():
         run = tiny(name, seed=seed)
@@ -39,7 +39,7 @@ def test_the_best_two_are_packed_and_separate_as_before(runs, tmp_path, capsys):
     for name in ("one.tar", "other.tar"):
         assert main(["release", "--runs", *map(str, runs), "--output", str(tmp_path / name)]) == 0
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "other.tar").read_bytes()
-    assert "pit-s1, ctx-stft-s0; sha256 " in capsys.readouterr().out
+    assert "pit-s1, ctx-wave-i3-m-s0; sha256 " in capsys.readouterr().out
     checked = subprocess.run(["sha256sum", "--check", "one.tar.sha256"], cwd=tmp_path)
     assert checked.returncode == 0
     with tarfile.open(tmp_path / "one.tar") as tar:

@@ -8,22 +8,23 @@ from apit.training.bench import COLUMNS, Bench, by_size
 
 
 def test_steps_are_timed_with_their_parts_and_the_rest_is_estimated(tiny, mixtures):
-    runs = [tiny("pit"), tiny("ctx-stft-i1"), tiny("multi-ctx-i1")]
+    runs = [tiny("pit"), tiny("ctx-stft-i3-m"), tiny("ctx-all")]
     bench = Bench(runs, mixtures, 2, torch.device("cpu"))
     table = bench.table().set_index("experiment")
     assert list(table.reset_index().columns) == COLUMNS
     assert table.loc["pit", "relative"] == 1
     assert (table["relative"][1:] > 1).all()
     assert table["of_parts"].between(0.2, 5).all()
+    assert (table["of_peak"] > 0).all()
     assert ((table["waiting"] >= 0) & (table["waiting"] < 1)).all()
     assert (table["parameters_m"].diff()[1:] > 0).all()
     for run in runs:
         loop = bench.times[run.experiment, "loop"]
         assert bench.hours(run) == pytest.approx(loop * run.training.steps / 3600)
-    estimated = bench.hours(tiny("pair-ctx-i1"))
+    estimated = bench.hours(tiny("pit-ctx-mask"))
     assert bench.hours(runs[0]) < estimated < 3 * bench.hours(runs[2])
     assert torch.tensor(bench.hours(tiny("inst-wave"))).isnan()
-    other = tiny("ctx-stft", "separator.architecture=unet")
+    other = tiny("pit-tdcnpp")
     assert torch.tensor(bench.hours(other)).isnan()
 
 
@@ -40,7 +41,7 @@ def test_the_command_says_what_a_scale_would_take(configs, tmp_path, capsys):
 
 
 def test_without_a_device_hours_follow_from_multiply_accumulates(tiny, configs, capsys):
-    runs = [tiny("pit"), tiny("ctx-stft-i1")]
+    runs = [tiny("pit"), tiny("ctx-stft-i3-m")]
     sizes = by_size(runs, 1e9)
     for run, row in zip(runs, sizes.to_dict("records"), strict=True):
         forward = {name: c.multiply_accumulates for name, c in complexities(run).items()}

@@ -13,7 +13,7 @@ from apit.data.batches import Prefetched, RandomCrops
 from apit.data.examples import open_examples
 from apit.errors import UserError
 from apit.provenance import array_generator
-from apit.training.loop import train
+from apit.training.train import train
 
 
 def test_the_parts_of_a_batch_make_up_the_batch(tiny, mixtures):
@@ -49,7 +49,7 @@ def test_what_is_read_ahead_does_not_count(tiny, mixtures):
 def trained(tiny, mixtures, output, processes):
     """What so many processes leave, which know of each other as `torchrun` tells them."""
     settings = ("batch_size=4", "steps=6", "validate_every=3", "log_every=1")
-    run = tiny("multi-all-i1", *(f"training.{setting}" for setting in settings))
+    run = tiny("pit-six", *(f"training.{setting}" for setting in settings))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,0 +1,151 @@
+"""What discriminators see: sets of K sources, real and estimated, in three domains."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from apit.config import Adversary, Domain
+from apit.models.separators import MaskingSeparator
+
+AUDIBLE = 1e-6  # of the mixture's maximum: bins below it are zero in masks
+
+
+@dataclass(frozen=True)
+class View:
+    """One domain of a batch: the mixture [batch, …], and sets of sources [batch, source, …].
+
+    In wave … is time, in stft and mask bin and frame. `real` are targets, `fake` estimates, in
+    the separator's order.
+    """
+
+    mixture: Tensor
+    real: Tensor
+    fake: Tensor
+
+
+class Views:
+    """The views of one batch. A domain is computed when it is first asked for, and once.
+
+    Signals are divided by the mixture's RMS. Fakes are those that the separator's masks give
+    straight away: no estimate is transformed for stft and mask, and none is synthesised unless
+    `estimates` is called.
+    """
+
+    def __init__(
+        self,
+        separator: MaskingSeparator,
+        adversary: Adversary,
+        mixture: Tensor,
+        references: Tensor,
+        masks: Tensor,
+        estimates: Callable[[], Tensor],
+        shift: tuple[int, int] = (0, 0),
+    ):
+        self.adversary, self.shift = adversary, shift
+        self.gain = 1 / mixture.square().mean(-1).sqrt().clamp_min(1e-8)  # [batch]
+        self._mixture, self._references = mixture, references
+        self._masks, self._estimates = masks, estimates
+        self._separator = separator
+        self._made: dict[Domain, View] = {}
+
+    def view(self, domain: Domain) -> View:
+        """The batch in one domain."""
+        if domain not in self._made:
+            make = {"wave": self._wave, "stft": self._stft, "mask": self._mask}[domain]
+            self._made[domain] = make()
+        return self._made[domain]
+
+    def _wave(self) -> View:
+        gain = self.gain[:, None]
+        return View(
+            gain * self._mixture,
+            gain[..., None] * self._references,
+            gain[..., None] * self._estimates(),
+        )
+
+    def _magnitudes(self) -> tuple[Tensor, Tensor]:
+        """|M| [batch, bin, frame] and |S_k| [batch, source, bin, frame]."""
+        if not hasattr(self, "_spectra"):
+            gain = self.gain[:, None, None]
+            stft = self._separator.stft
+            mixture, targets = (
+                stft.magnitude(signals)[..., :-1, :-1]
+                for signals in (self._mixture, self._references)
+            )
+            self._spectra = gain * mixture, gain[..., None] * targets
+        return self._spectra
+
+    def _ratio_masks(self) -> Tensor:
+        """R_k of the targets; zero where nothing sounds."""
+        targets = self._magnitudes()[1]
+        return targets / targets.sum(1, keepdim=True).clamp_min(1e-8)
+
+    def _floor(self, mixture: Tensor) -> Tensor | None:
+        """δ of the mixture's maximum [batch, 1, 1, 1]."""
+        if self.adversary.floor_db is None:
+            return None
+        return 10 ** (self.adversary.floor_db / 20) * mixture.amax((-2, -1))[:, None, None, None]
+
+    def _stft(self) -> View:
+        mixture, real = self._magnitudes()
+        if self.adversary.real_magnitudes == "masked":
+            real = self._ratio_masks() * mixture[:, None]
+        fake = self._masks * mixture[:, None]
+        if (floor := self._floor(mixture)) is not None:
+            real, fake = real + floor, fake + floor
+        if (power := self.adversary.compression) != 1:
+            mixture, real, fake = mixture.pow(power), real.pow(power), _power(fake, power)
+        return View(self._moved(mixture), self._moved(real), self._moved(fake))
+
+    def _mask(self) -> View:
+        mixture, targets = self._magnitudes()
+        real, fake = self._ratio_masks(), self._masks
+        if (floor := self._floor(mixture)) is not None:
+            sources = targets.shape[1]
+            real = (targets + floor) / (targets.sum(1, keepdim=True) + sources * floor)
+            floored = fake * mixture[:, None] + floor
+            fake = floored / floored.sum(1, keepdim=True)
+        loudest = mixture.amax((-2, -1), keepdim=True)
+        audible = (mixture >= AUDIBLE * loudest)[:, None]
+        return View(self._moved(mixture), self._moved(real * audible), self._moved(fake * audible))
+
+    def _moved(self, spectra: Tensor) -> Tensor:
+        """By `shift` bins up and frames later; what comes in is zero, what goes out is cut."""
+        bins, frames = self.shift
+        if not bins and not frames:
+            return spectra
+        end = (spectra.shape[-2] - bins, spectra.shape[-1] - frames)
+        return pad(spectra[..., : end[0], : end[1]], (frames, 0, bins, 0))
+
+
+def _power(magnitudes: Tensor, power: float) -> Tensor:
+    """With a finite gradient at zero."""
+    return (magnitudes + 1e-6).pow(power)
+
+
+def replaced(view: View, aligned: Tensor, positions: Tensor) -> Tensor:
+    """Eq. 3: aligned estimates, with the targets at `positions` (bool [batch, source])."""
+    where = positions.reshape(*positions.shape, *[1] * (aligned.dim() - 2))
+    return torch.where(where, view.real, aligned)
+
+
+def near_zero(view: View, near: float = 1e-3) -> tuple[Tensor, Tensor]:
+    """Share of values near zero in every source [batch, source], of real and of fake.
+
+    Near means below `near` of the largest of the set. Targets are exact zeros in many bins, and
+    estimates are not: how well that share alone tells them apart is logged.
+    """
+    real, fake = (
+        (signals.abs() < near * signals.abs().amax()).flatten(2).float().mean(-1)
+        for signals in (view.real, view.fake.detach())
+    )
+    return real, fake
+
+
+def auc(real: Tensor, fake: Tensor) -> Tensor:
+    """Probability that a value of `real` exceeds one of `fake`; ties count half."""
+    difference = real.flatten()[:, None] - fake.flatten()[None]
+    return ((difference > 0).float() + 0.5 * (difference == 0).float()).mean()

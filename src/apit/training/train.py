@@ -1,0 +1,224 @@
+"""The training loop: mixtures in; weights, history and record out."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors.torch import save as packed
+
+from apit.config import Run, Split, mixing_digest
+from apit.data import fuss
+from apit.data.bank import fingerprint
+from apit.data.batches import Batch, Prefetched
+from apit.data.examples import Examples, open_examples
+from apit.data.remixing import training_batches
+from apit.errors import Interrupted
+from apit.files import whole_folder
+from apit.lineage import code_of_training
+from apit.models.complexity import complexities, total_steps
+from apit.provenance import circumstances
+from apit.training import log
+from apit.training.checkpoint import Checkpoints
+from apit.training.devices import make_device
+from apit.training.interruption import Interruption
+from apit.training.record import HISTORY, RECORD, WEIGHTS
+from apit.training.state import State
+from apit.training.step import Step, shortcuts, train_step
+from apit.training.team import Team
+from apit.training.validation import validate
+
+CHECKPOINT_SECONDS = 60.0
+# Keys of a checkpoint's identity that another machine may change, and with them the bits.
+MACHINE = ("run.training.threads", "processes", "device", "torch")
+
+
+def train(
+    run: Run,
+    data: Path,
+    output: Path,
+    settings: Sequence[str] = (),
+    *,
+    bank: Path | None = None,
+    work: Path | None = None,
+    restart: bool = False,
+    any_threads: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> None:
+    """Train one run on the mixtures in `data` and write weights, history and record to `output`.
+
+    `bank` is what `training.remix: clips` mixes anew. Checkpoints are written to `work` (beside
+    `output`) every `checkpoint_seconds`, and the same call goes on from the newest one, to the same
+    bits on a CPU; with `restart` it starts over. Started several times by `torchrun`, the processes
+    share out every batch. Raises Interrupted after SIGTERM or SIGINT, with a checkpoint written;
+    UserError where the checkpoint is of another configuration, data or code.
+    """
+    team = Team(make_device(run.training.threads))
+    if run.training.batch_size % (team.size * run.training.accumulate):
+        raise log.cannot_be_shared(run, team.size)
+    fuss.check_mixed_by(data, mixing_digest(run.audio, run.data))
+    splits: tuple[Split, ...] = ("train", "validation")
+    examples = {split: open_examples(data, split, run.audio) for split in splits}
+    steps = total_steps(run)
+    state = State(run, team)
+    progress = state.progress
+    share = (team.rank, team.size)
+    batches = Prefetched(training_batches(run, examples["train"], bank, team.device, share))
+    checkpoints = Checkpoints(
+        work or output.with_name(f"{output.name}.work"), _identity(run, data, bank, team)
+    )
+
+    with checkpoints.locked() if team.leads else nullcontext():
+        # Resume.
+        if restart and team.leads:
+            checkpoints.clear()
+        saved = checkpoints.load(MACHINE if any_threads else ()) if team.leads else None
+        saved = team.given_by_leader(saved)
+        if saved is not None:
+            state.load_state_dict(saved["state"])
+            batches.load_state_dict(saved["batches"])
+            progress = state.progress
+            if progress.step > steps:
+                raise log.too_many_steps(checkpoints.folder, progress.step, steps)
+            if progress.step < steps:
+                progress.last = None  # of a shorter run, which this one goes on
+            log.goes_on(run, progress.step)
+
+        def save(*, finished: bool = False) -> None:
+            if team.leads:
+                parts = {"state": state.state_dict(), "batches": batches.state_dict()}
+                checkpoints.save(progress.step, parts, finished=finished)
+
+        said = log.Log(state, checkpoints.folder, steps, quiet=not team.leads)
+        with Interruption() as interruption:
+            try:
+                saved_at = time.monotonic()
+                while True:
+                    if not progress.validated:
+                        check = partial(interruption.check, team.any)
+                        _validate(state, examples["validation"], check)
+                        said.row(progress.history[-1])
+                    if progress.step >= steps:
+                        break
+                    started = time.perf_counter()
+                    batch = next(batches)
+                    progress.waited += time.perf_counter() - started
+                    done = train_step(state, batch.to(team.device))
+                    if team.device.type == "cuda":
+                        torch.cuda.synchronize()
+                    progress.spent = team.of_leader(progress.spent + time.perf_counter() - started)
+                    progress.step += 1
+                    _count_skipped(state, done, batch)
+                    validates = progress.step % run.training.validate_every == 0
+                    logs = progress.step % run.training.log_every == 0
+                    if validates or logs or progress.step == steps:
+                        row = _row(state, done, batch)
+                        progress.history += [row] if validates or logs else []
+                        progress.last = row if not validates and progress.step == steps else None
+                        progress.validated = not validates
+                        if logs and not validates:
+                            said.row(row)
+                    said.step()
+                    interruption.check(team.any)
+                    if time.monotonic() - saved_at >= checkpoint_seconds:
+                        save()
+                        saved_at = time.monotonic()
+                save(finished=True)
+            except Interrupted as stopped:
+                save()
+                raise Interrupted(
+                    stopped.number, log.interrupted(run, progress.step, checkpoints.folder)
+                ) from None
+        if interruption.number is not None:
+            raise Interrupted(interruption.number, log.interrupted_at_end(run))
+        if progress.last is not None:  # no checkpoint knows of it, so that a longer run may go on
+            rows = [row for row in progress.history if row["step"] != progress.step]
+            progress.history = [*rows, progress.last]
+            _validate(state, examples["validation"])
+            said.row(progress.history[-1])
+        said.close()
+
+        # Export.
+        if team.leads:
+            record = {
+                "run": run.model_dump(mode="json"),
+                "digest": run.training_digest,
+                "code": code_of_training(run),
+                "settings": list(settings),
+                "data": str(data),
+                "data_sha256": fuss.fingerprint(data),
+                "sounds": fuss.sounds(data),
+                "examples": {split: len(found) for split, found in examples.items()},
+                **_results(state),
+                "device": str(team.device),
+                "processes": team.size,
+                **circumstances(),
+            }
+            with whole_folder(output) as folder:
+                (folder / WEIGHTS).write_bytes(packed(progress.best_weights))
+                pd.DataFrame(progress.history).to_csv(folder / HISTORY, index=False)
+                (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _row(state: State, done: Step, batch: Batch) -> dict[str, Any]:
+    """A row of the history: the step's terms, and how far the shortcut goes."""
+    team = state.team
+    values = team.mean(torch.stack([term.float() for term in done.terms.values()])).tolist()
+    row = {"step": state.progress.step, **dict(zip(done.terms, values, strict=True))}
+    return {**row, **shortcuts(state, batch.to(team.device))}
+
+
+def _validate(state: State, examples: Examples, check: Callable[[], None] = lambda: None) -> None:
+    """Complete the last row of the history, and keep the weights where they are the best so far."""
+    progress, separator = state.progress, state.result
+    found = validate(separator, examples, state.run, state.team, check)
+    progress.history[-1] |= found
+    progress.validated = True
+    value = found["validation/si_snri_all"]
+    if value > progress.best_value:
+        weights = separator.state_dict().items()
+        progress.best_value, progress.best_step = value, progress.step
+        progress.best_weights = {name: w.detach().cpu().clone() for name, w in weights}
+
+
+def _count_skipped(state: State, done: Step, batch: Batch) -> None:
+    progress = state.progress
+    if done.finite:
+        progress.skipped_in_a_row = 0
+        return
+    progress.skipped += 1
+    progress.skipped_in_a_row += 1
+    if progress.skipped_in_a_row > state.run.training.skip_at_most:
+        raise log.not_finite(state, done, batch.names)
+
+
+def _identity(run: Run, data: Path, bank: Path | None, team: Team) -> dict[str, Any]:
+    """What a checkpoint must agree in with the run that goes on from it."""
+    return {
+        "run": run.resume_identity,
+        "data": fuss.fingerprint(data),
+        "bank": fingerprint(bank) if bank else None,
+        "code": code_of_training(run),
+        "processes": team.size,
+        "device": team.device.type,
+        "torch": str(torch.__version__),
+    }
+
+
+def _results(state: State) -> dict[str, Any]:
+    """What a record says of the training itself."""
+    progress = state.progress
+    return {
+        "steps": progress.step,
+        "skipped_steps": progress.skipped,
+        "best_step": progress.best_step,
+        "validation": {"si_snri_all": progress.best_value},
+        "networks": {n: counts._asdict() for n, counts in complexities(state.run).items()},
+        "training_seconds": round(progress.spent, 3),
+        "waiting_for_data": round(progress.waited / progress.spent, 4) if progress.spent else 0.0,
+    }
