@@ -38,14 +38,15 @@ PARTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pack": (("apit.data.packing",), ()),
     "evaluate": (("apit.measure.score", "apit.measure.systems", "apit.models.separators"), ()),
     "tables": (
-        ("apit.present.tables", "apit.present.runs", "apit.measure.statistics",
-         "apit.measure.verdicts"),
+        ("apit.present.tables", "apit.present.studies", "apit.present.runs",
+         "apit.measure.statistics", "apit.measure.verdicts"),
         ("apit.training.train",),
     ),
     "report": (("apit.present.report",), ()),
     "figures": (
         (
-            *("apit.present.figures", "apit.present.spectrograms", "apit.measure.statistics"),
+            *("apit.present.figures", "apit.present.studies", "apit.present.spectrograms"),
+            "apit.measure.statistics",
             *("apit.measure.spread", "apit.measure.showcase"),
         ),
         ("apit.training.train",),

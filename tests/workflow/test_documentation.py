@@ -24,12 +24,12 @@ pytestmark = pytest.mark.slow
 
 PROGRAMS = ("apit", "cat", "dvc", "git", "make", "pdflatex", "pre-commit", "python", "rm",
             "snakemake", "torchrun")  # fmt: skip
-HISTORY = ("docs/trials.md",)  # what was done at other commits, not what is to be done
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "REPRODUCIBILITY.md",
              *(str(path.relative_to(REPOSITORY)) for folder in ("docs", "paper", "results")
                for path in sorted((REPOSITORY / folder).glob("*.md"))))  # fmt: skip
 # What stands for something of the reader's, and what of the clone's it is here.
 PLACEHOLDERS = {
+    "PYTHONPATH=.": "PYTHONPATH=.:src",  # of this clone, not of the environment
     "COMMAND": "train",
     "COMMIT": "HEAD",
     "eval_example_list.txt --estimates DIR": "data/smoke/mixtures/eval_example_list.txt"
@@ -41,7 +41,7 @@ ELSEWHERE = {
     "make lock": "resolves the whole environment anew",
     "snakemake --profile profiles/slurm --config scale=paper": "test_slurm.py, on a Slurm",
 }
-EXPERIMENTS = ["pit", "ctx-stft", "ctx-stft-i1", "multi-ctx-i1"]
+EXPERIMENTS = ["pit", "pit-tdcnpp", "ctx-wave-i0-m", "ctx-wave-i3-m"]
 PACKAGES = load_scale("mini").data.sounds.packages
 
 
@@ -170,7 +170,7 @@ def clone(tmp_path_factory, mixtures):
         yield folder, {"PATH": f"{tools}:{Path(shutil.which('snakemake')).parent}:/usr/bin:/bin"}
 
 
-@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name not in HISTORY])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_command_that_is_shown_does_what_it_is_to_do(clone, document):
     folder, environment = clone
     for line in dict.fromkeys(commands(document)):
@@ -189,3 +189,6 @@ def test_every_command_that_is_shown_does_what_it_is_to_do(clone, document):
         code, printed = call(folder, "bash", "-c", command, **environment)
         print(f"{time.monotonic() - began:6.1f} s  {line}")
         assert code == 0, f"{document}: {line}\n{shlex.quote(command)}\n{printed[-5000:]}"
+        if line.startswith("dvc exp run -S"):  # and back again, as README says
+            git(folder, "checkout", "params.yaml")
+            call(folder, "dvc", "checkout", **environment)

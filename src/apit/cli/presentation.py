@@ -24,7 +24,7 @@ def add_presentation(command: Command) -> None:
     )  # fmt: skip
     tables.add_argument(
         "--trials", type=Path, nargs="+", default=[], metavar="RUN",
-        help="trials of λ, for the table of them",
+        help="trials of rate × batch, for the table of them",
     )  # fmt: skip
     tables.add_argument(
         "--cost", type=Path, metavar="FILE", help="what `apit bench` wrote, for the table of it"

@@ -181,10 +181,12 @@ def _absent(claim: Claim, runs: Runs) -> str:
 
 
 def _noise(claims: Sequence[Claim], runs: Runs) -> list[tuple[object, ...]]:
-    """Baselines, seed against seed: `mean` is the mean of the differences' sizes."""
+    """Baselines that were run, seed against seed: `mean` is that of the differences' sizes."""
     rows: list[tuple[object, ...]] = []
     for baseline, measure in dict.fromkeys((c.baseline, c.measure) for c in claims):
         means = {s: mean_of(runs[baseline, s], measure) for s in sorted(_seeds(runs, baseline))}
+        if not means:
+            continue
         pairs = {f"{b} − {a}": means[b] - means[a] for a, b in combinations(means, 2)}
         size = float(np.mean(np.abs(list(pairs.values())))) if pairs else np.nan
         rows.append(

@@ -12,7 +12,6 @@ from apit.data import fuss
 from apit.errors import UserError
 from apit.measure.verdicts import FEWEST_SEEDS
 from apit.present.report import read_table
-from apit.present.runs import networks_of
 
 Record = Mapping[str, Any]
 
@@ -267,7 +266,7 @@ def _discriminators(evidence: Evidence) -> str:
     sizes = {
         name: counts["parameters"]
         for record in evidence.records
-        for name, counts in networks_of(record).items()
+        for name, counts in record["networks"].items()
         if name != "separator"
     }
     if not sizes:
@@ -297,7 +296,7 @@ def _disk(evidence: Evidence, records: Sequence[Record]) -> str:
     weights = sum(
         4 * 4 * counts["parameters"]  # weights, best weights, and Adam's two moments
         for record in records
-        for counts in networks_of(record).values()
+        for counts in record["networks"].values()
     )
     return f"at most {ceil((data + weights) / 1e8) / 10:.1f} GB"
 

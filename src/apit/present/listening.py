@@ -74,8 +74,8 @@ def write(
             f"Spectrograms are of the sounds as they are heard; one scale of {SHOWN_DB} dB for all "
             f"of a source, 0 to {audio.sample_rate / 2000:g} kHz. Marked as holes are bins of the "
             f"target's support in which the estimate lies {HEADLINE_DB} dB or more too low.",
-            "SI-SNRi and hole rate are those of the table of scores; where a single target sounds, "
-            "SI-SNR stands in place of its improvement.",
+            "SI-SNRi (the FUSS evaluator's) and hole rate are those of the table of scores; where "
+            "a single target sounds, SI-SNR stands in place of its improvement.",
         ],
         "seconds": audio.seconds,
         "kilohertz": audio.sample_rate / 2000,

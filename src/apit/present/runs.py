@@ -19,16 +19,6 @@ COST_COLUMNS = {
 }
 
 
-def networks_of(record: Mapping[str, Any]) -> dict[str, Mapping[str, int]]:
-    """Size and cost of the networks that a run has, by name.
-
-    Its record has those of another experiment, too, where it is to cost as much.
-    """
-    judges = [Discriminator.model_validate(one) for one in record["run"]["discriminators"]]
-    own = {"separator", *(judge.name for judge in judges)}
-    return {name: counts for name, counts in record["networks"].items() if name in own}
-
-
 def models(records: Sequence[Mapping[str, Any]], caption: str) -> Table:
     """Size and cost of every network, once for all experiments that have it.
 
@@ -37,7 +27,7 @@ def models(records: Sequence[Mapping[str, Any]], caption: str) -> Table:
     """
     found: dict[tuple[str, int, int, float], list[str]] = {}
     for record in {r["run"]["experiment"]: r for r in records}.values():
-        networks = networks_of(record)
+        networks = record["networks"]
         for name, counts in networks.items():
             weights, macs = counts["parameters"], counts["multiply_accumulates"]
             share = macs / networks["separator"]["multiply_accumulates"]

@@ -176,6 +176,7 @@ def test_the_noise_between_seeds_of_the_baseline_is_shown():
     assert noise["differences"] == "1 − 0: 1; 2 − 0: 3; 2 − 1: 2"
     assert noise["mean"] == pytest.approx(2)
     assert noise["verdict"] == ""
+    assert len(decide([MORE], scores_of({"pit-six": {0: 1.0}}))) == 1  # of a baseline that was run
 
 
 def test_verdicts_are_wrong_as_rarely_as_they_say():
