@@ -72,7 +72,7 @@ TRAININGS = {
         (("apit.present.gallery", "dpi", "ppi"), {"figures", "listen"}),
         (("apit.present.listening", "magma", "viridis"), {"listen"}),
         (("apit/present/listening.html", "Blind", "blind"), {"listen"}),
-        (("apit.present.tables", '"MSi"', '"MSI"'), {"tables", "report"}),
+        (("apit.present.tables", '"MSi"', '"MSI"'), {"tables", "figures", "report"}),
         (("apit.present.report", *FLAG), {"report"}),
         (("apit.data.recipe", "PEAK = 32767", "PEAK = 32766"),
          {"mix", "train pit training.remix=clips"}),

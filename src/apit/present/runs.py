@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from apit.config import Discriminator
 from apit.present.table import Best, Cell, Column, Table, number
 from apit.present.tables import COLUMNS
 
