@@ -48,11 +48,13 @@ def bench(parsed: argparse.Namespace) -> None:
 
     runs = [resolved(experiment) for experiment in scale.experiments]
     if parsed.at:
-        from apit.training.bench import by_size
+        from apit.training.bench import by_size, parts_by_size
 
         sizes = by_size(runs, 1e12 * parsed.at)
         sizes["experiment"] = scale.experiments
         print(sizes.to_string(index=False, float_format="{:.3g}".format))
+        parts = parts_by_size(runs)
+        print(f"\nof a step:\n{parts.to_string(index=False, float_format='{:.3g}'.format)}\n")
         print(f"by multiply-accumulates alone, at {parsed.at:g} TMAC/s; nothing was timed")
         _print_sum(scale, sizes["hours"].to_list())
         return

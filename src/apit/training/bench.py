@@ -216,6 +216,20 @@ def _names(run: Run) -> list[str]:
     return [discriminator.name for discriminator in run.discriminators]
 
 
+def parts_by_size(runs: Sequence[Run]) -> pd.DataFrame:
+    """What each network of the runs adds to a step: columns part, gmac.
+
+    For the batch of the first run that has it.
+    """
+    found: dict[str, float] = {}
+    for run in runs:
+        alone = step_macs(run, ())
+        found.setdefault(f"separator ({run.separator.architecture})", alone / 1e9)
+        for judge in run.discriminators:
+            found.setdefault(judge.name, (step_macs(run, [judge]) - alone) / 1e9)
+    return pd.DataFrame({"part": list(found), "gmac": list(found.values())})
+
+
 def _stepper(state: State, batch: Batch) -> Callable[[], object]:
     return lambda: train_step(state, batch)
 

@@ -4,7 +4,7 @@ import torch
 
 from apit.cli import main
 from apit.models.complexity import complexities
-from apit.training.bench import COLUMNS, Bench, by_size
+from apit.training.bench import COLUMNS, Bench, by_size, parts_by_size
 
 
 def test_steps_are_timed_with_their_parts_and_the_rest_is_estimated(tiny, mixtures):
@@ -54,3 +54,7 @@ def test_without_a_device_hours_follow_from_multiply_accumulates(tiny, configs, 
     said = capsys.readouterr().out
     assert "nothing was timed" in said
     assert "all experiments, one seed" in said
+    assert "fits" in said
+    parts = parts_by_size(runs).set_index("part")["gmac"]
+    assert parts.sum() == pytest.approx(sizes["gmac"].iloc[-1])
+    assert list(parts.index) == ["separator (unet)", "ctx-stft-i3-m"]
