@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from apit.config import ORACLES, Domain
 from apit.files import whole_file
 from apit.present.looks import ALONE, SEVERAL, looks
+from apit.present.table import span
 
 COLUMN, PAGE = 3.4, 7.0  # widths in inches, of one and of both columns of a conference's page
 PALE = "0.7"  # lines that help the eye
@@ -118,7 +119,7 @@ def _mark(records: Sequence[Mapping[str, Any]]) -> str:
     first, *more = sorted({str(record["commit"])[:7] for record in records})
     return (
         f"scale {run['scale']}: {run['audio']['seconds']:g} s at "
-        f"{run['audio']['sample_rate'] / 1000:g} kHz, {run['training']['steps']} steps, "
-        f"{seeds} seed{'s' if most > 1 else ''}; commit {first}"
+        f"{run['audio']['sample_rate'] / 1000:g} kHz, "
+        f"{span([record['steps'] for record in records])} steps, {seeds} seed{'s' if most > 1 else ''}; commit {first}"
         f"{f' and {len(more)} more' if more else ''}"
     )

@@ -1,6 +1,6 @@
 """A table, and how it is printed: CSV, Markdown and LaTeX."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -130,6 +130,11 @@ def cell(row: Mapping[str, Any] | None, column: Column) -> Cell:
         return ("–", "", "n = 0")
     mean, lower, upper = (number(row[key], column) for key in ("mean", "lower", "upper"))
     return (mean, f"[{lower}, {upper}]", f"n = {row['n']:.0f}")
+
+
+def span(values: Sequence[float], form: str = "d") -> str:
+    """The least and the largest of some values: `900 to 1200`, or one where they are the same."""
+    return " to ".join(dict.fromkeys(format(end, form) for end in (min(values), max(values))))
 
 
 def number(value: float, column: Column) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from apit.config import Reported
 from apit.data import fuss
-from apit.present.table import Best, Cell, Column, Table, best, cell, number
+from apit.present.table import Best, Cell, Column, Table, best, cell, number, span
 
 COLUMNS = {
     "si_snr_s": Column("SI-SNR_S", "dB", 1, better="higher"),
@@ -107,14 +107,14 @@ BOLD = "Bold: the best mean of the experiments that were trained."
 def caption(records: Sequence[Mapping[str, Any]], note: str) -> str:
     """What a scale's runs were, from their records, and the configuration's note on them."""
     run = records[0]["run"]
-    sizes = sorted({record["networks"]["separator"]["parameters"] for record in records})
-    size = " to ".join(dict.fromkeys(f"{n / 1e6:.1f}" for n in (sizes[0], sizes[-1])))
+    size = span([record["networks"]["separator"]["parameters"] / 1e6 for record in records], ".1f")
     sounds = sorted({_sounds(record) for record in records})
     commits = ", ".join(sorted({str(record["commit"])[:7] for record in records}))
     return (
         f"Scale {run['scale']}: {' and '.join(sounds)}, "
         f"{run['audio']['seconds']:g} s at {run['audio']['sample_rate'] / 1000:g} kHz; "
-        f"a separator of {size} M parameters, {run['training']['steps']} steps, {_seeds(records)}; "
+        f"a separator of {size} M parameters, {span([record['steps'] for record in records])} "
+        f"steps, {_seeds(records)}; "
         f"trained at commit {commits}. {note}"
     )
 

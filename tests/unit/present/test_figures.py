@@ -25,6 +25,7 @@ def gallery(tiny, tmp_path):
             {
                 "run": json.loads(tiny(name, seed=seed).model_dump_json()),
                 "commit": "0123456789abcdef",
+                "steps": 4,
                 "best_step": 20,
             }
             for name in experiments

@@ -38,6 +38,7 @@ def record(run):
         },
         "training_seconds": 90.0,
         "commit": "0123456789abcdef",
+        "steps": run.training.steps,
         "python": "3.11.7",
         "versions": {"torch": "2.13.0"},
         "hardware": {"processor": "Z80", "cores": 1, "gpu": None},

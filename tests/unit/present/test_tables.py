@@ -8,7 +8,7 @@ from apit.config import ORACLES
 from apit.layers import experiment_names, load_reported
 from apit.measure.statistics import AGGREGATES
 from apit.measure.verdicts import COLUMNS
-from apit.models.complexity import complexities
+from apit.models.complexity import complexities, total_steps
 from apit.present import runs, tables
 from apit.present.table import Best
 
@@ -35,6 +35,7 @@ def record(run):
         "networks": {name: counts._asdict() for name, counts in complexities(run).items()},
         "sounds": "beeps (sha256 abc)",
         "commit": "0123456789",
+        "steps": total_steps(run),
     }
 
 
