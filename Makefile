@@ -3,6 +3,7 @@
 # make test                the tests, in minutes       make test-all   those marked slow, too
 # make check               linters and types           make lock       pin the environment anew
 # make bench               speed against peers, as ratios       make checklist   REPRODUCIBILITY.md, of what git has
+# make readme              the graph and the table in README.md, of what git has
 SCALE ?=
 CLIPS ?=
 ROOMS ?=
@@ -14,7 +15,7 @@ RESULTS = results/$(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/
 READY := .venv/ready
 COMMITTED = $(shell git ls-files 'results/*/versions.json' | cut -d/ -f1-2 | sort -r)
 
-.PHONY: reproduce restore test bench test-all check checklist graph lock environment
+.PHONY: reproduce restore test bench test-all check checklist readme lock environment
 
 reproduce: $(READY)
 	snakemake --cores all --config $(CONFIG)
@@ -48,7 +49,7 @@ check: $(READY)
 	lint-imports
 	snakefmt --check Snakefile workflow/rules
 	snakemake --dry-run --quiet all > /dev/null
-	python workflow/graph.py --check
+	python workflow/readme.py --check
 	@apit checklist $(COMMITTED) --output .snakemake/REPRODUCIBILITY.md > /dev/null
 	@cmp .snakemake/REPRODUCIBILITY.md REPRODUCIBILITY.md || { echo "REPRODUCIBILITY.md is not of the records and tables that are here: make checklist"; exit 1; }
 	python workflow/consistent.py
@@ -68,8 +69,8 @@ $(READY): requirements.lock pyproject.toml
 checklist: $(READY)
 	apit checklist $(COMMITTED) --output REPRODUCIBILITY.md
 
-graph: $(READY)
-	python workflow/graph.py
+readme: $(READY)
+	python workflow/readme.py
 
 lock:
 	$(PYTHON) -m venv .venv/lock

@@ -75,9 +75,6 @@ if __name__ == "__main__":
     lock = YAML(typ="safe").load(Path("dvc.lock")) if Path("dvc.lock").exists() else {}
     scales = sorted({stage.partition("@")[2] for stage in lock.get("stages", {})})
     faults = {scale: faults_of(scale) for scale in scales}
-    tables = [Path("results", scale, "tables", "ablations.md").read_text() for scale in scales]
-    if not any(table.strip() in Path("README.md").read_text() for table in tables):
-        faults["*"] = ["README.md shows the tables/ablations.md of none of these scales"]
     for scale, said in faults.items():
         for fault in said:
             print(f"results/{scale}: {fault}")
