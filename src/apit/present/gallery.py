@@ -120,6 +120,7 @@ def _mark(records: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"scale {run['scale']}: {run['audio']['seconds']:g} s at "
         f"{run['audio']['sample_rate'] / 1000:g} kHz, "
-        f"{span([record['steps'] for record in records])} steps, {seeds} seed{'s' if most > 1 else ''}; commit {first}"
+        f"{span([record['steps'] for record in records])} steps, "
+        f"{seeds} seed{'s' if most > 1 else ''}; commit {first}"
         f"{f' and {len(more)} more' if more else ''}"
     )
