@@ -1,7 +1,7 @@
 """What of the README is made: the rule graph and the table of results, each between its marks.
 
-    python workflow/readme.py            (`make readme`: write them)
-    python workflow/readme.py --check    (`make check`: say whether they are what they should be)
+python workflow/readme.py            (`make readme`: write them)
+python workflow/readme.py --check    (`make check`: say whether they are what they should be)
 """
 
 import re
