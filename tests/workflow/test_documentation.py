@@ -6,6 +6,7 @@ The scales of the clone have their own names and sounds, and the sizes of `tiny`
 import re
 import shlex
 import shutil
+import sys
 import tarfile
 import time
 from pathlib import Path
@@ -167,7 +168,7 @@ def clone(tmp_path_factory, mixtures):
         (folder / ".venv").mkdir()
         (folder / ".venv" / "ready").touch()
         tools = tools_of_debian(parent / "debian")
-        yield folder, {"PATH": f"{tools}:{Path(shutil.which('snakemake')).parent}:/usr/bin:/bin"}
+        yield folder, {"PATH": f"{tools}:{Path(sys.executable).parent}:/usr/bin:/bin"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
