@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from apit.config import Claim, Discriminator, Experiment, Frozen, Reported, Run, Scale, Scoring
+from apit.config import Claim, Experiment, Frozen, Reported, Run, Scale, Scoring, Tuning
 from apit.errors import UserError
 
 CONFIGS = Path("configs")
@@ -272,19 +272,20 @@ def load_scale(name: str, settings: Sequence[str] = (), configs: Path = CONFIGS)
     return scale
 
 
-def trial_settings(scale: Scale, learning_rate: float, batch_size: int) -> list[str]:
+def trial_settings(run: Run, tuning: Tuning, learning_rate: float, batch_size: int) -> list[str]:
     """How a trial differs from a run: rate, batch, steps, and how soon the rate is halved.
 
-    `scale` must have a `tuning`.
+    A part of its batch is no larger than one of the run's, so that it fits where that does.
     """
-    assert scale.tuning is not None, "a scale without trials"
-    steps, training = scale.tuning.steps, scale.training
-    halve_every = max(training.halve_every * steps // training.steps, 1)
+    training, steps = run.training, tuning.steps
+    part = training.batch_size // training.accumulate
+    counts = (n for n in range(1, batch_size + 1) if batch_size % n == 0)
     return [
         f"training.learning_rate={learning_rate}",
         f"training.batch_size={batch_size}",
+        f"training.accumulate={next(n for n in counts if batch_size // n <= part)}",
         f"training.steps={steps}",
-        f"training.halve_every={halve_every}",
+        f"training.halve_every={max(training.halve_every * steps // training.steps, 1)}",
     ]
 
 
@@ -341,22 +342,21 @@ def load_run(
     if (chosen := _overrides(settings).get("experiment")) is not None:
         entry.add("--set experiment", _mapping(chosen, "--set experiment"))
     experiment = entry.validate(Experiment)
-    matched: tuple[Discriminator, ...] = ()
+    matched: Run | None = None
     if (other := experiment.as_costly_as) is not None:
-        if other not in entries:
-            raise _unknown("experiment", other, list(entries), path)
-        theirs = Layers()
-        theirs.add(f"{path}: {other}", _mapping(entries[other], f"{path}: {other}"))
-        matched = theirs.validate(Experiment).discriminators
+        if other == experiment_name:
+            raise UserError(f"{path}: {other}: as_costly_as: is the experiment itself")
+        own = [setting for setting in settings if not setting.startswith("experiment.")]
+        matched = load_run(scale_name, other, seed, own, configs)
 
     layers = _scale_layers(scale_name, settings, configs, experiment_name)
-    own = {
+    keys = {
         part: getattr(experiment, part)
         for part in ("separator", "adversary", "training")
         if getattr(experiment, part)
     }
-    if own:
-        layers.add(entry.origin([*own]), own)
+    if keys:
+        layers.add(entry.origin([*keys]), keys)
         layers.add("--set", _without_experiment(settings))
     scale = layers.validate(Scale)
     parts = {name: getattr(scale, name) for name in Run.model_fields if hasattr(scale, name)}
@@ -370,7 +370,7 @@ def load_run(
                 "separator": scale.separator.chosen,
                 "reconstruction": experiment.reconstruction,
                 "discriminators": experiment.discriminators,
-                "adversary": scale.adversary if experiment.discriminators or matched else None,
+                "adversary": scale.adversary if experiment.discriminators else None,
                 "as_costly_as": matched,
             }
         )

@@ -21,7 +21,11 @@ TRIALS = {
     if scale.tuning
     for rate in scale.tuning.learning_rates
     for batch in scale.tuning.batch_sizes
-    for settings in [trial_settings(scale, rate, batch)]
+    for settings in [
+        trial_settings(
+            RUNS[f"{experiment}-s{scale.seeds[0]}"], scale.tuning, rate, batch
+        )
+    ]
 }
 TRIAL_RECORDS = expand(f"{RESULTS}/records/trials/{{trial}}", trial=TRIALS)
 TRIED = [record for record in TRIAL_RECORDS if Path(record).exists()]

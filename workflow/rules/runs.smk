@@ -84,7 +84,8 @@ rule trial:
         "(apit train --scale {params.scale} --experiment {params.experiment} --seed {params.seed}"
         " {params.settings} --data {input.data} {params.bank} --work {params.work}"
         " --output {params.work}.run && mkdir -p {output}"
-        " && cp {params.work}.run/record.json {params.work}.run/history.csv {output}) 2> {log}"
+        " && cp {params.work}.run/record.json {params.work}.run/history.csv {output}"
+        " && rm -rf {params.work} {params.work}.run) 2> {log}"
 
 
 # Scores of the evaluation split, and BSS Eval, which is slow, of its first examples.

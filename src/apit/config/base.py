@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 
 Domain = Literal["wave", "stft", "mask"]
 Split = Literal["train", "validation", "eval", "out_of_domain"]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Betas = Annotated[tuple[Decay, Decay], Field(strict=False)]  # of Adam
 Range = Annotated[tuple[float, float], Field(strict=False)]
 
 

@@ -86,9 +86,7 @@ class Run(Frozen):
     reconstruction: str
     discriminators: Annotated[tuple[Discriminator, ...], Field(strict=False)]
     adversary: Adversary | None  # None without discriminators: none of its keys matter then
-    as_costly_as: Annotated[
-        tuple[Discriminator, ...], Field(strict=False)
-    ]  # another's; (): its own
+    as_costly_as: "Run | None"  # the run whose multiply-accumulates this one gets, in steps
     training: Training
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from apit.config.base import Domain, Frozen, Range
+from apit.config.base import Betas, Domain, Frozen
 
 
 class Architecture(Frozen):
@@ -36,8 +36,6 @@ class UNet(Architecture):
 
     @model_validator(mode="after")
     def _whole(self) -> "UNet":
-        if odd := [c for c in self.channels if c >= 8 and c % 8]:
-            raise ValueError(f"channels: {odd[0]} is not a multiple of 8")
         if self.kernel % 2 == 0:
             raise ValueError(f"kernel: {self.kernel} is even, and has no middle")
         if self.channels[-1] % self.heads:
@@ -86,7 +84,7 @@ class Critic(Frozen):
     kernel: PositiveInt
     stride: PositiveInt
     learning_rate: PositiveFloat
-    betas: Range  # of Adam
+    betas: Betas
 
 
 class Adversary(Frozen):
@@ -110,8 +108,8 @@ class Training(Frozen):
     crop_seconds: PositiveFloat
     remix: Literal["none", "sources", "clips"]  # of what mixtures are made anew in every step
     learning_rate: PositiveFloat  # of the separator
-    betas: Range  # of its Adam
-    halve_every: PositiveInt  # steps after which the learning rate is halved
+    betas: Betas
+    halve_every: PositiveInt  # steps after which the separator's rate is halved
     average_decay: Annotated[float, Field(ge=0, lt=1)]  # of averaged weights; 0: none
     gradient_clip: PositiveFloat  # norm
     precision: Literal["float32", "bfloat16"]  # of the networks' arithmetic
@@ -188,6 +186,4 @@ class Experiment(Frozen):
             raise ValueError(
                 "reconstruction: none leaves nothing to learn from; list discriminators"
             )
-        if self.as_costly_as and self.discriminators:
-            raise ValueError("as_costly_as: is for an experiment without discriminators")
         return self

@@ -120,7 +120,7 @@ def make_reconstruction(name: str, config: LogMSEConfig) -> Reconstruction:
         )
     try:
         loss = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(
             f"reconstruction: {name} cannot be imported: {error}; is it on the PYTHONPATH?"
         ) from None
@@ -160,7 +160,9 @@ def pit_loss(
     return pairs.mean()
 
 
-def _check_shape(values: Tensor, shape: tuple[int, ...]) -> None:
+def _check_shape(values: object, shape: tuple[int, ...]) -> None:
+    if not isinstance(values, Tensor):
+        raise UserError(f"reconstruction: gave {type(values).__name__}, and a tensor was due")
     if tuple(values.shape) != tuple(shape):
         raise UserError(
             f"reconstruction: gave values of shape {tuple(values.shape)} where "

@@ -82,9 +82,10 @@ def activations(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
 def step_memory(run: Run) -> float:
     """Bytes of memory that a step takes at the least, from shapes alone.
 
-    Weights, their gradients and Adam's two moments, the average, what the separator gives for the
-    whole batch, and of one part of it the activations of the separator and, on real and fake, of
-    the largest discriminator.
+    Weights, their gradients and Adam's two moments, the average; for the whole batch what the
+    separator gives, and what is made of it for discriminators: three spectra for each domain and
+    two for each discriminator; of one part of it the activations of the separator and, on real
+    and fake, of the largest discriminator.
     """
     found = networks(run, run.discriminators)
     module, inputs = found.pop("separator")
@@ -96,26 +97,29 @@ def step_memory(run: Run) -> float:
     batch = run.training.batch_size
     part = batch // run.training.accumulate
     each = activations(module, inputs) + 2 * max(judged, default=0)
-    return fixed + batch * 6 * spectrum + part * each
+    domains = {config.domain for config in run.discriminators}
+    spectra = 4 + 3 * len(domains) + 2 * len(run.discriminators)
+    return fixed + batch * spectra * spectrum + part * each
 
 
 def step_macs(run: Run, discriminators: Sequence[Discriminator]) -> int:
     """Multiply-accumulates of a step with these discriminators: a backward pass costs two forward.
 
-    A discriminator runs forward on real, fake and fake again; back for its weights twice, for its
-    input once. One that is never trained runs on fakes once.
+    A discriminator runs forward and back on real and fake, for its weights; forward on fake again,
+    and back for its input alone. One that is never trained does only the latter.
     """
     counts = _counts(run, discriminators)
     macs = 3 * counts["separator"].multiply_accumulates
     for config in discriminators:
-        passes = 2 if config.frozen else 7
+        passes = 2 if config.frozen else 3 + 3 + 2
         macs += passes * counts[config.name].multiply_accumulates
     return round(macs * run.training.crop_seconds * run.training.batch_size)
 
 
 def total_steps(run: Run) -> int:
     """Steps of a run: its own, or as many as cost the multiply-accumulates of `as_costly_as`."""
-    if not run.as_costly_as:
+    other = run.as_costly_as
+    if other is None:
         return run.training.steps
-    share = step_macs(run, run.as_costly_as) / step_macs(run, run.discriminators)
-    return round(run.training.steps * share)
+    macs = total_steps(other) * step_macs(other, other.discriminators)
+    return round(macs / step_macs(run, run.discriminators))

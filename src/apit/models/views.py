@@ -97,7 +97,7 @@ class Views:
         if (floor := self._floor(mixture)) is not None:
             real, fake = real + floor, fake + floor
         if (power := self.adversary.compression) != 1:
-            mixture, real, fake = mixture.pow(power), real.pow(power), _power(fake, power)
+            mixture, real, fake = (_power(one, power) for one in (mixture, real, fake))
         return View(self._moved(mixture), self._moved(real), self._moved(fake))
 
     def _mask(self) -> View:
@@ -122,8 +122,9 @@ class Views:
 
 
 def _power(magnitudes: Tensor, power: float) -> Tensor:
-    """With a finite gradient at zero."""
-    return (magnitudes + 1e-6).pow(power)
+    """With a finite gradient at zero, and zero there; for real and fake alike."""
+    found: Tensor = (magnitudes + 1e-6).pow(power) - 1e-6**power
+    return found
 
 
 def replaced(view: View, aligned: Tensor, positions: Tensor) -> Tensor:
@@ -135,14 +136,15 @@ def replaced(view: View, aligned: Tensor, positions: Tensor) -> Tensor:
 def near_zero(view: View, near: float = 1e-3) -> tuple[Tensor, Tensor]:
     """Share of values near zero in every source [batch, source], of real and of fake.
 
-    Near means below `near` of the largest of the set. Targets are exact zeros in many bins, and
-    estimates are not: how well that share alone tells them apart is logged.
+    Near means below `near` of the largest of an example's set. Targets are exact zeros in many
+    bins, and estimates are not: how well that share alone tells them apart is logged.
     """
-    real, fake = (
-        (signals.abs() < near * signals.abs().amax()).flatten(2).float().mean(-1)
-        for signals in (view.real, view.fake.detach())
-    )
-    return real, fake
+
+    def shares(signals: Tensor) -> Tensor:
+        values = signals.abs().flatten(2)  # [batch, source, place]
+        return (values < near * values.amax((1, 2), keepdim=True)).float().mean(-1)
+
+    return shares(view.real), shares(view.fake.detach())
 
 
 def auc(real: Tensor, fake: Tensor) -> Tensor:

@@ -71,24 +71,32 @@ class Bench:
     def hours(self, run: Run) -> float:
         """Hours that a run takes, from its own step, or else the parts that it consists of.
 
-        NaN where it has another separator or loss than the first, or a discriminator of a kind
-        that was not measured.
+        Parts are reckoned by the mixture, since batches differ. NaN where its separator, or a
+        discriminator of its kind, was not measured.
         """
-        base = self.runs[0]
         step = self.times.get((run.experiment, "loop"), self.times.get((run.experiment, "step")))
         if step is None:
-            same = (base.separator, base.training.batch_size)
-            if (run.separator, run.training.batch_size) != same:
-                return float("nan")
-            parts = {
-                (d.kind, d.domain, d.frozen): self.times[measured.experiment, d.name]
-                for measured in self.runs
-                for d in measured.discriminators
-            }
             nothing = float("nan")
+            plain = [
+                self.times[one.experiment, "pit"] / one.training.batch_size
+                for one in self.runs
+                if one.separator == run.separator
+            ]
+            parts = {
+                (d.kind, d.domain, d.frozen): self.times[one.experiment, d.name]
+                / one.training.batch_size
+                for one in self.runs
+                for d in one.discriminators
+            }
+            views = [
+                seconds / one.training.batch_size
+                for one in self.runs
+                if (seconds := self.times.get((one.experiment, "views"))) is not None
+            ]
             used = [parts.get((d.kind, d.domain, d.frozen), nothing) for d in run.discriminators]
-            views = max((v for (_, part), v in self.times.items() if part == "views"), default=0.0)
-            step = self.times[base.experiment, "pit"] + sum(used) + (views if used else 0.0)
+            each = min(plain, default=nothing) + sum(used)
+            each += max(views, default=0.0) if used else 0.0
+            step = each * run.training.batch_size
         return step * total_steps(run) / 3600
 
     @cached_property

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 from apit.config import Domain, Run
+from apit.errors import UserError
 from apit.losses.balance import Balance
 from apit.losses.reconstruction import Reconstruction, make_reconstruction
 from apit.models.discriminators import Discriminator, make_discriminator
@@ -51,6 +52,9 @@ class State:
 
     def __init__(self, run: Run, team: Team):
         self.run, self.team = run, team
+        torch.manual_seed(
+            seed_of(run.seed, "torch", team.rank)
+        )  # for losses of one's own that draw
         device, training = team.device, run.training
         self.reconstruction: Reconstruction = make_reconstruction(run.reconstruction, run.log_mse)
         with seeded(run.seed, "initialisation"):
@@ -72,6 +76,7 @@ class State:
                 )
             self.discriminators[config.name] = made.to(device)
         self.discriminator_optimiser = self._discriminator_optimiser()
+        self._check_shift()
         self.balance = Balance(run.adversary.balance_decay if run.adversary else 0.0)
         self.slots = tensor_generator(run.seed, "replacement")
         self.shifts = tensor_generator(run.seed, "shifts")
@@ -84,6 +89,15 @@ class State:
         if domain == "wave":
             return (samples,)
         return self.separator.mask_shape(samples)
+
+    def _check_shift(self) -> None:
+        adversary = self.run.adversary
+        if adversary and adversary.shift >= min(self.shape("stft")):
+            bins, frames = self.shape("stft")
+            raise UserError(
+                f"adversary.shift: {adversary.shift} moves everything out of spectra of {bins} "
+                f"bins and {frames} frames"
+            )
 
     def _discriminator_optimiser(self) -> torch.optim.Optimizer | None:
         """One Adam for all that are trained; those of waveforms and of spectra have rates each."""

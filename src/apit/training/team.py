@@ -70,15 +70,3 @@ class Team:
         shared = [value]
         distributed.broadcast_object_list(shared, 0, device=self.device)
         return shared[0]
-
-    def nanmean(self, values: Tensor) -> Tensor:
-        """Mean over the processes where a value is no NaN."""
-        if self.size == 1:
-            return values
-        known = ~values.isnan()
-        return self.sum(torch.where(known, values, 0)) / self.sum(known.to(values.dtype))
-
-    def wait(self) -> None:
-        """Wait for all."""
-        if self.size > 1:
-            distributed.barrier()

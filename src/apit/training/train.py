@@ -1,6 +1,7 @@
 """The training loop: mixtures in; weights, history and record out."""
 
 import json
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -87,7 +88,8 @@ def train(
                 raise log.too_many_steps(checkpoints.folder, progress.step, steps)
             if progress.step < steps:
                 progress.last = None  # of a shorter run, which this one goes on
-            log.goes_on(run, progress.step)
+            if team.leads:
+                log.goes_on(run, progress.step)
 
         def save(*, finished: bool = False) -> None:
             if team.leads:
@@ -134,8 +136,8 @@ def train(
                 raise Interrupted(
                     stopped.number, log.interrupted(run, progress.step, checkpoints.folder)
                 ) from None
-        if interruption.number is not None:
-            raise Interrupted(interruption.number, log.interrupted_at_end(run))
+        if team.any(interruption.number is not None):
+            raise Interrupted(interruption.number or signal.SIGTERM, log.interrupted_at_end(run))
         if progress.last is not None:  # no checkpoint knows of it, so that a longer run may go on
             rows = [row for row in progress.history if row["step"] != progress.step]
             progress.history = [*rows, progress.last]
@@ -168,9 +170,13 @@ def train(
 def _row(state: State, done: Step, batch: Batch) -> dict[str, Any]:
     """A row of the history: the step's terms, and how far the shortcut goes."""
     team = state.team
-    values = team.mean(torch.stack([term.float() for term in done.terms.values()])).tolist()
-    row = {"step": state.progress.step, **dict(zip(done.terms, values, strict=True))}
-    return {**row, **shortcuts(state, batch.to(team.device))}
+    probes = {
+        name: torch.tensor(auc, device=team.device)
+        for name, auc in shortcuts(state, batch.to(team.device)).items()
+    }
+    terms = done.terms | probes
+    values = team.mean(torch.stack([term.float() for term in terms.values()])).tolist()
+    return {"step": state.progress.step, **dict(zip(terms, values, strict=True))}
 
 
 def _validate(state: State, examples: Examples, check: Callable[[], None] = lambda: None) -> None:

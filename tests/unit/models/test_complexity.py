@@ -40,7 +40,7 @@ def test_pit_long_takes_as_many_steps_as_cost_what_six_discriminators_do(tiny):
     assert total_steps(long) == round(4 * share)
     counts = complexities(six)
     forward = 3 * counts["separator"].multiply_accumulates
-    forward += 7 * sum(counts[d.name].multiply_accumulates for d in six.discriminators)
+    forward += 8 * sum(counts[d.name].multiply_accumulates for d in six.discriminators)
     assert step_macs(six, six.discriminators) == round(forward * 0.5 * 2)
     frozen = tiny("pit-random")
     assert step_macs(frozen, frozen.discriminators) < step_macs(six, six.discriminators)

@@ -46,7 +46,7 @@ def test_without_a_device_hours_follow_from_multiply_accumulates(tiny, configs, 
     for run, row in zip(runs, sizes.to_dict("records"), strict=True):
         forward = {name: c.multiply_accumulates for name, c in complexities(run).items()}
         # forward and back through the separator; a discriminator on real, fake, and fake again
-        a_second = 3 * forward.pop("separator") + 7 * sum(forward.values())
+        a_second = 3 * forward.pop("separator") + 8 * sum(forward.values())
         gmac = a_second * run.training.crop_seconds * run.training.batch_size / 1e9
         assert row["gmac"] == pytest.approx(gmac)
         assert row["hours"] == pytest.approx(gmac * run.training.steps / 3600)

@@ -349,3 +349,8 @@ def test_a_step_s_spectra_are_freed_with_it(tiny, mixtures, monkeypatch):
         assert [ref() for ref in kept] == [None] * 4
     finally:
         gc.enable()
+
+
+def test_spectra_are_not_moved_out_of_sight(tiny):
+    with pytest.raises(UserError, match="shift: 32 moves everything out of spectra of 128 bins"):
+        State(tiny("six", "adversary.shift=32"), CPU)
