@@ -2,8 +2,21 @@
 
 import os
 import sys
+import threading
+import time
 import traceback
 from pathlib import Path
+
+
+def wait_for_readers():
+    """Wait for threads that read ahead: a lock that one holds would be held in a copy for ever."""
+    while any(
+        thread.name.startswith("batches")
+        and not sys._current_frames()[thread.ident].f_code.co_filename.endswith("thread.py")
+        for thread in threading.enumerate()
+        if thread.ident in sys._current_frames()
+    ):
+        time.sleep(0.01)
 
 
 def forked(work, said=os.devnull):
@@ -11,6 +24,7 @@ def forked(work, said=os.devnull):
 
     Below zero is the signal that ended it. What `work` changes in modules is gone with the copy.
     """
+    wait_for_readers()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     process = os.fork()

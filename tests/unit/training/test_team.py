@@ -1,12 +1,12 @@
 import json
 import os
 import socket
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
 import torch
-from forks import forked
 from safetensors.torch import load_file
 
 from apit.data.batches import Prefetched, RandomCrops
@@ -46,30 +46,29 @@ def test_what_is_read_ahead_does_not_count(tiny, mixtures):
     assert next(later).names == next(plain).names
 
 
-def trained(tiny, mixtures, output, processes):
-    """What so many processes leave, which know of each other as `torchrun` tells them."""
-    settings = ("batch_size=4", "steps=6", "validate_every=3", "log_every=1")
-    run = tiny("pit-six", *(f"training.{setting}" for setting in settings))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-
-    def work(rank):
-        os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(processes)}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        train(run, mixtures, output)
-
-    said = output.with_suffix(".log")
-    with ThreadPoolExecutor(processes) as side_by_side:
-        ends = side_by_side.map(lambda rank: forked(lambda: work(rank), said), range(processes))
-        assert list(ends) == [0] * processes, said.read_text()
+def left(output):
+    """History, weights and record of a finished run."""
     record = json.loads((output / "record.json").read_text())
     return pd.read_csv(output / "history.csv"), load_file(output / "model.safetensors"), record
 
 
-def test_two_processes_take_the_steps_of_one(tiny, mixtures, tmp_path):
-    one = trained(tiny, mixtures, tmp_path / "one", 1)
-    two = trained(tiny, mixtures, tmp_path / "two", 2)
+def test_two_processes_take_the_steps_of_one(tiny, configs, mixtures, tmp_path):
+    settings = [f"training.{s}" for s in ("batch_size=4", "steps=6", "validate_every=3")]
+    train(tiny("pit-six", *settings), mixtures, tmp_path / "one")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "apit", "train", "--scale", "tiny", "--experiment", "pit-six"]
+    command += ["--configs", configs, "--data", mixtures, "--output", tmp_path / "two"]
+    command += [f"--set={setting}" for setting in settings]
+    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [  # told of each other as `torchrun` does it
+        subprocess.Popen(command, env=os.environ | told | {"RANK": rank}, stderr=subprocess.PIPE)
+        for rank in ("0", "1")
+    ]
+    said = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    one, two = left(tmp_path / "one"), left(tmp_path / "two")
     assert (one[2]["processes"], two[2]["processes"]) == (1, 2)
     for column in one[0].columns:
         if column.startswith(("loss/", "gradient/", "validation/")):
