@@ -13,7 +13,7 @@ from torchmetrics.functional.audio import (
 )
 
 from apit.layers import load_scale
-from apit.losses.reconstruction import LogMSE, permutation_invariant
+from apit.losses.reconstruction import LogMSE, best_permutation, pit_loss
 
 BATCH, SLOTS, SAMPLES = 4, 4, 160_000
 
@@ -29,7 +29,8 @@ def main() -> None:
 
     def ours() -> None:
         estimates.grad = None
-        permutation_invariant(loss, estimates, references, mixture).loss.backward()
+        signals = (loss, estimates, references, mixture)
+        pit_loss(*signals, best_permutation(*signals)).backward()
 
     def torchmetrics() -> None:
         estimates.grad = None
