@@ -183,6 +183,8 @@ def test_every_command_that_is_shown_does_what_it_is_to_do(clone, document):
             call(folder, "dvc", "commit", "--force", **environment)
             (folder / "params.yaml").write_text(said)
             commit(folder)
+        if line == "make restore":  # brings nothing over what was not saved
+            call(folder, "dvc", "commit", "--force", **environment)
         command = line
         for placeholder, meant in PLACEHOLDERS.items():
             command = command.replace(placeholder, meant)
