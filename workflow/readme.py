@@ -13,7 +13,7 @@ import pandas as pd
 
 README = Path("README.md")
 GRAPH = re.compile(r"(?<=```mermaid\n).*?(?=```)", re.DOTALL)
-TABLE = re.compile(r"(?<=<!-- table of (\w{5}) -->\n).*?(?=<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- table of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 COLUMNS = {  # aggregate: title, digits, factor
     "si_snr_s": ("SI-SNR_S (dB)", 1, 1),
     "si_snr_i": ("SI-SNR_I (dB)", 2, 1),
@@ -52,7 +52,11 @@ def table(scale: str) -> str:
 if __name__ == "__main__":
     text = README.read_text()
     made = GRAPH.sub(lambda _: graph(), text, count=1)
-    made = TABLE.sub(lambda found: table(found[1]), made)
+    made, tables = TABLE.subn(lambda found: found[1] + table(found[2]) + found[3], made)
+    if not tables:
+        sys.exit(
+            "README.md: has no table of results between <!-- table of SCALE --> and <!-- end -->"
+        )
     if "--check" in sys.argv:
         if made != text:
             sys.exit("README.md: graph or table are not the workflow's and results'; `make readme`")

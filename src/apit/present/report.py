@@ -80,12 +80,7 @@ def content(
             for name, columns in AGGREGATES.items()
         },
         "records": [
-            {
-                **record,
-                "networks": record["networks"],
-                "sounds": fuss.without_hashes(str(record["sounds"])),
-            }
-            for record in records
+            {**record, "sounds": fuss.without_hashes(str(record["sounds"]))} for record in records
         ],
         "tables": {name: rows for name, rows in found.items() if rows is not None},
     }

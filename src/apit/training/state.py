@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import StepLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
@@ -182,9 +182,3 @@ class seeded:
 
     def __exit__(self, *error: object) -> None:
         torch.set_rng_state(self.state)
-
-
-def clipped(weights: Sequence[nn.Parameter], state: State) -> Tensor:
-    """Average gradients over the team and clip them → their norm before."""
-    state.team.average_gradients(weights)
-    return nn.utils.clip_grad_norm_(weights, state.run.training.gradient_clip)

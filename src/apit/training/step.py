@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from apit.config import Domain
@@ -21,7 +21,7 @@ from apit.losses.reconstruction import best_permutation, pit_loss
 from apit.models.discriminators import Discriminator
 from apit.models.separators import Outputs
 from apit.models.views import View, Views, auc, near_zero, replaced
-from apit.training.state import State, clipped
+from apit.training.state import State
 
 
 @dataclass
@@ -234,9 +234,10 @@ def pit_weight(state: State, adversarial: Gradients, pit: Gradients, done: Step)
     weight = 1.0
     if len(norms) == 2:
         assert state.run.adversary is not None
-        balanced = state.balance(norms["adversarial"], norms["pit"])
         fixed = state.run.adversary.pit_weight
-        weight = balanced if fixed == "balanced" else fixed
+        weight = (
+            state.balance(norms["adversarial"], norms["pit"]) if isinstance(fixed, str) else fixed
+        )
         done.add("weight/pit", torch.tensor(weight, device=state.team.device))
     terms = done.terms
     zero = torch.zeros((), device=state.team.device)
@@ -252,6 +253,12 @@ def total(
     if adversarial is None or pit is None:
         return adversarial or pit or []
     return [a.add_(p, alpha=weight) for a, p in zip(adversarial, pit, strict=True)]
+
+
+def clipped(weights: Sequence[nn.Parameter], state: State) -> Tensor:
+    """Average gradients over the team and clip them → their norm before."""
+    state.team.average_gradients(weights)
+    return nn.utils.clip_grad_norm_(weights, state.run.training.gradient_clip)
 
 
 def all_finite(state: State, done: Step) -> bool:
