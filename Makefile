@@ -2,8 +2,9 @@
 # make reproduce           the environment, then the main job (SCALE=smoke unless params.yaml says otherwise)
 # make test                the tests, in minutes       make test-all   those marked slow, too
 # make check               linters and types           make lock       pin the environment anew
-# make bench               speed against peers, as ratios       make checklist   REPRODUCIBILITY.md, of what git has
+# make bench               speed against peers, as ratios       make compare   the tables made here with those in git
 # make readme              the graph and the table in README.md, of what git has
+# make tidy                away with what is here of other configurations or older code
 SCALE ?=
 CLIPS ?=
 ROOMS ?=
@@ -11,22 +12,31 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 CONFIG := $(strip train_absent=true $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips='$(CLIPS)') $(if $(ROOMS),rooms='$(ROOMS)'))
-RESULTS = results/$(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' params.yaml))
+NAME = $(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' params.yaml))
+RESULTS = results/$(NAME)
 READY := .venv/ready
-COMMITTED = $(shell git ls-files 'results/*/versions.json' | cut -d/ -f1-2 | sort -r)
 
-.PHONY: reproduce restore test bench test-all check checklist readme lock environment
+.PHONY: reproduce compare restore test bench test-all check tidy readme lock environment
 
 reproduce: $(READY)
 	snakemake --cores all --config $(CONFIG)
 	@echo "Made, for this scale:"; ls -1 $(RESULTS)/tables/*.md $(RESULTS)/figures/*.png $(RESULTS)/report.pdf $(RESULTS)/listen/index.html
+	@apit compare --scale $(NAME)
+
+# The tables that are here with those that git has: the same, within the noise between seeds, or different.
+compare: $(READY)
+	@apit compare --scale $(NAME)
 
 # In a clone, with a remote that DVC knows: everything that was computed, and none of it to be computed again.
 restore: $(READY)
 	dvc pull
-	@! dvc status | grep -v '^versions@\|always changed' | grep . || { echo "What came is not what dvc.lock names (above)."; exit 1; }
+	@! dvc status | grep 'modified:' || { echo "What came is not what dvc.lock names (above)."; exit 1; }
 	snakemake --touch --forceall --quiet all
 	@echo "Restored. snakemake figures tables draws them anew, without training."
+
+# What is here of other configurations, other sounds or older code, and is not today's.
+tidy: $(READY)
+	apit status --remove
 
 test: $(READY)
 	pytest -n auto --dist loadfile
@@ -50,9 +60,7 @@ check: $(READY)
 	snakefmt --check Snakefile workflow/rules
 	snakemake --dry-run --quiet all > /dev/null
 	python workflow/readme.py --check
-	@apit checklist $(COMMITTED) --output .snakemake/REPRODUCIBILITY.md > /dev/null
-	@cmp .snakemake/REPRODUCIBILITY.md REPRODUCIBILITY.md || { echo "REPRODUCIBILITY.md is not of the records and tables that are here: make checklist"; exit 1; }
-	python workflow/consistent.py
+	apit status
 	@# Rules need no conda environment or container: they run in .venv, made from requirements.lock.
 	snakemake --lint > .snakemake/lint 2>&1 || grep -q 'Lints for rule' .snakemake/lint
 	! grep '^ *\* ' .snakemake/lint | grep -v 'Specify a conda environment or container'
@@ -65,9 +73,6 @@ $(READY): requirements.lock pyproject.toml
 	pip install --quiet --requirement requirements.lock
 	pip install --quiet --no-deps --editable .
 	@touch $@
-
-checklist: $(READY)
-	apit checklist $(COMMITTED) --output REPRODUCIBILITY.md
 
 readme: $(READY)
 	python workflow/readme.py

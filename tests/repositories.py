@@ -79,9 +79,9 @@ def planned(folder, *arguments):
         return forked(work, said.name), Path(said.name).read_text()
 
 
-def jobs(folder, scale="tiny"):
+def jobs(folder, scale="tiny", *targets):
     """What a dry run would do: rule → number of jobs."""
-    code, printed = planned(folder, "--cores", "2", "--config", f"scale={scale}")
+    code, printed = planned(folder, "--cores", "2", *targets, "--config", f"scale={scale}")
     assert code == 0, printed
     counts = dict(re.findall(r"^(\w+) +(\d+)$", printed, re.MULTILINE))
-    return {rule: int(n) for rule, n in counts.items() if rule not in ("total", "all")}
+    return {rule: int(n) for rule, n in counts.items() if rule not in ("total", "all", *targets)}

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from apit.errors import UserError
+from apit.identity import FILE, Identity, is_made
 
-MADE = ".made-by-apit"  # in every folder that may be replaced; says of what it was made
 PARTIAL = ".partial-"
 
 
@@ -33,7 +33,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 def check_replaceable(path: Path) -> None:
     """Raise UserError where a folder holds anything that was not made here."""
     if path.exists() and not (
-        (path / MADE).exists() or (path.is_dir() and not any(path.iterdir()))
+        (path / FILE).exists() or (path.is_dir() and not any(path.iterdir()))
     ):
         raise UserError(
             f"{path}: exists and was not made by apit; give another folder, or remove it"
@@ -52,10 +52,10 @@ def check_apart(output: Path, *sources: Path | None) -> None:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, identity: Identity) -> Iterator[Path]:
     """Give a temporary folder beside `path`; it replaces `path` if the block succeeds.
 
-    Raises UserError at once where `path` holds anything that was not made here.
+    It has its identity. Raises UserError at once where `path` holds anything that was not made here.
     """
     path = path.resolve()  # a link stays, and leads to what is made
     check_replaceable(path)
@@ -64,7 +64,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir()
-    (partial / MADE).touch()
+    identity.write(partial)
     try:
         yield partial
         if path.exists():
@@ -80,14 +80,8 @@ def part_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
 
-def is_made(path: Path, identity: str) -> bool:
-    """Whether `resumable_folder` finished a folder of the same identity."""
-    mark = path / MADE
-    return mark.exists() and mark.read_text() == identity
-
-
 @contextmanager
-def resumable_folder(path: Path, identity: str) -> Iterator[Path]:
+def resumable_folder(path: Path, identity: Identity) -> Iterator[Path]:
     """Give the folder `PATH.part`; it replaces `path` if the block succeeds, and stays otherwise.
 
     What a part holds already, the next call goes on from, but for files that were half written; a
@@ -99,13 +93,12 @@ def resumable_folder(path: Path, identity: str) -> Iterator[Path]:
     check_replaceable(path)
     check_replaceable(part)
     with alone(path):
-        mark = part / MADE
-        if part.exists() and (not mark.exists() or mark.read_text() != identity):
+        if part.exists() and not is_made(part, identity):
             shutil.rmtree(part)
         part.mkdir(parents=True, exist_ok=True)
         for partial in part.rglob(f"{PARTIAL}*"):
             shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
-        mark.write_text(identity)
+        identity.write(part)
         yield part
         if path.exists():
             shutil.rmtree(path)
@@ -133,12 +126,6 @@ def alone(path: Path, doing: str = "is making it") -> Iterator[None]:
             name.unlink(missing_ok=True)
 
 
-def listing(folder: Path | None) -> list[tuple[str, int, int]]:
-    """Names, sizes and dates of a folder's files: where they are the same, so is their content."""
-    found = sorted(p for p in folder.rglob("*") if p.is_file()) if folder else []
-    return [(str(p), (stat := p.stat()).st_size, stat.st_mtime_ns) for p in found]
-
-
 def space_of(folder: Path) -> int:
     """Bytes of a folder's files."""
-    return sum(size for _, size, _ in listing(folder)) if folder.exists() else 0
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -250,10 +250,10 @@ def _scale_layers(
         layers.add(str(configs / f"{like}.yaml"), read_yaml(configs / f"{like}.yaml"))
     layers.add(str(path), values)
     own = _without_experiment(settings)
-    tuned = merge(layers.values, own).get("tuned")
-    chosen = tuned.get(experiment) if isinstance(tuned, Mapping) else None
-    if isinstance(chosen, Mapping):
-        layers.add(f"{path}: tuned.{experiment}", {"training": chosen})
+    rows = merge(layers.values, own).get("experiments") or ()
+    for row in (row for row in rows if isinstance(row, Mapping) and row.get("name") == experiment):
+        chosen = {part: row[part] for part in ("adversary", "training") if part in row}
+        layers.add(f"{path}: experiments: {experiment}", chosen)
     if own:
         layers.add("--set", own)
     return layers
@@ -266,7 +266,7 @@ def load_scale(name: str, settings: Sequence[str] = (), configs: Path = CONFIGS)
     """
     scale = _scale_layers(name, settings, configs).validate(Scale)
     known = experiment_names(configs)
-    for experiment in (*scale.experiments, *scale.tuned):
+    for experiment in scale.names:
         if experiment not in known:
             raise _unknown("experiment", experiment, known, configs / "experiments.yaml")
     return scale
@@ -289,20 +289,32 @@ def trial_settings(run: Run, tuning: Tuning, learning_rate: float, batch_size: i
     ]
 
 
-def own_clips_settings(scale: Scale) -> list[str]:
-    """How a scale differs where a folder of one's own takes the place of its sounds.
+def own_folders_settings(scale: Scale, clips: str | None, rooms: str | None) -> list[str]:
+    """How a scale differs where folders of one's own take the place of its sounds and rooms.
 
-    What is held out of the scale's own packages does not apply then.
+    What is held out of the scale's own packages does not apply then. Raises UserError where a scale
+    has no place for them, or needs one.
     """
     sounds, recipe = scale.data.sounds, scale.data.recipe
-    if recipe is None or sounds.kind == "folder":
-        return []
-    settings = ["data.sounds.kind=folder"]
-    packages = {package.name for package in sounds.packages} if sounds.kind == "packages" else set()
-    if packages.intersection(recipe.held_out):
-        others = [folder for folder in recipe.held_out if folder not in packages]
-        settings.append(f"data.recipe.held_out={json.dumps(others)}")
-    return settings
+    settings: list[str] = []
+    if recipe is None:
+        if clips or rooms:
+            raise UserError("this scale is mixed already: clips and rooms of your own need another")
+        return settings
+    if clips:
+        settings += ["data.sounds.kind=folder", f"data.sounds.folder={json.dumps(clips)}"]
+        packages = (p.name for p in sounds.packages) if sounds.kind == "packages" else ()
+        if of_packages := set(recipe.held_out).intersection(packages):
+            left = [folder for folder in recipe.held_out if folder not in of_packages]
+            settings.append(f"data.recipe.held_out={json.dumps(left)}")
+    elif sounds.kind == "folder" and not sounds.folder:
+        raise UserError("this scale mixes a folder of yours: add clips=FOLDER")
+    recorded = recipe.rooms is not None and recipe.rooms.kind == "recorded"
+    if rooms and not recorded:
+        raise UserError("rooms: data.recipe.rooms has no kind: recorded, which would read them")
+    if recorded and not rooms and not recipe.rooms.folder:
+        raise UserError("this scale has recorded rooms of yours: add rooms=FOLDER")
+    return settings + ([f"data.recipe.rooms.folder={json.dumps(rooms)}"] if rooms else [])
 
 
 def load_scoring(settings: Sequence[str] = (), configs: Path = CONFIGS) -> Scoring:

@@ -57,11 +57,11 @@ def test_the_main_job_makes_the_tables_and_the_figures(finished):
     assert "Scale tiny" in markdown
     assert "over mixtures" in markdown
     assert r"\toprule" in (results / "tables" / "ablations.tex").read_text()
-    for figure in ("training", "per_mixture", "holes", "spectrograms"):
+    for figure in ("figures/training", "figures/holes", "spectrograms/spectrograms"):
         for suffix, magic in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
-            assert (results / "figures" / f"{figure}.{suffix}").read_bytes().startswith(magic)
-    record = json.loads((results / "runs" / "pit-s0" / "record.json").read_text())
-    assert record["run"]["scale"] == "tiny"
+            assert (results / f"{figure}.{suffix}").read_bytes().startswith(magic)
+    (path,) = (results / "runs" / "pit-s0").glob("*/record.json")
+    assert json.loads(path.read_text())["run"]["scale"] == "tiny"
     assert "ctx-stft-i3-m-s0 (of the adversarial" in (results / "listen" / "index.html").read_text()
 
 
@@ -75,12 +75,12 @@ def test_a_new_ablation_is_one_entry_and_trains_itself_alone(finished, tmp_path)
     config = finished / "configs" / "tiny.yaml"
     entries = finished / "configs" / "experiments.yaml"
     kept = config.read_text(), entries.read_text()
-    alone = dict.fromkeys(("train", "record", "evaluate", *DRAWN), 1)
+    alone = dict.fromkeys(("train", "evaluate", *DRAWN), 1)
     try:
         with entries.open("a") as file:
             file.write("mine: {reconstruction: si_snr}\n")
         config.write_text(kept[0].replace("[pit, ctx-stft-i3-m]", "[pit, ctx-stft-i3-m, mine]"))
-        assert jobs(finished) == alone | {"versions": 1}
+        assert jobs(finished) == alone
         config.write_text(
             kept[0].replace("spectral: {channels: [4, 4]", "spectral: {channels: [4, 5]")
         )
@@ -94,10 +94,11 @@ def test_a_new_ablation_is_one_entry_and_trains_itself_alone(finished, tmp_path)
     finally:
         config.write_text(kept[0])
         entries.write_text(kept[1])
+    assert jobs(finished) == {}
 
 
 SCORED = {"evaluate": 2 + len(ORACLES)} | dict.fromkeys(DRAWN, 1)
-TRAINED = {"train": 2, "record": 2, "evaluate": 2} | dict.fromkeys(DRAWN, 1)
+TRAINED = {"train": 2, "evaluate": 2} | dict.fromkeys(DRAWN, 1)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +128,40 @@ def test_an_edit_of_the_code_makes_anew_what_it_changes_and_nothing_else(
     assert old in kept
     path.write_text(kept.replace(old, new, 1))
     try:
-        assert jobs(finished) == (expected | {"versions": 1} if expected else {})
+        assert jobs(finished) == expected
     finally:
         path.write_text(kept)
+
+
+def test_what_snakemake_knows_of_runs_and_scores_is_of_no_matter(finished):
+    """Neither dates nor what it noted of earlier jobs: what stands under its name is valid."""
+    for path in (finished / "data" / "tiny").rglob("*.i16"):
+        path.touch()
+    for path in (finished / "results" / "tiny" / "weights").rglob("*.safetensors"):
+        path.touch()
+    notes = finished / ".snakemake" / "metadata"
+    notes.rename(finished / "notes")
+    try:
+        assert not {"train", "evaluate", "bank", "mix", "pack"} & jobs(finished).keys()
+    finally:
+        shutil.rmtree(notes, ignore_errors=True)
+        (finished / "notes").rename(notes)
+
+
+def test_without_data_a_new_run_makes_them_and_those_that_are_finished_stay(finished):
+    data = finished / "data" / "tiny"
+    data.rename(finished / "elsewhere")
+    config = finished / "configs" / "tiny.yaml"
+    kept = config.read_text()
+    try:
+        assert jobs(finished) == {}
+        config.write_text(kept.replace("[pit, ctx-stft-i3-m]", "[pit, ctx-stft-i3-m, ctx-all]"))
+        assert jobs(finished) == {
+            **dict.fromkeys(("bank", "mix", "pack", "train", "evaluate", *DRAWN), 1)
+        }
+    finally:
+        config.write_text(kept)
+        (finished / "elsewhere").rename(data)
 
 
 def test_an_edit_of_the_report_s_text_sets_it_anew(finished):
@@ -142,27 +174,34 @@ def test_an_edit_of_the_report_s_text_sets_it_anew(finished):
         path.write_text(kept)
 
 
-def test_a_refactor_that_is_accepted_makes_nothing_anew(finished):
-    git(finished, "init", "--quiet")
-    commit(finished)
-    path = finished / "src" / "apit" / "losses" / "permutation.py"
-    accepted = finished / "configs" / "accepted.csv"
-    kept = path.read_text(), accepted.read_text() if accepted.exists() else None
-    path.write_text(kept[0].replace("\n\n\n", "\n\nFLAG = 1\n\n\n", 1))
-    try:
-        assert jobs(finished)["train"] == 2
-        code, printed = call(finished, "apit", "accept", "--scale", "tiny", "--since", "HEAD",
-                             "--why", "only a name")  # fmt: skip
-        assert code == 0, printed
-        assert "train pit" in printed
-        assert jobs(finished) == {}
-    finally:
-        path.write_text(kept[0])
-        if kept[1] is None:
-            accepted.unlink(missing_ok=True)
-        else:
-            accepted.write_text(kept[1])
-    assert jobs(finished) == {}
+def test_an_earlier_configuration_costs_nothing_and_a_refactor_can_be_accepted(tmp_path):
+    folder = copy_of_the_repository(tmp_path)
+    code, printed = snakemake(folder, "runs")
+    assert code == 0, printed
+    path = folder / "src" / "apit" / "losses" / "permutation.py"
+    kept = path.read_text()
+    path.write_text(kept.replace("\n\n\n", "\n\nFLAG = 1\n\n\n", 1))
+    assert jobs(folder, "tiny", "runs")["train"] == 2
+    code, printed = call(folder, "apit", "status", "--scale", "tiny")
+    assert code == 2
+    assert printed.count("is not today's: code is") == 2
+    code, printed = call(folder, "apit", "accept", "--scale", "tiny", "--why", "only a name")
+    assert code == 0, printed
+    assert "2 results were of other code alone" in printed
+    assert jobs(folder, "tiny", "runs") == {}
+    code, printed = call(folder, "apit", "status", "--scale", "tiny")
+    assert code == 0, printed
+    path.write_text(kept)
+    assert jobs(folder, "tiny", "runs")["train"] == 2  # they are another code's now
+
+
+def test_a_setting_for_all_commands_has_results_of_its_own(finished):
+    code, printed = planned(
+        finished, "--cores", "2", "--config", "scale=tiny", "set=training.steps=3 seeds=[0,1]"
+    )
+    assert code == 0, printed
+    assert re.search(r"^train +4$", printed, re.MULTILINE)
+    assert "apit train --scale tiny --set training.steps=3 --set 'seeds=[0,1]'" in printed
 
 
 def test_an_ablation_of_another_weight_trains_itself_alone(finished):
@@ -171,7 +210,7 @@ def test_an_ablation_of_another_weight_trains_itself_alone(finished):
     entry = next(line for line in kept.splitlines() if line.startswith("ctx-stft-i3-m:"))
     entries.write_text(kept.replace(entry, entry.replace("replace: 3", "replace: 3, weight: 0.1")))
     try:
-        assert jobs(finished) == dict.fromkeys(("train", "record", "evaluate", *DRAWN), 1)
+        assert jobs(finished) == dict.fromkeys(("train", "evaluate", *DRAWN), 1)
     finally:
         entries.write_text(kept)
 
@@ -180,7 +219,7 @@ def test_an_ablation_of_another_weight_trains_itself_alone(finished):
 def test_trials_are_short_runs_on_request_of_which_records_remain(finished):
     config = finished / "configs" / "tiny.yaml"
     kept = config.read_text()
-    trials = finished / "results" / "tiny" / "records" / "trials"
+    trials = finished / "results" / "tiny" / "trials"
     grid = "tuning: {learning_rates: [1e-3], batch_sizes: [2, 4], steps: 2, seed: 9}\n"
     try:
         config.write_text(kept + grid)
@@ -188,14 +227,15 @@ def test_trials_are_short_runs_on_request_of_which_records_remain(finished):
         code, printed = planned(finished, "trials", "--config", "scale=tiny")
         assert code == 0, printed
         assert re.search(r"^trial +4$", printed, re.MULTILINE)
-        one = trials / "ctx-stft-i3-m-r0.001-b4"
-        code, printed = snakemake(finished, str(one.relative_to(finished)))
+        wanted = re.search(r"results/tiny/trials/ctx-stft-i3-m-r0.001-b4/\w+/record.json", printed)
+        code, printed = snakemake(finished, wanted[0])
         assert code == 0, printed
+        one = finished / wanted[0].removesuffix("/record.json")
         trial = json.loads((one / "record.json").read_text())["run"]
         training = trial["training"]
         assert (trial["seed"], training["learning_rate"], training["batch_size"]) == (9, 1e-3, 4)
         assert training["steps"] == 2
-        assert sorted(path.suffix for path in one.iterdir() if path.suffix) == [".csv", ".json"]
+        assert {path.name for path in one.iterdir()} == {"record.json", "history.csv", "identity.json"}
         assert jobs(finished) == {"tables": 1, "report": 1}
     finally:
         config.write_text(kept)
@@ -219,7 +259,7 @@ def test_what_a_step_costs_is_timed_on_request_and_stands_in_tables_from_then_on
 
 
 def test_two_at_once_are_one_and_a_message(finished):
-    (finished / "results" / "tiny" / "versions.json").unlink()
+    (finished / "results" / "tiny" / "report.pdf").unlink()
     with (finished / ".snakemake" / "alone.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         code, printed = snakemake(finished)
@@ -233,7 +273,7 @@ def test_tables_and_figures_lead_back_to_their_data(finished):
     for made in (
         "tables/ablations.csv",
         "figures/holes.pdf",
-        "figures/spectrograms.png",
+        "spectrograms/spectrograms.png",
         "listen/index.html",
         "report.pdf",
     ):
@@ -243,13 +283,18 @@ def test_tables_and_figures_lead_back_to_their_data(finished):
         for expected in ("made at commit", "apit ", "run pit-s0", "run ctx-stft-i3-m-s0", "sha256 ",
                          "sounds: procedural sounds", "data_sha256: ", "hardware: "):  # fmt: skip
             assert expected in printed
-    scores = finished / "results" / "tiny" / "scores" / "pit-s0.csv.gz"
+    (scores,) = (finished / "results" / "tiny" / "scores" / "pit-s0").glob("*/scores.csv")
     kept = scores.read_bytes()
     scores.write_bytes(kept + b" ")
     _, printed = call(finished, "apit", "trace", "results/tiny/tables/ablations.csv")
-    assert re.search(r"pit-s0\.csv\.gz  sha256 \w+  \(IS ANOTHER FILE NOW\)", printed)
+    assert re.search(r"scores\.csv  sha256 \w+  \(IS ANOTHER FILE NOW\)", printed)
+    code, printed = call(finished, "apit", "status", "--scale", "tiny")
+    assert code == 2
+    assert re.search(r"tables: were made of another \S+/pit-s0/\w+/scores\.csv", printed)
     scores.write_bytes(kept)
-    code, printed = call(finished, "apit", "trace", "results/tiny/versions.json")
+    code, printed = call(finished, "apit", "status", "--scale", "tiny")
+    assert code == 0, printed
+    code, printed = call(finished, "apit", "trace", "results/tiny/runs")
     assert code == 2
 
 
@@ -281,8 +326,6 @@ def test_the_paper_scale_plans_everything_from_the_download_to_the_figures(finis
         "fetch": 1,
         "train": runs,
         "evaluate": runs + len(ORACLES),
-        "record": runs,
-        "versions": 1,
         **dict.fromkeys(DRAWN, 1),
     }
 
@@ -291,22 +334,25 @@ def test_with_ones_own_clips_nothing_is_held_out_of_a_scales_packages(finished, 
     code, printed = planned(finished, "--config", "scale=mini")
     assert code == 0
     assert "held_out" not in printed
-    assert "rule out_of_domain" in printed
+    assert "out_of_domain.csv" in printed
     code, printed = planned(finished, "--config", "scale=mini", f"clips={tmp_path}")
     assert code == 0, printed
-    assert f"{tmp_path} takes the place of the sounds of mini: flare-game is not" in printed
-    assert "rule out_of_domain" not in printed
+    assert "out_of_domain.csv" not in printed
     assert "rule fetch" not in printed
-    told = re.findall(r"apit (\w+) --scale mini (--set \S+ --set \S+) ", printed)
+    told = set(re.findall(r"apit (\w+) --scale mini ((?:--set (?:'[^']*'|\S+) )*)", printed))
     assert {settings for _, settings in told} == {
-        "--set data.sounds.kind=folder --set 'data.recipe.held_out=[]'"
+        f"--set data.sounds.kind=folder --set 'data.sounds.folder=\"{tmp_path}\"' "
+        "--set 'data.recipe.held_out=[]' "
     }
     assert {"bank", "mix", "train", "evaluate", "tables", "report"} <= {name for name, _ in told}
+    (tmp_path / "another.wav").touch()
+    code, other = planned(finished, "--config", "scale=mini", f"clips={tmp_path}")
+    assert re.findall(r"bank/\w{8}", other)[0] not in printed
 
 
 def test_every_stage_of_dvc_is_a_call_that_snakemake_takes(finished):
     stages = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]
-    assert list(stages) == ["versions", "data", "runs", "scores", "paper"]
+    assert list(stages) == ["data", "runs", "scores", "paper"]
     for stage in stages.values():
         program, *arguments = stage["cmd"].replace("${item.scale}", "tiny").split()
         assert program == "snakemake"
@@ -347,11 +393,12 @@ def test_recordings_from_a_package_go_the_whole_way(tmp_path):
     config.write_text(text)
     code, printed = snakemake(folder)
     assert code == 0, printed
-    clips = pd.read_csv(folder / "data" / "tiny" / "bank" / "clips.csv")
+    (bank,), (packed,) = ((folder / "data" / "tiny" / k).glob("????????") for k in ("bank", "packed"))
+    clips = pd.read_csv(bank / "clips.csv")
     assert len(clips) > 150
     assert clips["left_out"].notna().sum() < 20
     assert set(clips["licence"].dropna()) == {"CC0-1.0"}
-    sounds = (folder / "data" / "tiny" / "packed" / "sounds.txt").read_text()
+    sounds = (packed / "sounds.txt").read_text()
     assert re.fullmatch(r"recordings of sonic-pi-samples \S+ \(sha256 [0-9a-f]{64}\)\n", sounds)
     table = (folder / "results" / "tiny" / "tables" / "ablations.md").read_text()
     assert "recordings of sonic-pi-samples" in table
@@ -391,7 +438,8 @@ def test_the_papers_sizes_go_the_whole_way_from_an_archive(tmp_path):
         code, printed = snakemake(folder, scale="paper")
     assert code == 0, printed
     results = folder / "results" / "paper"
-    record = json.loads((results / "runs" / "pit-ctx-all-s0" / "record.json").read_text())
+    (path,) = (results / "runs" / "pit-ctx-all-s0").glob("*/record.json")
+    record = json.loads(path.read_text())
     assert record["networks"]["separator"]["parameters"] == pytest.approx(46.9e6, rel=0.01)
     assert record["run"]["audio"]["seconds"] == record["run"]["training"]["crop_seconds"] == 10
     assert "a stand-in for FUSS" in (results / "tables" / "ablations.md").read_text()

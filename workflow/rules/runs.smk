@@ -1,16 +1,45 @@
 # packed mixtures → runs → scores
 
+BANK = [TODAY[f"{DATA}/bank"]] if scale.training.remix == "clips" else []
 
+
+OF_DATA = f"--data {PACKED}" + "".join(f" --bank {bank}" for bank in BANK)
+SCORED = ["scores.csv", "bss_eval.csv", "identity.json"]
+SCORED += ["out_of_domain.csv"] if scale.data.recipe and scale.data.recipe.held_out else []
+
+
+def to_train(name):
+    """What a run is trained on, if it is to be."""
+    run = RUNS[name]
+    return [] if is_here(f"{run}/record.json", beside(Path(run))) else [PACKED, *BANK]
+
+
+def to_score(name):
+    """What a system is scored with, if it is to be."""
+    scores = OF_SYSTEMS[name]
+    if is_here(f"{scores}/scores.csv", beside(Path(scores))):
+        return []
+    if name in ABSENT:
+        raise WorkflowError(
+            f"the weights of {name} are not here: make restore, or remove {RUNS[name]} to train it anew"
+        )
+    return [PACKED, *([beside(Path(RUNS[name]))] if name in RUNS else [])]
+
+
+# Git keeps what is small of a run; its weights stand apart, for DVC.
 rule train:
     input:
-        data=PACKED,
-        bank=BANK if scale.training.remix == "clips" else [],
+        lambda wildcards: to_train(wildcards.name),
     output:
-        directory(f"{RESULTS}/runs/{{run}}"),
+        *(
+            f"{RESULTS}/runs/{{name}}/{{id}}/{file}"
+            for file in ("record.json", "history.csv", "identity.json")
+        ),
+        weights=f"{RESULTS}/weights/{{name}}/{{id}}.safetensors",
     log:
-        f"logs/{SCALE}/train/{{run}}.log",
+        f"logs/{SCALE}/train/{{name}}-{{id}}.log",
     benchmark:
-        f"logs/{SCALE}/train/{{run}}.benchmark.tsv"
+        f"logs/{SCALE}/train/{{name}}-{{id}}.benchmark.tsv"
     threads: scale.training.threads
     resources:
         gpu=1,
@@ -18,49 +47,32 @@ rule train:
         runtime=2880,  # minutes, after which a run goes on from its checkpoint
     params:
         scale=OF_SCALE,
-        # Of the run before, where this one takes its place.
-        record=lambda wildcards: f"{RESULTS}/records/{wildcards.run}",
-        experiment=lambda wildcards: RUNS[wildcards.run].experiment,
-        seed=lambda wildcards: RUNS[wildcards.run].seed,
-        bank=lambda wildcards, input: f"--bank {input.bank}" if input.bank else "",
-        # Of the run's own configuration: a new ablation trains itself alone.
-        configuration=lambda wildcards: RUNS[wildcards.run].training_digest,
-        code=lambda wildcards: code_of_training(RUNS[wildcards.run]),
-        # Checkpoints, from which a run that was killed goes on; another configuration has others.
-        work=lambda wildcards: (
-            f"work/{SCALE}/{wildcards.run}-{RUNS[wildcards.run].resume_digest}"
+        run=lambda wildcards: "--experiment {} --seed {}".format(*wildcards.name.rsplit("-s", 1)),
+        data=OF_DATA,
+        folder=subpath(output[0], parent=True),
+        # Checkpoints, from which a run that was killed goes on; whose other steps are the same may, too.
+        work=lambda wildcards: "work/{}/{}-{}".format(
+            SCALE,
+            wildcards.name,
+            to_resume(made.identities[f"{RESULTS}/runs/{wildcards.name}"]).id,
         ),
     shell:
-        "case \" $ABSENT \" in *' {wildcards.run} '*) echo 'the weights of {wildcards.run} are not here: make"
-        " restore, or remove {params.record} to train it anew' > {log}; exit 2;; esac; rm -rf {params.record};"
         # exec: a signal to the shell reaches the training, which writes a checkpoint.
-        " exec apit train --scale {params.scale} --experiment {params.experiment} --seed {params.seed}"
-        " --data {input.data} {params.bank} --work {params.work} --output {output} 2> {log}"
+        "exec apit train --scale {params.scale} {params.run} {params.data} --work {params.work}"
+        " --output {params.folder} --weights {output.weights} 2> {log}"
 
 
-# What of a run is small: git keeps it, and tables need no more.
-rule record:
-    input:
-        lambda wildcards: (
-            [] if wildcards.run in ABSENT else f"{RESULTS}/runs/{wildcards.run}"
-        ),
-    output:
-        directory(f"{RESULTS}/records/{{run}}"),
-    log:
-        f"logs/{SCALE}/record/{{run}}.log",
-    shell:
-        "(mkdir -p {output} && cp {input}/record.json {input}/history.csv {output}) 2> {log}"
-
-
-# A short training with another rate and batch, of which only the record is kept: the validation split chooses.
+# A short training with another rate and batch, of which no weights are kept: the validation split chooses.
 rule trial:
     input:
-        data=data_of_trial,  # other data have another digest
-        bank=BANK if scale.training.remix == "clips" else [],
+        [PACKED, *BANK],
     output:
-        directory(f"{RESULTS}/records/trials/{{trial}}"),
+        *(
+            f"{RESULTS}/trials/{{name}}/{{id}}/{file}"
+            for file in ("record.json", "history.csv", "identity.json")
+        ),
     log:
-        f"logs/{SCALE}/trial/{{trial}}.log",
+        f"logs/{SCALE}/trial/{{name}}-{{id}}.log",
     threads: scale.training.threads
     resources:
         gpu=1,
@@ -68,70 +80,44 @@ rule trial:
         runtime=1440,
     params:
         scale=OF_SCALE,
-        experiment=lambda wildcards: TRIALS[wildcards.trial][0].experiment,
-        seed=lambda wildcards: TRIALS[wildcards.trial][0].seed,
+        run=lambda wildcards: "--experiment {} --seed {}".format(
+            made.trials[wildcards.name][0], scale.tuning.seed
+        ),
         settings=lambda wildcards: " ".join(
-            f"--set {setting}" for setting in TRIALS[wildcards.trial][1]
+            f"--set {setting}" for setting in made.trials[wildcards.name][1]
         ),
-        bank=lambda wildcards, input: f"--bank {input.bank}" if input.bank else "",
-        data=mixing_digest(scale.audio, scale.data),
-        configuration=lambda wildcards: TRIALS[wildcards.trial][0].training_digest,
-        code=lambda wildcards: code_of_training(TRIALS[wildcards.trial][0]),
-        work=lambda wildcards: (
-            f"work/{SCALE}/trial-{wildcards.trial}-{TRIALS[wildcards.trial][0].resume_digest}"
-        ),
+        data=OF_DATA,
+        folder=subpath(output[0], parent=True),
+        work=f"work/{SCALE}/trial-{{name}}-{{id}}",
     shell:
-        "(apit train --scale {params.scale} --experiment {params.experiment} --seed {params.seed}"
-        " {params.settings} --data {input.data} {params.bank} --work {params.work}"
-        " --output {params.work}.run && mkdir -p {output}"
-        " && cp {params.work}.run/record.json {params.work}.run/history.csv {output}"
-        " && rm -rf {params.work} {params.work}.run) 2> {log}"
+        "(apit train --scale {params.scale} {params.run} {params.settings} {params.data} --work {params.work}"
+        " --output {params.folder} --weights {params.work}/weights.safetensors && rm -rf {params.work}) 2> {log}"
 
 
-# Scores of the evaluation split, and BSS Eval, which is slow, of its first examples.
+# Scores of all splits that are for it, and BSS Eval, which is slow, of the first examples.
 rule evaluate:
     input:
-        run=run_of,
-        data=data_of,
+        lambda wildcards: to_score(wildcards.name),
     output:
-        scores=f"{RESULTS}/scores/{{system}}.csv.gz",
-        summary=f"{RESULTS}/scores/{{system}}.summary.json",
-        bss_eval=f"{RESULTS}/scores/bss_eval/{{system}}.csv.gz",
-        bss_eval_summary=f"{RESULTS}/scores/bss_eval/{{system}}.summary.json",
-        estimates=directory(f"{RESULTS}/estimates/{{system}}"),
+        *(f"{RESULTS}/scores/{{name}}/{{id}}/{file}" for file in SCORED),
+        estimates=directory(f"{RESULTS}/estimates/{{name}}/{{id}}"),
     log:
-        f"logs/{SCALE}/evaluate/{{system}}.log",
+        f"logs/{SCALE}/evaluate/{{name}}-{{id}}.log",
     benchmark:
-        f"logs/{SCALE}/evaluate/{{system}}.benchmark.tsv"
+        f"logs/{SCALE}/evaluate/{{name}}-{{id}}.benchmark.tsv"
     threads: scale.training.threads
     resources:
-        gpu=lambda wildcards: len(run_of(wildcards)),
+        gpu=lambda wildcards: int(wildcards.name in RUNS),
         runtime=480,
     params:
         scale=OF_SCALE,
-        system=system,
-        stft=scale.stft.model_dump_json(),
-        evaluation=scale.evaluation.model_dump_json(),
-        code=code_of("evaluate"),
-        what=lambda wildcards, output: f"--estimates {output.estimates} --bss-eval {output.bss_eval}",
+        system=lambda wildcards: (
+            f"--run {RUNS[wildcards.name]}"
+            if wildcards.name in RUNS
+            else f"--oracle {wildcards.name}"
+        ),
+        data=PACKED,
+        folder=subpath(output[0], parent=True),
     shell:
-        "apit evaluate --scale {params.scale} {params.system} --data {input.data} --spectral-holes"
-        " {params.what} --jobs {threads} --output {output.scores} 2> {log}"
-
-
-# Clips of packages that training never heard of, where a scale holds some out.
-use rule evaluate as out_of_domain with:
-    output:
-        scores=f"{RESULTS}/scores/out_of_domain/{{system}}.csv.gz",
-        summary=f"{RESULTS}/scores/out_of_domain/{{system}}.summary.json",
-    log:
-        f"logs/{SCALE}/out_of_domain/{{system}}.log",
-    benchmark:
-        f"logs/{SCALE}/out_of_domain/{{system}}.benchmark.tsv"
-    params:
-        scale=OF_SCALE,
-        system=system,
-        stft=scale.stft.model_dump_json(),
-        evaluation=scale.evaluation.model_dump_json(exclude={"bss_eval"}),
-        code=code_of("evaluate"),
-        what="--split out_of_domain",
+        "apit evaluate --scale {params.scale} {params.system} --data {params.data} --jobs {threads}"
+        " --output {params.folder} --estimates {output.estimates} 2> {log}"

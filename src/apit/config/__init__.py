@@ -29,7 +29,7 @@ from apit.config.measuring import (
     Scoring,
     Slots,
 )
-from apit.config.scale import Run, Scale, Tuning, bank_digest, mixing_digest
+from apit.config.scale import OF_MIXING_ALONE, Row, Run, Scale, Tuning
 from apit.config.training import (
     Adversary,
     Critic,
@@ -45,6 +45,7 @@ from apit.config.training import (
 __all__ = [
     "HEADLINE_DB",
     "IDEAL",
+    "OF_MIXING_ALONE",
     "ORACLES",
     "TRIVIAL",
     "Adversary",
@@ -70,6 +71,7 @@ __all__ = [
     "Recipe",
     "Recorded",
     "Reported",
+    "Row",
     "Run",
     "Scale",
     "Scoring",
@@ -81,6 +83,4 @@ __all__ = [
     "Transform",
     "Tuning",
     "UNet",
-    "bank_digest",
-    "mixing_digest",
 ]

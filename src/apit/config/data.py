@@ -37,9 +37,10 @@ class Packages(Frozen):
 
 
 class Folder(Frozen):
-    """Recordings in a folder of this machine, which whoever mixes them gives."""
+    """Recordings in a folder of this machine."""
 
     kind: Literal["folder"]
+    folder: str | None = None  # else whoever makes the bank gives one
 
 
 class Fuss(Frozen):
@@ -88,6 +89,7 @@ class Recorded(Frozen):
 
     kind: Literal["recorded"]
     gain_db: float  # of every response
+    folder: str | None = None  # else whoever makes the bank gives one
 
 
 class Recipe(Frozen):

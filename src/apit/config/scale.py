@@ -8,7 +8,6 @@ from apit.config.base import Audio, Frozen, Transform
 from apit.config.data import Data
 from apit.config.measuring import Evaluation
 from apit.config.training import Adversary, Discriminator, LogMSE, Separator, Training
-from apit.provenance import digest
 
 
 class Tuning(Frozen):
@@ -18,6 +17,21 @@ class Tuning(Frozen):
     batch_sizes: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
     steps: PositiveInt  # of a trial; the learning rate falls in proportion
     seed: int  # of trials, and of no run
+
+
+class Row(Frozen):
+    """An experiment of a scale: how often it is run, and what its trials chose for it there."""
+
+    name: str
+    seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1)] | None = None
+    adversary: dict[str, Any] = Field(default_factory=dict)  # keys that are not the scale's
+    training: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        """A name alone is a row, too."""
+        return {"name": values} if isinstance(values, str) else values
 
 
 class Scale(Frozen):
@@ -30,22 +44,21 @@ class Scale(Frozen):
     log_mse: LogMSE
     adversary: Adversary
     tuning: Tuning | None
-    tuned: dict[str, dict[str, Any]]  # by experiment, keys of `training` that are not the scale's
     training: Training
     evaluation: Evaluation
     caption: str  # what stands under every table beside the facts from the runs' records
-    experiments: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-    seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
-    once: Annotated[tuple[str, ...], Field(strict=False)]  # experiments of the first seed alone
+    experiments: Annotated[tuple[Row, ...], Field(strict=False, min_length=1)]
+    seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]  # of rows without their own
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the experiments."""
+        return [row.name for row in self.experiments]
 
     @property
     def runs(self) -> list[tuple[str, int]]:
         """Experiment and seed of every run."""
-        return [
-            (experiment, seed)
-            for experiment in self.experiments
-            for seed in (self.seeds[:1] if experiment in self.once else self.seeds)
-        ]
+        return [(row.name, seed) for row in self.experiments for seed in row.seeds or self.seeds]
 
     @model_validator(mode="after")
     def _consistent(self) -> "Scale":
@@ -60,9 +73,9 @@ class Scale(Frozen):
                 f"stft: at {self.audio.sample_rate} Hz a window of {window} samples and a hop of "
                 f"{hop} do not fit crops of {self.training.crop_seconds} s"
             )
-        if others := [name for name in self.once if name not in self.experiments]:
-            raise ValueError(f"once: {others[0]} is none of the scale's experiments")
-        if self.tuning and self.tuning.seed in self.seeds:
+        if twice := {name for name in self.names if self.names.count(name) > 1}:
+            raise ValueError(f"experiments: {min(twice)} is listed twice")
+        if self.tuning and self.tuning.seed in {seed for _, seed in self.runs}:
             raise ValueError(f"tuning.seed: {self.tuning.seed} is one of the seeds of runs, too")
         if self.data.recipe and self.data.recipe.foregrounds[1] >= self.audio.sources:
             raise ValueError(
@@ -110,43 +123,8 @@ class Run(Frozen):
         """Name of the run's folder."""
         return f"{self.experiment}-s{self.seed}"
 
-    @property
-    def training_digest(self) -> str:
-        """Hash of what the trained weights depend on."""
-        return digest(self.model_dump(mode="json"))
 
-    @property
-    def resume_digest(self) -> str:
-        """The same but for the number of steps, which may grow in a run that is taken up again."""
-        return digest(self.resume_identity)
-
-    @property
-    def resume_identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree in with the run that goes on from it."""
-        identity = self.model_dump(mode="json")
-        del identity["training"]["steps"]
-        return identity
-
-
-OF_MIXING_ALONE = {
+OF_MIXING_ALONE = {  # keys of a recipe that its bank does not depend on
     *("examples", "level", "background_level", "foreground_max_seconds", "foregrounds"),
     *("foreground_snr_db", "overhang", "fade_seconds"),
 }
-
-
-def bank_digest(audio: Audio, data: Data) -> str:
-    """Hash of what a bank of clips and rooms depends on."""
-    recipe = data.recipe
-    return digest(
-        {
-            "audio": audio.model_dump(),
-            "sounds": data.sounds.model_dump(),
-            "recipe": recipe.model_dump(exclude=OF_MIXING_ALONE) if recipe else None,
-            "rooms": dict(recipe.examples) if recipe and recipe.rooms else None,
-        }
-    )
-
-
-def mixing_digest(audio: Audio, data: Data) -> str:
-    """Hash of what mixtures depend on."""
-    return digest({"audio": audio.model_dump(), "data": data.model_dump()})

@@ -1,0 +1,189 @@
+"""Artefacts: everything that takes time to make for a scale, by name, and where today's stands.
+
+    data/SCALE/{clips,bank,mixtures,packed}/ID
+    results/SCALE/{runs,trials,scores}/NAME/ID     small: git keeps it
+    results/SCALE/weights/NAME/ID.safetensors      of a run
+    results/SCALE/estimates/NAME/ID                of scores: a few sounds
+"""
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from apit.config import ORACLES, Run
+from apit.errors import UserError
+from apit.identity import (
+    FILE,
+    LENGTH,
+    Identity,
+    Stamp,
+    differences,
+    of_bank,
+    of_clips,
+    of_mixtures,
+    of_packed,
+    of_run,
+    of_scores,
+    stamp_of,
+)
+from apit.layers import CONFIGS, load_run, load_scale, trial_settings
+
+ID = re.compile(f"[0-9a-f]{{{LENGTH}}}")
+
+
+class Artefacts:
+    """What a scale has: its configuration, its runs by name, and of each artefact the identity.
+
+    `identities` are by the path of an artefact's name, in the order in which they are made;
+    `trials` are of the grid of `tuning`. Raises UserError for whatever is wrong with the
+    configuration.
+    """
+
+    def __init__(self, name: str, settings: Sequence[str] = (), configs: Path = CONFIGS):
+        self.scale = scale = load_scale(name, settings, configs)
+        self.data, self.results = f"data/{name}", f"results/{name}"
+
+        def run(experiment: str, seed: int, own: Sequence[str] = ()) -> Run:
+            return load_run(name, experiment, seed, [*settings, *own], configs)
+
+        self.runs = {f"{name}-s{seed}": run(name, seed) for name, seed in scale.runs}
+        self.trials: dict[str, tuple[str, list[str]]] = {}  # experiment, and `--set`s
+        self.identities: dict[str, Identity] = {}
+        data, bank = self._identify_data()
+        remixed = bank if scale.training.remix == "clips" else None
+        for label, one in self.runs.items():
+            self.identities[f"{self.results}/runs/{label}"] = of_run(one, data, remixed)
+        if (tuning := scale.tuning) is not None:
+            for experiment in scale.names:
+                one = run(experiment, tuning.seed)
+                for rate in tuning.learning_rates:
+                    for batch in tuning.batch_sizes:
+                        label = f"{experiment}-r{rate:g}-b{batch}"
+                        own = trial_settings(one, tuning, rate, batch)
+                        self.trials[label] = experiment, own
+                        identity = of_run(run(experiment, tuning.seed, own), data, remixed)
+                        self.identities[f"{self.results}/trials/{label}"] = identity
+        for system in (*self.runs, *ORACLES):
+            trained = self.identities.get(f"{self.results}/runs/{system}")
+            self.identities[f"{self.results}/scores/{system}"] = of_scores(
+                scale, system, data, trained.stamp if trained else None
+            )
+
+    def _identify_data(self) -> tuple[Stamp, Stamp | None]:
+        """Stamps of the packed mixtures and of the bank."""
+        audio, data, found = self.scale.audio, self.scale.data, self.identities
+        sounds, recipe = data.sounds, data.recipe
+        if recipe is None:
+            found[f"{self.data}/packed"] = packed = of_packed(audio, data)
+            return packed.stamp, None
+        clips = None
+        if sounds.kind == "packages":
+            found[f"{self.data}/clips"] = fetched = of_clips(data)
+            clips = fetched.stamp
+        elif sounds.kind == "folder" and sounds.folder:
+            clips = stamp_of(Path(sounds.folder))
+        own_rooms = recipe.rooms is not None and recipe.rooms.kind == "recorded"
+        rooms = stamp_of(Path(recipe.rooms.folder)) if own_rooms and recipe.rooms.folder else None
+        found[f"{self.data}/bank"] = bank = of_bank(audio, data, clips, rooms)
+        found[f"{self.data}/mixtures"] = mixtures = of_mixtures(audio, data, bank.stamp)
+        found[f"{self.data}/packed"] = packed = of_packed(audio, data, mixtures.stamp)
+        return packed.stamp, bank.stamp
+
+    def at(self, path: str) -> str:
+        """Where today's artefact of a name stands, or will."""
+        return f"{path}/{self.identities[path].id}"
+
+    def beside(self, path: str) -> Path | None:
+        """What of a run or of scores is too large for git: weights, or estimates."""
+        return beside(Path(self.at(path)))
+
+
+def beside(folder: Path) -> Path | None:
+    """Weights of a run, or estimates of scores, that stand apart from their folder."""
+    *_, kind, name, found = folder.parts
+    results = folder.parents[2]
+    if kind == "runs":
+        return results / "weights" / name / f"{found}.safetensors"
+    return results / "estimates" / name / found if kind == "scores" else None
+
+
+def versions(path: Path) -> list[Path]:
+    """Artefacts of a name that are here, the newest last."""
+    if not path.is_dir():
+        return []
+    found = [one for one in path.iterdir() if ID.fullmatch(one.name) and (one / FILE).is_file()]
+    return sorted(found, key=lambda one: (one / FILE).stat().st_mtime)
+
+
+def today(path: Path) -> Path:
+    """Today's artefact of a name such as `results/mini/runs/pit-s0`; any other path as it is.
+
+    Where several are here, and none is of today's configuration and code, it is the newest.
+    """
+    here = versions(path)
+    if len(here) > 1:
+        try:
+            wanted = Artefacts(path.parts[1]).at(path.as_posix())
+        except (UserError, KeyError, IndexError):
+            wanted = ""
+        here = [one for one in here if one.as_posix() == wanted] or here
+    return here[-1] if here else path
+
+
+def others(artefacts: Artefacts) -> Iterator[tuple[Path, str]]:
+    """Artefacts that are here and not today's, and in what they differ from it."""
+    roots = [Path(artefacts.data), *(Path(artefacts.results, k) for k in ("runs", "trials", "scores"))]
+    names = {p for root in roots if root.is_dir() for p in root.iterdir() if p.is_dir()}
+    for name in sorted(names):
+        identity = artefacts.identities.get(name.as_posix())
+        for one in versions(name):
+            if identity is None:
+                yield one, "the scale has it no more"
+            elif one.name != identity.id:
+                yield one, "; ".join(said for _, said in _compared(one, identity))
+
+
+def _compared(folder: Path, identity: Identity) -> Iterator[tuple[str, str]]:
+    other = Identity.read(folder)
+    assert other is not None, "versions have one"
+    for part in ("configuration", "inputs", "code"):
+        theirs, ours = getattr(other, part), getattr(identity, part)
+        yield from differences(theirs, ours, part)
+
+
+def remove(folder: Path) -> None:
+    """Remove an artefact, with what of it stands beside."""
+    apart = beside(folder)
+    if apart is not None and apart.is_dir():
+        shutil.rmtree(apart)
+    elif apart is not None:
+        apart.unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def accept(artefacts: Artefacts, **note: str) -> list[Path]:
+    """Take results that differ from today's in nothing but code over as today's.
+
+    They get today's names, and say in their identity what they are of, and `note`: who says since
+    when, and why, that today's code gives the same.
+    """
+    accepted = []
+    for path, identity in artefacts.identities.items():
+        target = Path(artefacts.at(path))
+        if target.exists():
+            continue
+        for one in reversed(versions(Path(path))):
+            other = Identity.read(one)
+            if other is None or other.stamp.without_code != identity.stamp.without_code:
+                continue
+            before, after = beside(one), beside(target)
+            one.rename(target)
+            if before is not None and after is not None and before.exists():
+                before.rename(after)
+            history = (*other.accepted, {"id": other.id, "code": other.code, **note})
+            replace(identity, accepted=history).write(target)
+            accepted.append(target)
+            break
+    return accepted

@@ -1,0 +1,101 @@
+"""Commands on results that are here: status, accept, compare."""
+
+import getpass
+import io
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from apit import artefacts
+from apit.artefacts import Artefacts
+from apit.cli.options import ScaleOptions
+from apit.errors import UserError
+from apit.layers import scale_names
+from apit.measure.comparison import DIFFERENT, compare as compared
+from apit.present import origin
+
+
+def status(*, remove: bool = False, options: ScaleOptions = ScaleOptions()) -> None:
+    """Tell what is here and not of today's configuration, inputs or code; exit with 2 if any is.
+
+    Of one scale, or else of all that have results.
+
+    Parameters
+    ----------
+    remove
+        Remove runs, scores and data that are not today's.
+    """
+    names = [options.name] if options.scale else [
+        name for name in scale_names(options.configs) if Path("results", name).is_dir()
+    ]  # fmt: skip
+    faults = []
+    for name in names:
+        today = Artefacts(name, options.settings, options.configs)
+        for folder, why in artefacts.others(today):
+            if remove:
+                artefacts.remove(folder)
+                print(f"{folder}: removed ({why})")
+            else:
+                faults.append(f"{folder}: is not today's: {why}")
+        faults += [f"{file}: {why}" for file, why in origin.faults(Path(today.results))]
+    if faults:
+        raise UserError(
+            "\n".join(["not all that is here is of what the configuration and the code say:", *faults])
+            + "\nmake it anew (snakemake), remove what is older (make tidy), or, where today's code "
+            'gives the same numbers, say so: apit accept --scale SCALE --why "…"'
+        )
+    print(f"{', '.join(names)}: all that is here is of today's configuration, inputs and code")
+
+
+def accept(*, why: str, options: ScaleOptions = ScaleOptions()) -> None:
+    """Take results of other code as today's: they get today's names, and say of what code they are.
+
+    Nothing but the code may differ.
+
+    Parameters
+    ----------
+    why
+        How it is known that today's code gives the same numbers.
+    """
+    name = subprocess.run(("git", "config", "user.name"), capture_output=True, text=True, check=False)
+    by = name.stdout.strip() or getpass.getuser()
+    date = datetime.now(UTC).date().isoformat()
+    today = Artefacts(options.name, options.settings, options.configs)
+    accepted = artefacts.accept(today, by=by, date=date, why=why)
+    for folder in accepted:
+        print(folder)
+    print(f"{len(accepted)} results were of other code alone, and are today's now")
+
+
+def compare(
+    *, tables: Path | None = None, since: str = "HEAD", options: ScaleOptions = ScaleOptions()
+) -> None:
+    """Compare a scale's tables that are here with those that git has, line by line.
+
+    Exits with 2 if any differs by more than the noise between seeds.
+
+    Parameters
+    ----------
+    tables
+        Folder of the tables (results/SCALE/tables).
+    since
+        The commit whose tables they are compared with.
+    """
+    committed = f"results/{options.name}/tables/seeds.csv"
+    here = (tables or Path(committed).parent) / "seeds.csv"
+    if not here.exists():
+        raise UserError(f"{here}: is not here; `snakemake tables` makes it")
+    shown = subprocess.run(
+        ("git", "show", f"{since}:./{committed}"), capture_output=True, text=True, check=False
+    )
+    if shown.returncode:
+        print(f"git has no {committed} to compare with ({since})")
+        return
+    lines = compared(pd.read_csv(io.StringIO(shown.stdout)), pd.read_csv(here))
+    print(lines.to_string(index=False, float_format="{:.2f}".format, na_rep="–"))
+    counts = lines["verdict"].value_counts()
+    print("; ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+    if DIFFERENT in counts:
+        raise UserError(f"{counts[DIFFERENT]} of {len(lines)} lines differ from those of {since}")

@@ -1,0 +1,67 @@
+"""Comparison: the same job done twice, told apart by the noise between seeds and not by bytes."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from apit.config import ORACLES
+from apit.measure.statistics import CONFIDENCE, by_run, mean_of
+
+COMPARED = {  # aggregate: factor and digits with which it is told
+    "si_snr_s": (1, 1),
+    "si_snr_i": (1, 2),
+    "si_snri_all/2-4": (1, 2),
+    "buried": (100, 1),
+}
+SAME, WITHIN, UNKNOWN, DIFFERENT = (
+    *("the same", "within the noise between seeds", "not known: one seed", "different"),
+)
+
+
+def seed_means(scores: pd.DataFrame) -> pd.DataFrame:
+    """What each run has in the measures of `COMPARED`: experiment, seed, aggregate, mean."""
+    rows = [
+        (experiment, seed, aggregate, mean_of(table, aggregate))
+        for (experiment, seed), table in by_run(scores).items()
+        for aggregate in COMPARED
+    ]
+    return pd.DataFrame(rows, columns=["experiment", "seed", "aggregate", "mean"])
+
+
+def compare(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """Compare two tables of `seed_means`, line by line.
+
+    Columns: experiment, aggregate, before and after (means over seeds, in the unit and with the
+    digits of `COMPARED`), margin (how far means of so many seeds lie apart by chance, 95 %, by the
+    t-distribution and the deviation between the seeds of `before`), verdict. Lines that only one
+    of them has are `different`.
+    """
+    keys = ["experiment", "aggregate"]
+    rows = []
+    old, new = (dict(list(table.groupby(keys, sort=False)["mean"])) for table in (before, after))
+    for key in dict.fromkeys([*new, *old]):
+        factor, digits = COMPARED[key[1]]
+        values = [factor * table[key].to_numpy() if key in table else np.array([]) for table in (old, new)]
+        means = [round(float(v.mean()), digits) if len(v) else np.nan for v in values]
+        margin = np.nan if key[0] in ORACLES else margin_of(*values)
+        rows.append((*key, *means, margin, _verdict(*means, margin, oracle=key[0] in ORACLES)))
+    return pd.DataFrame(rows, columns=[*keys, "before", "after", "margin", "verdict"])
+
+
+def margin_of(before: np.ndarray, after: np.ndarray) -> float:
+    """How far the means of two sets of seeds lie apart by chance; NaN where nobody knows."""
+    if len(before) < 2 or not len(after):
+        return float("nan")
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, len(before) - 1)
+    deviation = before.std(ddof=1) * np.sqrt(1 / len(before) + 1 / len(after))
+    return float(quantile * deviation)
+
+
+def _verdict(before: float, after: float, margin: float, *, oracle: bool) -> str:
+    if before == after or (np.isnan(before) and np.isnan(after)):
+        return SAME
+    if oracle or np.isnan(before) or np.isnan(after):
+        return DIFFERENT
+    if np.isnan(margin):
+        return UNKNOWN
+    return WITHIN if abs(after - before) <= margin else DIFFERENT

@@ -1,0 +1,171 @@
+import ast
+import shutil
+
+import pytest
+
+from apit import code
+from apit.artefacts import Artefacts
+from apit.code import PRESENTATION, code_of, computes
+from apit.identity import CODE, WITH_DISCRIMINATORS
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package, whose files count; and what of all kinds' code they give."""
+    folder = shutil.copytree(code.PACKAGE, tmp_path / "apit")
+    monkeypatch.setattr(code, "PACKAGE", folder)
+    code._version.cache_clear()
+    yield folder
+    code._version.cache_clear()
+
+
+def versions():
+    """Of the code of everything that is made at smoke, and of what is shown."""
+    code._version.cache_clear()
+    identities = Artefacts("smoke").identities | Artefacts("smoke", ["training.remix=clips"]).identities
+    found = {path.split("/", 2)[2].removesuffix("-s0"): i.code for path, i in identities.items()}
+    remixed = Artefacts("smoke", ["training.remix=clips"]).identities
+    found["remixed"] = remixed["results/smoke/runs/pit-s0"].code
+    found |= {path.split("/", 2)[2].removesuffix("-s0"): i.code for path, i in Artefacts("smoke").identities.items()}
+    found["scores"] = found["scores/pit"]
+    kept = ("bank", "mixtures", "packed", "runs/pit", "runs/pit-tdcnpp", "runs/pit-ctx-all", "remixed", "scores")
+    return {name: found[name] for name in kept} | {n: code_of(files) for n, files in PRESENTATION.items()}
+
+
+FLAG = ("\n\n\n", "\n\nFLAG = 1\n\n\n")
+RUNS = {"runs/pit", "runs/pit-tdcnpp", "runs/pit-ctx-all", "remixed"}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        ("losses/adversarial.py", *FLAG, {"runs/pit-ctx-all"}),
+        ("losses/balance.py", *FLAG, {"runs/pit-ctx-all"}),
+        ("models/views.py", *FLAG, {"runs/pit-ctx-all"}),
+        ("models/tdcnpp.py", *FLAG, {"runs/pit-tdcnpp", "scores"}),
+        ("losses/reconstruction.py", *FLAG, RUNS),
+        ("data/recipe.py", "PEAK = 32767", "PEAK = 32766", {"mixtures", "remixed"}),
+        ("data/rooms.py", *FLAG, {"bank"}),
+        ("data/packing.py", *FLAG, {"packed"}),
+        ("data/packed.py", *FLAG, {"packed", "scores", *RUNS}),
+        ("training/step.py", *FLAG, RUNS),
+        ("training/step.py", '"""', '"""Documented. ', set()),
+        ("training/step.py", "\n\n\n", "\n\n# A reason.\n\n\n", set()),
+        ("training/log.py", *FLAG, set()),
+        ("training/devices.py", *FLAG, set()),
+        ("parallel.py", *FLAG, set()),
+        ("measure/spectral_holes.py", *FLAG, {"scores", "spectrograms"}),
+        ("measure/bss_eval.py", *FLAG, {"scores"}),
+        ("measure/statistics.py", *FLAG, {"tables", "figures", "spectrograms", "report"}),
+        ("present/gallery.py", *FLAG, {"figures", "spectrograms", "listen"}),
+        ("present/listening.py", *FLAG, {"listen"}),
+        ("present/listening.html", "Blind", "blind", {"listen"}),
+        ("present/report.py", *FLAG, {"report"}),
+    ],
+)  # fmt: skip
+def test_an_edit_changes_the_code_of_what_computes_with_it_alone(package, file, old, new, changed):
+    before = versions()
+    path = package / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    after = versions()
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ('"""Doc."""', '"""Other."""'),
+        ("  # why", ""),
+        ("x: int", "x: float"),
+        (") -> int:", ") -> Sequence[int]:"),
+        ("import Path\n", "import Path\nfrom collections.abc import Sequence\n"),
+        ('"bad {x}"', '"worse: {x}"'),
+        ("ValueError", "KeyError"),
+        (', "it is"', ', "it must be"'),
+        ('print("one")', 'print("two", file=sys.stderr)'),
+        ('desc="steps"', 'desc="Schritte", unit=" s"'),
+        ("y: list[int] = []", "y: list[float] = []"),
+        ("    import torch\n", "    import numpy\n"),
+        ("x + 1", "(x +\n        1)"),
+    ],
+)  # fmt: skip
+def test_wording_bars_types_and_comments_are_nothing_that_computes(edit):
+    assert edit[0] in TEXT
+    assert computes(TEXT.replace(*edit)) == computes(TEXT)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [("x + 1", "x + 2"), ("bar(items", "bar(others"), ("y: list[int] = []", "y: list[int] = [1]"),
+     ("x > 0", "x > 1"), ("Path(x)", "Path(x, x)"), ('said = "', 'said = "a')],
+)  # fmt: skip
+def test_what_computes_counts(edit):
+    assert edit[0] in TEXT
+    assert computes(TEXT.replace(*edit)) != computes(TEXT)
+
+
+TEXT = '''"""Doc."""
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Kept:
+    """Doc."""
+    y: list[int] = []
+
+
+def f(x: int, items=()) -> int:
+    """Doc."""
+    if x < -1:
+        raise ValueError(f"bad {x}")
+    assert x > 0, "it is"
+    print("one")
+    said = ""
+    for item in bar(items, desc="steps"):
+        Path(x)
+    return x + 1  # why
+'''
+
+
+def test_a_module_computes_the_same_on_every_python():
+    """As Python 3.11 has it: 3.12 knows type parameters, and 3.13 leaves out empty lists."""
+    assert computes("def f(x, *, y=None) -> None: return x[()]\n") == (
+        "Module(body=[FunctionDef(name='f', args=arguments(posonlyargs=[], args=[arg(arg='x')], "
+        "kwonlyargs=[arg(arg='y')], kw_defaults=[Constant(value=None)], defaults=[]), "
+        "body=[Return(value=Subscript(value=Name(id='x', ctx=Load()), "
+        "slice=Tuple(elts=[], ctx=Load()), ctx=Load()))], decorator_list=[])], type_ignores=[])"
+    )
+
+
+# What listed modules import, and that decides no number: how something is told, stored or read.
+TOLD = {
+    *("errors", "files", "identity", "code", "layers", "parallel", "progress", "provenance", "config"),
+    *("data/archives", "data/clips_page", "training/checkpoint", "training/devices"),
+    *("training/interruption", "training/log", "training/record", "wav"),
+    *("measure/estimates", "measure/statistics", "measure/table"),  # what comes after scores
+}
+# What a kind's input was made with, and its own modules only read.
+BEHIND = {"mixtures": {"data/bank"}, "run": {"data/bank", "data/recipe"}}
+
+
+def imports(name):
+    tree = ast.parse((code.PACKAGE / f"{name}.py").read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("apit"):
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            paths = [n.removeprefix("apit").lstrip(".").replace(".", "/") for n in names]
+            yield from (p for p in paths if (code.PACKAGE / f"{p}.py").is_file())
+
+
+@pytest.mark.parametrize("kind", CODE)
+def test_no_module_that_computes_is_forgotten(kind):
+    listed = {*CODE[kind], *(WITH_DISCRIMINATORS if kind == "run" else ())}
+    listed |= {"models/unet", "models/tdcnpp", "data/remixing"} if kind == "run" else set()
+    left = {name for one in listed for name in imports(one)} - listed - BEHIND.get(kind, set())
+    assert {name for name in left if name.partition("/")[0] not in TOLD} <= TOLD
