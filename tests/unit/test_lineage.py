@@ -79,7 +79,7 @@ TRAININGS = {
         (("apit.data.rooms", "margin", "edge"), {"bank", "train pit training.remix=clips"}),
         (("apit.data.packing", "SLOTS = 64", "SLOTS = 65"), {"pack"}),
         (("apit.training.train", '"""The training loop', '"""Das Training'), set()),
-        (("apit.cli", "argparse", "argsparse"), set()),
+        (("apit.cli", "cyclopts", "cyclopes"), set()),
         (("apit.training.devices", "FileLock", "Lock"), set()),
         (("apit.parallel", "AHEAD = 4", "AHEAD = 5"), set()),
     ],
