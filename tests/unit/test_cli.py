@@ -1,25 +1,108 @@
+import re
+import shlex
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
+from repositories import REPOSITORY
 
-from apit.cli import main
+from apit.cli import COMMANDS, app, main
+from apit.data import packing
 from apit.training.train import train
 
 
 def run(*arguments):
-    """Exit code, also where the arguments alone ended the command."""
-    try:
-        return main([*map(str, arguments)])
-    except SystemExit as ended:
-        return ended.code or 0
+    return main([*map(str, arguments)])
 
 
-def test_help_tells_of_every_command(capsys):
+def test_help_tells_of_every_command_in_the_order_of_the_data(capsys):
     assert run("--help") == 0
     said = capsys.readouterr().out
-    for command in ("fetch", "mix", "train", "evaluate", "tables", "figures"):
-        assert f"\n  {command}" in said
-        assert run(command, "--help") == 0
+    assert re.findall(r"^  (\w+)  ", said, re.MULTILINE) == [name for _, name, _ in COMMANDS]
+    assert max(map(len, said.splitlines())) <= 80
+    assert run() == 0
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize("command", [name for _, name, _ in COMMANDS])
+def test_help_tells_of_every_option(command, capsys):
+    assert run(command, "--help") == 0
+    said = capsys.readouterr().out
+    described = app[command].assemble_argument_collection(parse_docstring=True)
+    for argument in described.filter_by(show=True):
+        assert argument.name in said
+        assert argument.parameter.help
+    assert "\x1b" not in said
+    assert ("Example:" in said) == (command in ("train", "score", "separate"))
+
+
+def test_help_imports_nothing_large():
+    code = "import sys; from apit.cli import main; main(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    large = {"torch", "numpy", "pandas", "scipy", "matplotlib", "pydantic"}
+    assert not large.intersection(done.stdout.split())
+
+
+def commands_of_the_readme():
+    text = (REPOSITORY / "README.md").read_text()
+    return re.findall(r"(?:`|^ {4}(?:\w+=\S+ )?|-m )apit ([a-z]+ [^`\n]+)", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", commands_of_the_readme())
+def test_every_command_of_the_readme_can_be_given(command):
+    arguments = shlex.split(command, comments=True)
+    called, _, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
+    assert called.__name__ == arguments[0]
+
+
+def test_many_values_follow_one_option_and_settings_are_repeated():
+    arguments = "tables --scale s --set a=1 --scores x y --set b=2 --runs r --output t --runs q"
+    _, bound, _ = app.parse_args(arguments, exit_on_error=False)
+    assert [*map(str, bound.arguments["scores"])] == ["x", "y"]
+    assert [*map(str, bound.arguments["runs"])] == ["r", "q"]
+    assert bound.arguments["options"].settings == ("a=1", "b=2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("trian", 'Did you mean "train"?'),
+        ("pack a --output b --outptu c", "Did you mean --output?"),
+        ("pack --output b", "SOURCE requires an argument"),
+        ("separate --model a --output b", "FILES requires an argument"),
+        ("release --runs --output b", "--runs requires at least 1"),
+        ("evaluate --data a --output b", "Exactly 1 of {--run, --oracle}"),
+        ("evaluate --data a --output b --run c --oracle mixture", "Exactly 1 of"),
+        ("evaluate --data a --output b --oracle mixtur", 'Did you mean "mixture"?'),
+    ],
+)
+def test_a_command_that_cannot_be_understood_is_told_in_one_line(arguments, said, capsys):
+    assert run(*arguments.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"apit {arguments.split()[0]}: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def full_disk(*_):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "said"),
+    [
+        (lambda *_: signal.raise_signal(signal.SIGTERM), 143, "stopped"),
+        (lambda *_: signal.raise_signal(signal.SIGINT), 130, "interrupted"),
+        (full_disk, 2, "here: No space left on device"),
+    ],
+)
+def test_how_a_command_ended_is_told(ends, code, said, capsys, monkeypatch):
+    monkeypatch.setattr(packing, "pack", ends)
+    assert run("pack", "there", "--output", "here") == code
+    assert capsys.readouterr().err == f"apit pack: {said}\n"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +127,7 @@ def test_help_tells_of_every_command(capsys):
             "steps?",
         ),
         (["train", "--experiment", "pit"], "--scale is missing"),
-        (["evaluate", "--oracle", "mixture", "--jobs", "-1"], "is not a whole number"),
+        (["evaluate", "--oracle", "mixture", "--jobs", "-1"], "Must be >= 0"),
         (["train", "--scale", "tiny", "--experiment", "pit"], "no such example list"),
     ],
 )

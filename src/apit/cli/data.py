@@ -1,72 +1,109 @@
-"""Commands that make data."""
+"""Commands that make data: fetch, bank, mix, pack."""
 
-import argparse
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
-from apit import commands
-from apit.cli.words import Command, whole_number
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeInt
+
+from apit.cli.options import Folder, Jobs, ScaleOptions
+from apit.data import mixtures, packing
+from apit.data.bank import make_bank
+from apit.data.fetch import fetch_fuss, fetch_packages
+from apit.errors import UserError
 
 
-def add_data(command: Command) -> None:
-    """What can be asked of fetch, bank, mix, pack, unpack."""
-    fetch = command(
-        "fetch", commands.fetch,
-        "Fetch the recordings that a scale mixes (without root), or FUSS, which is mixed already.",
-    )  # fmt: skip
-    fetch.add_argument(
-        "--output", type=Path, required=True,
-        help="folder to make, of clips or mixtures; an archive is kept beside it",
-    )  # fmt: skip
-    fetch.add_argument(
-        "--archive", metavar="URL_OR_PATH",
-        help="a mirror of FUSS's archive, or a file, instead of the address in the configuration "
-        "(of scale paper, if no --scale is given)",
-    )  # fmt: skip
-    fetch.add_argument("--sha256", metavar="HEX", help="what the archive must have")
-    fetch.add_argument("--bytes", type=whole_number, metavar="N", help="how large it must be")
+def fetch(
+    *,
+    output: Path,
+    archive: Annotated[str | None, Parameter(metavar="URL_OR_PATH")] = None,
+    sha256: str | None = None,
+    size: Annotated[NonNegativeInt | None, Parameter(name="--bytes")] = None,
+    options: ScaleOptions = ScaleOptions(),
+) -> None:
+    """Fetch the recordings that a scale mixes (without root), or FUSS, which is mixed already.
 
-    fetch.add_argument(
-        "--packed", action="store_true", help="pack FUSS straight from the archive, as `apit pack`"
-    )
+    Parameters
+    ----------
+    output
+        Folder to make, of clips or packed mixtures; an archive is kept beside it.
+    archive
+        A mirror of FUSS's archive, or a file, instead of the address in the configuration (of
+        scale paper, if no --scale is given).
+    sha256
+        What the archive must have.
+    size
+        How large it must be.
+    """
+    given = {"address": archive, "sha256": sha256, "bytes": size}
+    given = {key: value for key, value in given.items() if value is not None}
+    if given and options.scale is None:
+        options = replace(options, scale="paper")
+    sounds = options.load().data.sounds
+    if given and sounds.kind != "fuss":
+        raise UserError(f"scale {options.name} mixes its own examples: it has no archive to fetch")
+    if sounds.kind == "procedural":
+        raise UserError(f"scale {options.name} has procedural sounds: nothing to fetch")
+    if sounds.kind == "folder":
+        raise UserError(f"scale {options.name} mixes a folder of your own: nothing to fetch")
+    if sounds.kind == "packages":
+        fetch_packages(sounds.packages, output)
+        names = ", ".join(package.name for package in sounds.packages)
+        print(f"{output}: recordings of {names}")
+        return
+    if archive and "://" not in archive:
+        given["address"] = Path(archive).resolve().as_uri()
+    settings = (f"data.sounds.{key}={value}" for key, value in given.items())
+    scale = replace(options, settings=(*options.settings, *settings)).load()
+    sounds = scale.data.sounds
+    assert sounds.kind == "fuss"
+    fetch_fuss(sounds, scale.audio, output, packed=True)
+    print(f"{output}: {sounds.name}")
 
-    def jobs(added: argparse.ArgumentParser) -> None:
-        added.add_argument(
-            "--jobs", type=whole_number, default=0, help="processes (as many as there are cores)"
-        )
 
-    bank = command(
-        "bank", commands.bank, "Check a scale's clips, deal them to splits, and make its rooms."
-    )
-    bank.add_argument("--output", type=Path, required=True, help="folder to make")
-    bank.add_argument(
-        "--clips", type=Path, metavar="FOLDER",
-        help="recordings in any format of libsndfile, at any rate, instead of procedural sounds",
-    )  # fmt: skip
-    bank.add_argument(
-        "--rooms", type=Path, metavar="FOLDER",
-        help="impulse responses, SPLIT/ROOM/background0.wav …, for rooms of kind: recorded",
-    )  # fmt: skip
-    jobs(bank)
+def bank(
+    *,
+    output: Folder,
+    clips: Path | None = None,
+    rooms: Path | None = None,
+    jobs: Jobs = 0,
+    options: ScaleOptions = ScaleOptions(),
+) -> None:
+    """Check a scale's clips, deal them to splits, and make its rooms.
 
-    mix = command("mix", commands.mix, "Make a scale's mixtures in the FUSS layout.")
-    mix.add_argument("--bank", type=Path, required=True, help="folder made by `apit bank`")
-    mix.add_argument("--output", type=Path, required=True, help="folder to make, of mixtures")
-    jobs(mix)
+    Parameters
+    ----------
+    clips
+        Folder of recordings in any format of libsndfile, at any rate, instead of procedural sounds.
+    rooms
+        Folder of impulse responses, SPLIT/ROOM/background0.wav …, for rooms of kind: recorded.
+    """
+    make_bank(options.load(), output, clips, rooms, jobs)
+    print(f"{output}: clips and rooms of scale {options.name}; clips.html tells of them")
 
-    pack = command(
-        "pack", commands.pack,
-        "Pack mixtures into few large files, of which crops are read from memory maps.",
-        of_scale=False,
-    )  # fmt: skip
-    pack.add_argument(
-        "source", type=Path, metavar="FOLDER_OR_TAR",
-        help="mixtures in the FUSS layout (16-bit wavs of one length), unpacked or in an archive",
-    )  # fmt: skip
-    pack.add_argument("--output", type=Path, required=True, help="folder to make")
 
-    unpack = command(
-        "unpack", commands.unpack, "Give the wavs of packed mixtures back, bit for bit.",
-        of_scale=False,
-    )  # fmt: skip
-    unpack.add_argument("packed", type=Path, metavar="PACKED", help="folder made by `apit pack`")
-    unpack.add_argument("--output", type=Path, required=True, help="folder to make")
+def mix(
+    *, bank: Path, output: Folder, jobs: Jobs = 0, options: ScaleOptions = ScaleOptions()
+) -> None:
+    """Make a scale's mixtures in the FUSS layout.
+
+    Parameters
+    ----------
+    bank
+        Folder made by `apit bank`.
+    """
+    mixtures.mix(options.load(), bank, output, jobs)
+    print(f"{output}: mixtures of scale {options.name}, in the FUSS layout")
+
+
+def pack(source: Annotated[Path, Parameter(metavar="FOLDER_OR_TAR")], /, *, output: Folder) -> None:
+    """Pack mixtures into few large files, of which crops are read from memory maps.
+
+    Parameters
+    ----------
+    source
+        Mixtures in the FUSS layout (16-bit wavs of one length), unpacked or in an archive.
+    """
+    packing.pack(source, output)
+    print(f"{output}: {source}, packed")

@@ -1,119 +1,227 @@
-"""Commands that separate and score."""
+"""Commands that separate and score: evaluate, score, separate, release."""
 
-import argparse
+import time
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Annotated
 
-from apit import commands
-from apit.cli.words import Command, whole_number
-from apit.config import ORACLES, Split
+import torch
+from cyclopts import Group, Parameter
+from cyclopts.types import NonNegativeInt
+from cyclopts.validators import LimitedChoice
+from torch import Tensor
 
-SCORE_EXAMPLE = """\
-example:
-  apit score --references data/mini/mixtures/eval_example_list.txt --estimates DIR \\
-      --output scores.csv --spectral-holes
+from apit.cli.options import Data, Folder, Jobs, Paths, ScaleOptions
+from apit.config import ORACLES, Run, Scale, Scoring, Slots, Split
+from apit.data.batches import Batch
+from apit.data.examples import open_examples
+from apit.layers import load_scoring
+from apit.measure.score import Measures, System, check_output, score_estimates, summary_path
+from apit.measure.score import evaluate as score_system
+from apit.measure.systems import oracle as oracle_of
+from apit.models.stft import make_stft
+from apit.separate.files import check_files, separate_file
+from apit.separate.model import Model
+from apit.separate.release import best_of
+from apit.separate.release import release as release_runs
+from apit.training.devices import leased
+from apit.training.record import load_separator, read_record
 
-scores.summary.json, beside the scores, has every aggregate with its interval over mixtures. Without
---scale, configs/method.yaml says what is measured, and how many sources an example has at most."""
+ONE_OF = Group("One of these", validator=LimitedChoice(1))
+Holes = Annotated[
+    bool, Parameter(help="Also rates of spectral holes and leakage, and log-spectral distance.")
+]
 
 
-SEPARATE_EXAMPLE = """\
-example:
-  apit separate street.wav kitchen.flac --model results/mini/runs/pit-s0 --output separated
+def evaluate(
+    *,
+    run: Annotated[Path | None, Parameter(group=ONE_OF)] = None,
+    oracle: Annotated[str | None, Parameter(group=ONE_OF, choices=ORACLES)] = None,
+    data: Data,
+    split: Split = "eval",
+    output: Path,
+    estimates: Path | None = None,
+    first: NonNegativeInt | None = None,
+    bss_eval: Path | None = None,
+    spectral_holes: Holes = False,
+    jobs: Jobs = 0,
+    options: ScaleOptions = ScaleOptions(),
+) -> None:
+    """Score a run, or an oracle, on the evaluation split.
 
-writes separated/street/source0.wav … at the rate and with the channels of street.wav, as many as
-there is something to be heard in; they sum to street.wav. A summary.json stands beside them."""
+    Parameters
+    ----------
+    run
+        Folder of a finished run.
+    oracle
+        A system without training, which bounds the tables.
+    split
+        Which examples.
+    output
+        Scores, .csv or .csv.gz.
+    estimates
+        Also keep the first estimates as sound, in this folder, one folder per example.
+    first
+        Score only so many mixtures, the first ones.
+    bss_eval
+        Also BSS Eval v4 (SDR, ISR, SIR, SAR) and log-spectral distance, into a file of their own:
+        of the first evaluation.bss_eval.examples mixtures, since it is slow.
+    """
+    with leased() if run else nullcontext():
+        if run:
+            trained, system = system_of(run)
+            scale = replace(options, scale=options.scale or trained.scale).load()
+            audio = trained.audio
+        else:
+            assert oracle is not None
+            scale = options.load()
+            torch.set_num_threads(scale.training.threads)
+            audio = scale.audio
+            separator = oracle_of(oracle, make_stft(scale.stft, audio.sample_rate))
+            system = System(options.name, oracle, 0, separator)
+        config = _scoring_of(scale)
+        examples = open_examples(data, split, audio)
+        if bss_eval:
+            check_output(bss_eval)
+        measures = Measures.of(config, spectral_holes=spectral_holes)
+        score_system(system, examples, measures, config, output, estimates, jobs, first)
+        if bss_eval:
+            first = min(config.evaluation.bss_eval.examples, first or len(examples))
+            measures = Measures.of(config, bss_eval=True)
+            score_system(system, examples, measures, config, bss_eval, None, jobs, first)
+    print(f"{output}: scores of {system.experiment}")
 
 
-def add_measuring(command: Command) -> None:
-    """What can be asked of evaluate, score."""
+def system_of(folder: Path) -> tuple[Run, System]:
+    """A finished run, and its separator where there is most to compute with."""
+    run, separator = load_separator(folder)
+    torch.set_num_threads(run.training.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    separator.to(device)
 
-    def measures(added: argparse.ArgumentParser) -> None:
-        added.add_argument(
-            "--spectral-holes", action="store_true",
-            help="also rates of spectral holes and leakage, and log-spectral distance",
-        )  # fmt: skip
-        added.add_argument(
-            "--jobs", type=whole_number, default=0,
-            help="processes that score (as many as there are cores)",
-        )  # fmt: skip
+    def separate(batch: Batch) -> Tensor:
+        estimates: Tensor = separator(batch.mixture.to(device)).estimates.cpu()
+        return estimates
 
-    evaluate = command(
-        "evaluate", commands.evaluate, "Score a run, or an oracle, on the evaluation split."
+    return run, System(run.scale, run.experiment, run.seed, separate)
+
+
+def _scoring_of(scale: Scale) -> Scoring:
+    """What of a scale's configuration scoring needs."""
+    return Scoring(
+        audio=Slots(sources=scale.audio.sources), stft=scale.stft, evaluation=scale.evaluation
     )
-    system = evaluate.add_mutually_exclusive_group(required=True)
-    system.add_argument("--run", type=Path, help="folder of a finished run")
-    system.add_argument(
-        "--oracle", choices=ORACLES, help="a system without training, which bounds the tables"
-    )
-    evaluate.add_argument("--data", type=Path, required=True, help="folder of mixtures")
-    evaluate.add_argument(
-        "--split", choices=get_args(Split), default="eval", help="which examples (%(default)s)"
-    )
-    evaluate.add_argument("--output", type=Path, required=True, help="scores, .csv or .csv.gz")
-    evaluate.add_argument(
-        "--estimates", type=Path, metavar="DIR",
-        help="also keep the first estimates as sound, one folder per example",
-    )  # fmt: skip
-    evaluate.add_argument(
-        "--first", type=whole_number, metavar="N", help="score only the first N mixtures"
-    )
-    evaluate.add_argument(
-        "--bss-eval", type=Path, metavar="FILE",
-        help="also BSS Eval v4 (SDR, ISR, SIR, SAR) and log-spectral distance, into a file of "
-        "their own: of the first evaluation.bss_eval.examples mixtures, since it is slow",
-    )  # fmt: skip
-    measures(evaluate)
-
-    score = command("score", commands.score, "Score any program's estimates.", SCORE_EXAMPLE)
-    score.add_argument(
-        "--references", type=Path, required=True, metavar="LIST",
-        help="example list in the FUSS layout: mixture and sources, tab-separated, on each line",
-    )  # fmt: skip
-    score.add_argument(
-        "--estimates", type=Path, required=True, metavar="DIR",
-        help="a folder for each example, named by the mixture's stem, with source0.wav …, PCM or "
-        "float; what is not there is silence",
-    )  # fmt: skip
-    score.add_argument("--output", type=Path, required=True, help="scores, .csv or .csv.gz")
-    score.add_argument(
-        "--bss-eval", action="store_true",
-        help="also BSS Eval v4 (SDR, ISR, SIR, SAR), a hundred times slower than SI-SNR, and "
-        "log-spectral distance",
-    )  # fmt: skip
-    measures(score)
 
 
-def add_separation(command: Command) -> None:
-    """What can be asked of separate, release."""
-    separate = command(
-        "separate", commands.separate, "Separate sound files with a finished run.",
-        SEPARATE_EXAMPLE, of_scale=False,
-    )  # fmt: skip
-    separate.add_argument(
-        "files", type=Path, nargs="+", metavar="FILE",
-        help="in any format of libsndfile, at any rate, of any length and number of channels",
-    )  # fmt: skip
-    separate.add_argument(
-        "--model", type=Path, required=True, metavar="RUN",
-        help="folder of a finished run: model.safetensors and record.json",
-    )  # fmt: skip
-    separate.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder of what is written"
-    )
-    separate.add_argument(
-        "--silent", action="store_true", help="also write slots that the model left (nearly) silent"
-    )
-    separate.add_argument(
-        "--chunk", type=float, metavar="SECONDS",
-        help="separated at a time (as long as the model's training mixtures)",
-    )  # fmt: skip
+def score(
+    *,
+    references: Annotated[Path, Parameter(metavar="LIST")],
+    estimates: Path,
+    output: Path,
+    bss_eval: bool = False,
+    spectral_holes: Holes = False,
+    jobs: Jobs = 0,
+    options: ScaleOptions = ScaleOptions(),
+) -> None:
+    """Score any program's estimates.
 
-    release = command(
-        "release", commands.release,
-        "Pack the weights of two runs, the best on validation without discriminators and with "
-        "some: what `apit separate --model` needs of them.",
-        of_scale=False,
-    )  # fmt: skip
-    release.add_argument("--runs", type=Path, nargs="+", required=True, help="finished runs")
-    release.add_argument("--output", type=Path, required=True, help="file to write, .tar")
+    Without --scale, CONFIGS/method.yaml says what is measured, and how many sources an example has
+    at most. Beside the scores, OUTPUT.summary.json has every aggregate with its interval over
+    mixtures.
+
+    Example:
+
+        apit score --references data/mini/mixtures/eval_example_list.txt \\
+            --estimates DIR --output scores.csv --spectral-holes
+
+    Parameters
+    ----------
+    references
+        Example list in the FUSS layout: mixture and sources, tab-separated, on each line.
+    estimates
+        A folder of folders for each example, named by the mixture's stem, with source0.wav …, PCM
+        or float; what is not there is silence.
+    output
+        Scores, .csv or .csv.gz.
+    bss_eval
+        Also BSS Eval v4 (SDR, ISR, SIR, SAR), a hundred times slower than SI-SNR, and log-spectral
+        distance.
+    """
+    if options.scale:
+        config = _scoring_of(options.load())
+    else:
+        config = load_scoring(options.settings, options.configs)
+    measures = Measures.of(config, spectral_holes=spectral_holes, bss_eval=bss_eval)
+    summary = score_estimates(references, estimates, measures, config, output, jobs)
+    for name, value in summary.items():
+        if isinstance(value, dict) and value["n"]:
+            print(
+                f"{name:28} {value['mean']:8.3f}  [{value['lower']:.3f}, {value['upper']:.3f}]  "
+                f"n = {value['n']}"
+            )
+    print(
+        f"{output}: {summary['examples_scored']} examples scored, "
+        f"{summary['examples_skipped']} skipped (all sources silent), "
+        f"{summary['missing_slots']} slots had no file and count as silence; in brackets 95 % "
+        f"intervals over mixtures; all of this is in {summary_path(output)}"
+    )
+
+
+def separate(
+    *files: Annotated[Path, Parameter(metavar="FILE", required=True)],
+    model: Annotated[Path, Parameter(metavar="RUN")],
+    output: Folder,
+    silent: bool = False,
+    chunk: Annotated[float | None, Parameter(metavar="SECONDS")] = None,
+) -> None:
+    """Separate sound files with a finished run.
+
+    Example:
+
+        apit separate street.wav kitchen.flac \\
+            --model results/mini/runs/pit-s0 --output separated
+
+    writes separated/street/source0.wav … at the rate and with the channels of street.wav, as many
+    as there is something to be heard in; they sum to street.wav. A summary.json stands beside them.
+
+    Parameters
+    ----------
+    files
+        In any format of libsndfile, at any rate, of any length and number of channels.
+    model
+        Folder of a finished run: model.safetensors and record.json.
+    silent
+        Also write slots that the model left (nearly) silent.
+    chunk
+        Separated at a time; by default as long as the model's training mixtures.
+    """
+    with leased():
+        separator = Model.load(model, chunk)
+        torch.set_num_threads(separator.run.training.threads)
+        check_files(files)
+        for path in files:
+            began = time.monotonic()
+            made = separate_file(separator, path, output, silent=silent)
+            speed = made["seconds"] / (time.monotonic() - began)
+            print(
+                f"{output / path.stem}: {', '.join(made['sources'])}; "
+                f"{speed:.1f} times as fast as it plays"
+            )
+
+
+def release(*, runs: Paths, output: Path) -> None:
+    """Pack the weights of two runs, which `apit separate --model` takes.
+
+    They are the best on validation without discriminators, and the best with some.
+
+    Parameters
+    ----------
+    runs
+        Finished runs.
+    output
+        File to write, .tar.
+    """
+    folders = best_of({folder: read_record(folder) for folder in runs})
+    sha256 = release_runs(folders, output)
+    print(f"{output}: {', '.join(folder.name for folder in folders)}; sha256 {sha256}")

@@ -1,54 +1,149 @@
-"""Commands that train."""
+"""Commands that train: train, bench."""
 
+import resource
+from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
+from typing import Annotated
 
-from apit import commands
-from apit.cli.words import Command
+import torch
+from cyclopts import Parameter
+from pandas import DataFrame
 
-TRAIN_EXAMPLE = """\
-example:
-  apit train --scale smoke --experiment ctx-wave-i3-m --seed 0 \\
-      --data data/smoke/mixtures --output /tmp/run --set training.steps=40"""
+from apit.cli.options import Data, Folder, ScaleOptions
+from apit.config import Scale
+from apit.errors import UserError
+from apit.files import whole_file
+from apit.provenance import processor
+from apit.training.bench import Bench, by_size, parts_by_size
+from apit.training.devices import leased, make_device
+from apit.training.train import train as train_run
 
 
-def add_training(command: Command) -> None:
-    """What can be asked of train, bench."""
-    train = command("train", commands.train, "Train one experiment with one seed.", TRAIN_EXAMPLE)
-    train.add_argument("--experiment", required=True, help="an entry of configs/experiments.yaml")
-    train.add_argument("--seed", type=int, default=0, help="seed of all generators (0)")
-    train.add_argument("--data", type=Path, required=True, help="folder of mixtures")
-    train.add_argument("--bank", type=Path, help="bank to remix, for training.remix: clips")
-    train.add_argument("--output", type=Path, required=True, help="folder to make, of the run")
-    train.add_argument(
-        "--work", type=Path, metavar="DIR",
-        help="folder of checkpoints (OUTPUT.work); the same command goes on from the newest",
-    )  # fmt: skip
-    train.add_argument(
-        "--restart", action="store_true", help="start over, whatever checkpoint there is"
+def train(
+    *,
+    experiment: str,
+    data: Data,
+    output: Folder,
+    seed: int = 0,
+    bank: Path | None = None,
+    work: Path | None = None,
+    restart: bool = False,
+    any_threads: bool = False,
+    checkpoint_every: Annotated[float, Parameter(metavar="SECONDS")] = 60.0,
+    options: ScaleOptions = ScaleOptions(),
+) -> None:
+    """Train one experiment with one seed.
+
+    Example:
+
+        apit train --scale smoke --experiment ctx-wave-i3-m --seed 0 \\
+            --data data/smoke/mixtures --output /tmp/run --set training.steps=40
+
+    Parameters
+    ----------
+    experiment
+        An entry of CONFIGS/experiments.yaml.
+    seed
+        Seed of all generators.
+    bank
+        Bank to remix, for training.remix: clips.
+    work
+        Folder of checkpoints (OUTPUT.work); the same command goes on from the newest.
+    restart
+        Start over, whatever checkpoint there is.
+    any_threads
+        Go on from a checkpoint made with another training.threads, to other bits.
+    checkpoint_every
+        Time between checkpoints.
+    """
+    options.load()
+    run = options.run(experiment, seed)
+    if bank and run.training.remix != "clips":
+        raise UserError("training.remix is not clips, so --bank has no meaning")
+    with leased():
+        train_run(
+            run, data, output, options.settings, bank=bank, work=work, restart=restart,
+            any_threads=any_threads, checkpoint_seconds=checkpoint_every,
+        )  # fmt: skip
+    print(f"{output}: {run.name} of scale {run.scale}, trained")
+
+
+def bench(
+    *,
+    experiments: Annotated[tuple[str, ...], Parameter(consume_multiple=1)] = (
+        *("pit", "ctx-wave-i3-m", "ctx-stft-i3-m", "pit-six"),
+    ),
+    data: Path | None = None,
+    bank: Path | None = None,
+    rounds: int = 5,
+    output: Path | None = None,
+    at: Annotated[float | None, Parameter(metavar="TMACS")] = None,
+    options: ScaleOptions = ScaleOptions(),
+) -> None:
+    """Time steps of training here, and what a scale would take.
+
+    Parameters
+    ----------
+    experiments
+        What to time, first what the others are relative to.
+    data
+        Folder of mixtures, to time reading them.
+    bank
+        Bank to remix, for training.remix: clips.
+    rounds
+        Number of rounds, whose median counts.
+    output
+        File to write the table to, .csv.
+    at
+        Time nothing: hours on a device that sustains so many 10^12 multiply-accumulates a second,
+        of all experiments of the scale, from their networks' sizes.
+    """
+    scale = options.load()
+    runs = [options.run(experiment) for experiment in scale.experiments]
+    if at:
+        sizes = by_size(runs, 1e12 * at)
+        print(_shown(sizes))
+        print(f"\nof a step:\n{_shown(parts_by_size(runs))}\n")
+        print(f"by multiply-accumulates alone, at {at:g} TMAC/s; nothing was timed")
+        _print_sum(scale, sizes["hours"].to_list())
+        return
+    with leased():
+        device = make_device(scale.training.threads)
+        name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
+        bench = Bench([options.run(timed) for timed in experiments], data, rounds, device, bank)
+        table = bench.table()
+        # Experiments from left to right, since there are fewer than columns.
+        printed = table.set_index("experiment").map(lambda value: f"{value:.3g}")
+        print(printed.T.replace("nan", "–").to_string())
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        print(
+            f"medians of {rounds} rounds in turns on {name}, torch {torch.__version__}; "
+            f"this process, with all of them, used {used:.1f} GB at the most\n"
+        )
+        hours = [bench.hours(run) for run in runs]
+        for run, needed in zip(runs, hours, strict=True):
+            print(f"{needed:10.2f} h  {run.experiment}".replace("nan", "  –"))
+        _print_sum(scale, hours)
+    if output:
+        table = table.assign(device=name, threads=torch.get_num_threads(), rounds=rounds)
+        with whole_file(output) as partial:
+            table.to_csv(partial, index=False, float_format="%.4g")
+        print(f"{output}: cost of {len(table)} experiments")
+
+
+def _shown(table: DataFrame) -> str:
+    return table.to_string(index=False, float_format="{:.3g}".format)
+
+
+def _print_sum(scale: Scale, hours: Sequence[float]) -> None:
+    """Hours of all experiments of a scale; NaN are those that are not known."""
+    by_experiment = zip(scale.experiments, hours, strict=True)
+    known = {name: needed for name, needed in by_experiment if not isnan(needed)}
+    missing = len(hours) - len(known)
+    print(
+        f"{sum(known.values()):10.2f} h  all experiments, one seed"
+        f"{f', but for {missing} that were not measured' if missing else ''}; "
+        f"{len(scale.runs)} runs: {sum(known.get(name, 0) for name, _ in scale.runs):.1f} h of one "
+        "device, without validation"
     )
-    train.add_argument(
-        "--any-threads", action="store_true",
-        help="go on from a checkpoint made with another training.threads, to other bits",
-    )  # fmt: skip
-    train.add_argument(
-        "--checkpoint-every", type=float, default=60.0, metavar="SECONDS",
-        help="between checkpoints (%(default)g)",
-    )  # fmt: skip
-
-    bench = command(
-        "bench", commands.bench, "Time steps of training here, and what a scale would take."
-    )
-    bench.add_argument(
-        "--experiments", nargs="+", metavar="NAME",
-        default=["pit", "ctx-wave-i3-m", "ctx-stft-i3-m", "pit-six"],
-        help="what to time, first what the others are relative to (%(default)s)",
-    )  # fmt: skip
-    bench.add_argument("--data", type=Path, help="folder of mixtures, to time reading them")
-    bench.add_argument("--bank", type=Path, help="bank to remix, for training.remix: clips")
-    bench.add_argument("--rounds", type=int, default=5, help="whose median counts (%(default)s)")
-    bench.add_argument("--output", type=Path, help="file to write the table to, .csv")
-    bench.add_argument(
-        "--at", type=float, metavar="TMACS",
-        help="time nothing: hours on a device that sustains so many 10^12 multiply-accumulates a "
-        "second, of all experiments of the scale, from their networks' sizes",
-    )  # fmt: skip

@@ -101,7 +101,7 @@ def test_an_archive_that_is_not_there_or_not_reached(mixtures, audio, remote, tm
     assert not (tmp_path / "mixtures").exists()
 
 
-def test_an_archive_on_this_machine_is_used_where_it_is(mixtures, tmp_path, capsys, configs):
+def test_an_archive_on_this_machine_is_used_where_it_is(mixtures, audio, tmp_path, capsys, configs):
     path = archive_of(mixtures, tmp_path / "mine.tar.gz")
     output = tmp_path / "data" / "mixtures"
     settings = ("audio={sample_rate: 8000, seconds: 0.5}", "training.crop_seconds=0.4")
@@ -110,7 +110,7 @@ def test_an_archive_on_this_machine_is_used_where_it_is(mixtures, tmp_path, caps
     arguments += [f"--set={setting}" for setting in settings]
     assert main([*arguments, "--archive", str(path), *described]) == 0
     assert [p.name for p in output.parent.iterdir()] == ["mixtures"]
-    assert len(fuss.read_list(fuss.list_path(output, "eval"), 4)) == 8
+    assert len(open_examples(output, "eval", audio)) == 8
     arguments[2] += "2"
     assert main([*arguments, "--archive", str(tmp_path / "other.tar.gz"), *described]) == 2
     assert "no such archive" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from folders import assert_same, files
 from forks import forked, killed_at
 
 from apit.cli import main
-from apit.data import packing, shards, unpacking
+from apit.data import packing, shards
 from apit.data.examples import Packed, open_examples
 from apit.data.fuss import Format
 from apit.data.packing import pack
@@ -140,7 +140,6 @@ PHASES = {
     "mixture": (packing.zlib, "compress"),
     "others": (packing, "_write_others"),
     "end": (packing.shutil, "rmtree"),
-    "unpack": (unpacking, "_write_once"),
 }
 
 
@@ -178,13 +177,6 @@ def test_packing_goes_on_where_it_was_killed(mixtures, tmp_path, small, form, mo
     pack(source, tmp_path / "whole")
     assert_same(tmp_path / "whole", tmp_path / "killed")
     assert not (tmp_path / "killed.part").exists()
-
-
-def test_unpacking_goes_on_where_it_was_killed(mixtures, packed, tmp_path):
-    assert run("unpack", 30, "unpack", packed, "--output", tmp_path / "killed") == -signal.SIGKILL
-    assert not (tmp_path / "killed").exists()
-    unpack(packed, tmp_path / "killed")
-    assert_same(mixtures, tmp_path / "killed")
 
 
 def test_a_part_of_other_mixtures_is_thrown_away(mixtures, copied, tmp_path, small):
