@@ -4,6 +4,7 @@ from pathlib import Path
 
 from apit import commands
 from apit.cli.words import Command
+from apit.training import CHECKPOINT_SECONDS
 
 TRAIN_EXAMPLE = """\
 example:
@@ -31,7 +32,7 @@ def add_training(command: Command) -> None:
         help="go on from a checkpoint made with another training.threads, to other bits",
     )  # fmt: skip
     train.add_argument(
-        "--checkpoint-every", type=float, default=60.0, metavar="SECONDS",
+        "--checkpoint-every", type=float, default=CHECKPOINT_SECONDS, metavar="SECONDS",
         help="between checkpoints (%(default)g)",
     )  # fmt: skip
 
@@ -40,8 +41,7 @@ def add_training(command: Command) -> None:
     )
     bench.add_argument(
         "--experiments", nargs="+", metavar="NAME",
-        default=["pit", "ctx-wave-i3-m", "ctx-stft-i3-m", "pit-six"],
-        help="what to time, first what the others are relative to (%(default)s)",
+        help="what to time, first what the others are relative to (all of the scale)",
     )  # fmt: skip
     bench.add_argument("--data", type=Path, help="folder of mixtures, to time reading them")
     bench.add_argument("--bank", type=Path, help="bank to remix, for training.remix: clips")

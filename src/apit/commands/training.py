@@ -68,20 +68,16 @@ def bench(parsed: argparse.Namespace) -> None:
 
         device = make_device(scale.training.threads)
         name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
-        timed = [resolved(experiment) for experiment in parsed.experiments]
+        timed = [resolved(name) for name in parsed.experiments] if parsed.experiments else runs
         bench = Bench(timed, parsed.data, parsed.rounds, device, parsed.bank)
         table = bench.table()
-        # Experiments from left to right, since there are fewer than columns.
-        printed = table.set_index("experiment").map(lambda value: f"{value:.3g}")
-        print(printed.T.replace("nan", "–").to_string())
+        print(table.to_string(index=False, float_format="{:.3g}".format, na_rep="–"))
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(
             f"medians of {parsed.rounds} rounds in turns on {name}, torch {torch.__version__}; "
             f"this process, with all of them, used {used:.1f} GB at the most\n"
         )
         hours = [bench.hours(run) for run in runs]
-        for run, needed in zip(runs, hours, strict=True):
-            print(f"{needed:10.2f} h  {run.experiment}".replace("nan", "  –"))
         _print_sum(scale, hours)
         if parsed.output:
             where = {"device": name, "threads": torch.get_num_threads(), "rounds": parsed.rounds}

@@ -1,4 +1,4 @@
-"""Discriminators: is a set of K sources ground truth (real) or estimated (fake)? One scalar each.
+"""Discriminators: is a set of K sources ground truth (real) or estimated (fake)? One logit each.
 
 Each looks at one domain (wave, stft, mask) of the whole set jointly (context) or of one source at
 a time (instance). [paper]
@@ -53,21 +53,21 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(prod(left), 1))
 
     def forward(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        """Mixture [batch, …] and sources [batch, source, …] of its domain → [batch, judged].
+        """Mixture [batch, …] and sources [batch, source, …] of its domain → logits [batch, judged].
 
         `judged` is K, or 1 in context. Above zero means real.
         """
         batch = len(sources)
         if self.config.kind == "instance":
-            return self._scalars(sources.flatten(0, 1)[:, None]).reshape(batch, -1)
+            return self._logits(sources.flatten(0, 1)[:, None]).reshape(batch, -1)
         if self.config.condition_on_mixture:
             sources = torch.cat([mixture[:, None], sources], 1)
-        return self._scalars(sources)
+        return self._logits(sources)
 
-    def _scalars(self, inputs: Tensor) -> Tensor:
+    def _logits(self, inputs: Tensor) -> Tensor:
         with arithmetic(self.precision, inputs.device):
-            found: Tensor = self.layers(inputs)
-        return found.float()
+            logits: Tensor = self.layers(inputs)
+        return logits.float()
 
 
 def _convolution(

@@ -123,8 +123,8 @@ class Views:
 
 def _power(magnitudes: Tensor, power: float) -> Tensor:
     """With a finite gradient at zero, and zero there; for real and fake alike."""
-    found: Tensor = (magnitudes + 1e-6).pow(power) - 1e-6**power
-    return found
+    raised: Tensor = (magnitudes + 1e-6).pow(power) - 1e-6**power
+    return raised
 
 
 def replaced(view: View, aligned: Tensor, positions: Tensor) -> Tensor:
