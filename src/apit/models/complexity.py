@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from apit.config import Discriminator, Run
-from apit.models.discriminators import make_discriminator
+from apit.config import Discriminator as DiscriminatorConfig
+from apit.config import Run
+from apit.models.discriminators import Discriminator
 from apit.models.separators import make_separator
 
 
@@ -22,7 +23,7 @@ class Complexity(NamedTuple):
 Networks = dict[str, tuple[nn.Module, tuple[Tensor, ...]]]  # by name, with inputs of one mixture
 
 
-def networks(run: Run, discriminators: Sequence[Discriminator]) -> Networks:
+def networks(run: Run, discriminators: Sequence[DiscriminatorConfig]) -> Networks:
     """A run's `separator` and these discriminators by name, on the meta device.
 
     Nothing is allocated or computed.
@@ -35,14 +36,14 @@ def networks(run: Run, discriminators: Sequence[Discriminator]) -> Networks:
         for config in discriminators:
             assert run.adversary is not None
             shape = (samples,) if config.domain == "wave" else spectrum
-            discriminator = make_discriminator(config, run.adversary, sources, shape)
+            discriminator = Discriminator(config, run.adversary, sources, shape)
             inputs = torch.empty(1, *shape), torch.empty(1, sources, *shape)
             made[config.name] = discriminator, inputs
     return made
 
 
 def complexities(
-    run: Run, discriminators: Sequence[Discriminator] | None = None
+    run: Run, discriminators: Sequence[DiscriminatorConfig] | None = None
 ) -> dict[str, Complexity]:
     """Complexity of a run's separator and discriminators (all its own), counted on whole examples.
 
@@ -104,7 +105,7 @@ def step_memory(run: Run) -> float:
     return fixed + batch * spectra * spectrum + part * each
 
 
-def step_macs(run: Run, discriminators: Sequence[Discriminator]) -> int:
+def step_macs(run: Run, discriminators: Sequence[DiscriminatorConfig]) -> int:
     """Multiply-accumulates of a step with these discriminators: a backward pass costs two forward.
 
     A discriminator runs forward and back on real and fake, for its weights; forward on fake again,

@@ -10,8 +10,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from apit.config import Adversary, Critic
-from apit.config import Discriminator as Config
+from apit.config import Adversary
+from apit.config import Discriminator as DiscriminatorConfig
 from apit.errors import UserError
 from apit.models.precision import Precision, arithmetic
 
@@ -27,8 +27,11 @@ class Discriminator(nn.Module):
 
     precision: Precision = "float32"
 
-    def __init__(self, config: Config, critic: Critic, sources: int, shape: Sequence[int]):
+    def __init__(
+        self, config: DiscriminatorConfig, adversary: Adversary, sources: int, shape: Sequence[int]
+    ):
         super().__init__()
+        critic = adversary.wave if config.domain == "wave" else adversary.spectral
         self.config, self.critic = config, critic
         inputs = 1 if config.kind == "instance" else sources + config.condition_on_mixture
         planar = len(shape) == 2
@@ -78,11 +81,3 @@ def _convolution(
     if planar:
         return nn.Conv2d(inputs, outputs, (size[0], size[1]), stride, padding=1)
     return nn.Conv1d(inputs, outputs, size[0], stride)
-
-
-def make_discriminator(
-    config: Config, adversary: Adversary, sources: int, shape: Sequence[int]
-) -> Discriminator:
-    """One of an experiment's discriminators, for inputs of a shape (time,) or (bins, frames)."""
-    critic = adversary.wave if config.domain == "wave" else adversary.spectral
-    return Discriminator(config, critic, sources, shape)

@@ -16,7 +16,7 @@ from apit.config import Domain, Run
 from apit.errors import UserError
 from apit.losses.balance import Balance
 from apit.losses.reconstruction import Reconstruction, make_reconstruction
-from apit.models.discriminators import Discriminator, make_discriminator
+from apit.models.discriminators import Discriminator
 from apit.models.separators import MaskingSeparator, make_separator
 from apit.models.tdcnpp import TDCNBlock
 from apit.models.unet import ResNetBlock
@@ -68,7 +68,7 @@ class TrainState:
         for config in run.discriminators:
             assert run.adversary is not None
             with seeded(run.seed, "discriminators", config.name):
-                made = make_discriminator(
+                made = Discriminator(
                     config, run.adversary, run.audio.sources, self.shape(config.domain)
                 )
             self.discriminators[config.name] = made.to(device)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
 from apit.config import Domain
@@ -47,36 +47,48 @@ def train_step(state: TrainState, batch: Batch) -> Step:
     count = state.run.training.grad_accum_steps
     ranks, shift = draw(state, len(batch.references))
     parts = [
-        Part(state, part, own, shift, outputs(state, part, alone=count == 1))
+        Part(state, part, own, shift)
         for part, own in zip(batch.split(count), ranks.chunk(count), strict=True)
     ]
-    trained = {n: d for n, d in state.discriminators.items() if not d.config.frozen}
-
-    # Discriminators: the separator is fixed.
     if state.discriminator_optimiser is not None:
-        state.discriminator_optimiser.zero_grad(set_to_none=True)
-        for part in parts:
-            for name, discriminator in trained.items():
-                view = part.view(discriminator.config.domain)
-                real = discriminator(view.mixture, view.real)
-                fake = discriminator(view.mixture, part.fake(discriminator).detach())
-                loss = discriminator_loss(real, fake) / count
-                loss.backward()  # type: ignore[no-untyped-call]
-                done.add(f"loss/discriminator/{name}", loss)
-                done.add(f"accuracy/{name}/real", (real > 0).float().mean() / count)
-                done.add(f"accuracy/{name}/fake", (fake < 0).float().mean() / count)
-        for name, discriminator in trained.items():
-            norm = clipped(list(discriminator.parameters()), state)
-            done.add(f"gradient/discriminator/{name}", norm)
-        if all_finite(state, done):
-            state.discriminator_optimiser.step()
+        update_discriminators(state, state.discriminator_optimiser, parts, done)
+    update_separator(state, parts, done)
+    return done
 
-    # Separator: the discriminators are fixed. Gradients of L_sep and L_PIT at its outputs first, of
-    # the whole batch, since λ depends on both; then back through the network, once for their sum.
+
+def update_discriminators(
+    state: TrainState, optimiser: Optimizer, parts: Sequence["Part"], done: Step
+) -> None:
+    """On real and fake; the separator is fixed."""
+    trained = {n: d for n, d in state.discriminators.items() if not d.config.frozen}
+    optimiser.zero_grad(set_to_none=True)
+    for part in parts:
+        for name, discriminator in trained.items():
+            view = part.view(discriminator.config.domain)
+            real = discriminator(view.mixture, view.real)
+            fake = discriminator(view.mixture, part.fake(discriminator).detach())
+            loss = discriminator_loss(real, fake) / len(parts)
+            loss.backward()  # type: ignore[no-untyped-call]
+            done.add(f"loss/discriminator/{name}", loss)
+            done.add(f"accuracy/{name}/real", (real > 0).float().mean() / len(parts))
+            done.add(f"accuracy/{name}/fake", (fake < 0).float().mean() / len(parts))
+    for name, discriminator in trained.items():
+        norm = clipped(list(discriminator.parameters()), state)
+        done.add(f"gradient/discriminator/{name}", norm)
+    if all_finite(state, done):
+        optimiser.step()
+
+
+def update_separator(state: TrainState, parts: Sequence["Part"], done: Step) -> None:
+    """By L_sep + λ L_PIT; the discriminators are fixed.
+
+    Gradients of both at the separator's outputs first, of the whole batch, since λ depends on them;
+    then back through the network, once for their sum.
+    """
     adversarial, pit = [], []
     for part in parts:
-        adversarial.append(part.gradient(adversarial_loss(state, part, done, count)))
-        pit.append(part.gradient(reconstruction_loss(state, part, done, count)))
+        adversarial.append(part.gradient(adversarial_loss(state, part, done, len(parts))))
+        pit.append(part.gradient(reconstruction_loss(state, part, done, len(parts))))
     weight = pit_weight(state, adversarial, pit, done)
     state.optimiser.zero_grad(set_to_none=True)
     for part, of_sep, of_pit in zip(parts, adversarial, pit, strict=True):
@@ -87,7 +99,6 @@ def train_step(state: TrainState, batch: Batch) -> Step:
         if state.ema is not None:
             state.ema.update_parameters(state.separator)
     state.schedule.step()
-    return done
 
 
 def draw(state: TrainState, own: int) -> tuple[Tensor, tuple[int, int]]:
@@ -99,14 +110,6 @@ def draw(state: TrainState, own: int) -> tuple[Tensor, tuple[int, int]]:
     first = own * state.world.rank
     bins, frames = torch.randint(adversary.shift + 1, (2,), generator=state.shifts).tolist()
     return every[first : first + own].to(state.world.device), (bins, frames)
-
-
-def outputs(state: TrainState, batch: Batch, *, alone: bool = True) -> Outputs:
-    """What the network gives; of several parts, its activations are computed again going back."""
-    separate = state.separator.outputs
-    if alone:
-        return separate(batch.mixture)
-    return cast(Outputs, checkpoint(separate, batch.mixture, use_reentrant=False))
 
 
 class Part:
@@ -126,10 +129,13 @@ class Part:
     ):
         self.state, self.batch, self.ranks = state, batch, ranks
         separator = state.separator
-        self.ends = outputs(state, batch) if ends is None else ends
-        self.outputs = Outputs(
-            *(end.detach().requires_grad_() for end in self.ends if end is not None)
-        )
+        if ends is not None:
+            self.ends = ends
+        elif state.run.training.grad_accum_steps == 1:
+            self.ends = separator.outputs(batch.mixture)
+        else:  # of several parts, activations are computed again going back
+            self.ends = checkpoint(separator.outputs, batch.mixture, use_reentrant=False)
+        self.outputs = Outputs(*(e.detach().requires_grad_() for e in self.ends if e is not None))
         # Nothing here refers to the part itself: a cycle would keep its spectra until the garbage
         # collector comes by.
         masks, given, mixture = separator.to_masks(self.outputs), self.outputs, batch.mixture

@@ -24,7 +24,7 @@ def validate(
     """`validation/si_snri_all`, by which weights are chosen: MSi(all) in dB, of several sources.
 
     Beside it the paper's `validation/si_snr_i` and, of single sources, `validation/si_snr_s`. Each
-    process of a world takes its part. `check` is called between batches, and may raise.
+    process takes its part. `check` is called between batches, and may raise.
     """
     kinds = ("si_snri_all", "si_snr_i", "si_snr_s")
     sums = torch.zeros(len(kinds), 2, dtype=torch.float64)  # of values, and their number
@@ -44,20 +44,20 @@ def validate(
                 fuss = si_snr.score(**signals, mixture=batch.mixture)
                 paper = si_snr.standard(**signals, mixture=batch.mixture)
             several = fuss.active.sum(-1) > 1  # [batch]
-            values = (
+            measured = (
                 fuss.si_snri[fuss.active & several[:, None]],
                 paper.improvement[several],
                 paper.single[fuss.active.sum(-1) == 1],
             )
-            sums += torch.tensor([[v.sum().item(), len(v)] for v in values], dtype=sums.dtype)
+            sums += torch.tensor([[v.sum().item(), len(v)] for v in measured], dtype=sums.dtype)
     finally:
         separator.precision = precision
         separator.train()
     totals, counts = world.sum(sums.to(world.device)).cpu().unbind(1)
-    found = {
+    values = {
         f"validation/{name}": (total / count).item() if count else float("nan")
         for name, total, count in zip(kinds, totals, counts, strict=True)
     }
-    if isnan(found["validation/si_snri_all"]):
+    if isnan(values["validation/si_snri_all"]):
         raise log.nothing_to_choose_by()
-    return found
+    return values
