@@ -4,9 +4,9 @@ import torch
 
 from apit.data.examples import open_examples
 from apit.data.remixing import training_batches
-from apit.training.team import Team
+from apit.training.world import World
 
-CPU = Team(torch.device("cpu"))
+CPU = World(torch.device("cpu"))
 
 
 def batches_of(run, mixtures, count=2):

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from apit.config import Claim, Experiment, Frozen, Reported, Run, Scale, Scoring, Tuning
+from apit.config import Claim, Config, Experiment, Reported, Run, Scale, Scoring, Tuning
 from apit.errors import UserError
 
 CONFIGS = Path("configs")
@@ -25,7 +25,7 @@ NOT_SCALES = ("method", "experiments", "reported", "claims")  # files of configs
 KINDS = ("procedural", "packages", "folder", "fuss", "box", "recorded")
 LIKE = "like"  # in a scale's file: another scale, which it differs from in what it says
 
-Part = TypeVar("Part", bound=Frozen)
+Part = TypeVar("Part", bound=Config)
 
 
 class Layers:
@@ -278,14 +278,14 @@ def trial_settings(run: Run, tuning: Tuning, learning_rate: float, batch_size: i
     A part of its batch is no larger than one of the run's, so that it fits where that does.
     """
     training, steps = run.training, tuning.steps
-    part = training.batch_size // training.accumulate
+    part = training.batch_size // training.grad_accum_steps
     counts = (n for n in range(1, batch_size + 1) if batch_size % n == 0)
     return [
         f"training.learning_rate={learning_rate}",
         f"training.batch_size={batch_size}",
-        f"training.accumulate={next(n for n in counts if batch_size // n <= part)}",
+        f"training.grad_accum_steps={next(n for n in counts if batch_size // n <= part)}",
         f"training.steps={steps}",
-        f"training.halve_every={max(training.halve_every * steps // training.steps, 1)}",
+        f"training.lr_step={max(training.lr_step * steps // training.steps, 1)}",
     ]
 
 

@@ -144,19 +144,19 @@ def test_an_experiment_of_one_seed_has_the_first(configs):
 
 def test_trials_fall_as_runs_do_in_fewer_steps(configs):
     grid = "tuning={learning_rates: [1e-4, 1e-3], batch_sizes: [2, 6], steps: 2, seed: 9}"
-    settings = [grid, "training.halve_every=3", "tuned={pit: {halve_every: 2}}"]
+    settings = [grid, "training.lr_step=3", "tuned={pit: {lr_step: 2}}"]
     scale = load_scale("tiny", settings, configs)
     run = load_run("tiny", "pit", 0, settings, configs)
     assert trial_settings(run, scale.tuning, 1e-3, 6) == [
         "training.learning_rate=0.001",
         "training.batch_size=6",
-        "training.accumulate=3",  # parts of two, as the run has
+        "training.grad_accum_steps=3",  # parts of two, as the run has
         "training.steps=2",
-        "training.halve_every=1",
+        "training.lr_step=1",
     ]
     baseline = load_run("paper", "pit-tdcnpp", 0)
     told = trial_settings(baseline, load_scale("paper").tuning, 1e-4, 128)
-    assert "training.accumulate=64" in told
+    assert "training.grad_accum_steps=64" in told
     with pytest.raises(UserError, match="0 is one of the seeds of runs, too"):
         load_scale("tiny", [grid.replace("seed: 9", "seed: 0")], configs)
 

@@ -19,7 +19,7 @@ EXPERIMENT = "pit-six"  # every moving part there is
 
 def command(configs, mixtures, output):
     settings = ("training.steps=100", "training.validate_every=7", "training.log_every=2",
-                "training.average_decay=0.9")  # fmt: skip
+                "training.ema_decay=0.9")  # fmt: skip
     return [
         *("train", "--scale", "tiny", "--experiment", EXPERIMENT),
         *("--configs", str(configs), "--data", str(mixtures), "--output", str(output)),

@@ -432,7 +432,7 @@ def test_the_papers_sizes_go_the_whole_way_from_an_archive(tmp_path):
             "sha256": file_digest(archive),
         }
         config["training"] |= {"steps": 2, "validate_every": 2, "log_every": 1}
-        config["training"] |= {"batch_size": 2, "accumulate": 2}
+        config["training"] |= {"batch_size": 2, "grad_accum_steps": 2}
         config |= {"experiments": ["pit", "pit-ctx-all"], "seeds": [0]}
         YAML().dump(config, path)
         code, printed = snakemake(folder, scale="paper")

@@ -15,6 +15,7 @@ from apit.config import Scale
 from apit.errors import UserError
 from apit.files import whole_file
 from apit.provenance import processor
+from apit.training import CHECKPOINT_SECONDS
 from apit.training.bench import Bench, by_size, parts_by_size
 from apit.training.devices import leased, make_device
 from apit.training.train import train as train_run
@@ -30,7 +31,7 @@ def train(
     work: Path | None = None,
     restart: bool = False,
     any_threads: bool = False,
-    checkpoint_every: Annotated[float, Parameter(metavar="SECONDS")] = 60.0,
+    checkpoint_every: Annotated[float, Parameter(metavar="SECONDS")] = CHECKPOINT_SECONDS,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
     """Train one experiment with one seed.

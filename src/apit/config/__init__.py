@@ -4,7 +4,7 @@ There are no defaults in code: every value that a run depends on stands in a fil
 (`apit.layers` reads them), or in a `--set key=value`.
 """
 
-from apit.config.base import Audio, Domain, Frozen, Range, Split, Transform
+from apit.config.base import Audio, Config, Domain, Range, Split, Transform
 from apit.config.data import (
     Boxes,
     Data,
@@ -53,13 +53,13 @@ __all__ = [
     "BSSEval",
     "Boxes",
     "Claim",
+    "Config",
     "Critic",
     "Data",
     "Discriminator",
     "Domain",
     "Evaluation",
     "Experiment",
-    "Frozen",
     "Fuss",
     "Guard",
     "LogMSE",

@@ -11,13 +11,13 @@ Betas = Annotated[tuple[Decay, Decay], Field(strict=False)]  # of Adam
 Range = Annotated[tuple[float, float], Field(strict=False)]
 
 
-class Frozen(BaseModel):
+class Config(BaseModel):
     """A part of the configuration: unknown keys and wrong types fail, nothing changes later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Audio(Frozen):
+class Audio(Config):
     """What one example is: `sources` slots (K) of `seconds` at `sample_rate`."""
 
     sample_rate: PositiveInt
@@ -36,7 +36,7 @@ class Audio(Frozen):
         return round(self.seconds * self.sample_rate)
 
 
-class Transform(Frozen):
+class Transform(Config):
     """Short-time Fourier transform, in seconds."""
 
     window: PositiveFloat

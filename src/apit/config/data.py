@@ -11,17 +11,17 @@ from pydantic import (
     model_validator,
 )
 
-from apit.config.base import Frozen, Range, Split
+from apit.config.base import Config, Range, Split
 
 
-class Procedural(Frozen):
+class Procedural(Config):
     """Sounds computed from seeds, of the families in `apit.data.synthesis`."""
 
     kind: Literal["procedural"]
     clips_per_family: PositiveInt
 
 
-class Package(Frozen):
+class Package(Config):
     """A Debian package of recordings, which lie in one of its folders."""
 
     name: str
@@ -29,21 +29,21 @@ class Package(Frozen):
     licence: str  # of its recordings
 
 
-class Packages(Frozen):
+class Packages(Config):
     """Recordings from Debian packages (or from a folder of one's own in their place)."""
 
     kind: Literal["packages"]
     packages: Annotated[tuple[Package, ...], Field(strict=False, min_length=1)]
 
 
-class Folder(Frozen):
+class Folder(Config):
     """Recordings in a folder of this machine."""
 
     kind: Literal["folder"]
     folder: str | None = None  # else whoever makes the bank gives one
 
 
-class Fuss(Frozen):
+class Fuss(Config):
     """The FUSS data set: an archive of mixtures that somebody else made."""
 
     kind: Literal["fuss"]
@@ -58,7 +58,7 @@ class Fuss(Frozen):
         return self.address.rpartition("/")[2]
 
 
-class Boxes(Frozen):
+class Boxes(Config):
     """What box-shaped rooms are drawn from; ranges are in metres."""
 
     kind: Literal["box"]
@@ -84,7 +84,7 @@ class Boxes(Frozen):
         return self
 
 
-class Recorded(Frozen):
+class Recorded(Config):
     """Impulse responses in a folder of this machine, laid out as FUSS_rir_data is."""
 
     kind: Literal["recorded"]
@@ -92,7 +92,7 @@ class Recorded(Frozen):
     folder: str | None = None  # else whoever makes the bank gives one
 
 
-class Recipe(Frozen):
+class Recipe(Config):
     """How clips become mixtures (after FUSS, whose values stand in `configs/fuss-recipe.yaml`)."""
 
     seed: int
@@ -145,7 +145,7 @@ class Recipe(Frozen):
         return self
 
 
-class Data(Frozen):
+class Data(Config):
     """Where sounds come from, and how they are mixed; FUSS is mixed already, and has no recipe."""
 
     sounds: Annotated[Procedural | Packages | Folder | Fuss, Field(discriminator="kind")]

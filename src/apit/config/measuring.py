@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from apit.config.base import Frozen, Transform
+from apit.config.base import Config, Transform
 
 HEADLINE_DB = 20  # depth of the hole rate that tables show [ours]
 # Systems without training that bound every table, from below and from above.
@@ -21,7 +21,7 @@ ORACLES = TRIVIAL + IDEAL
 Published = Literal["1", "2", "3", "4", "2-4"]
 
 
-class BSSEval(Frozen):
+class BSSEval(Config):
     """BSS Eval: windows in seconds, and how many first examples the workflow spends it on."""
 
     window: PositiveFloat
@@ -29,7 +29,7 @@ class BSSEval(Frozen):
     examples: PositiveInt
 
 
-class Evaluation(Frozen):
+class Evaluation(Config):
     """What is measured beyond SI-SNR, and what is kept to be looked at."""
 
     batch_size: PositiveInt
@@ -45,13 +45,13 @@ class Evaluation(Frozen):
         return self
 
 
-class Slots(Frozen):
+class Slots(Config):
     """Of `Audio` only what files of estimates do not say themselves."""
 
     sources: Annotated[int, Field(ge=1, le=6)]
 
 
-class Scoring(Frozen):
+class Scoring(Config):
     """What scores of any program's estimates depend on; rate and length are the references'."""
 
     audio: Slots
@@ -59,7 +59,7 @@ class Scoring(Frozen):
     evaluation: Evaluation
 
 
-class Reported(Frozen):
+class Reported(Config):
     """A published number: what it is of, on which data, by which measure, and where it was read.
 
     Metric A is the paper's SI-SNR, B the FUSS evaluator's.
@@ -79,7 +79,7 @@ class Reported(Frozen):
         return {str(k): v for k, v in values.items()} if isinstance(values, dict) else values
 
 
-class Guard(Frozen):
+class Guard(Config):
     """What must hold beside a claim: how much another measure's mean difference may be."""
 
     measure: str
@@ -93,7 +93,7 @@ class Guard(Frozen):
         return self
 
 
-class Claim(Frozen):
+class Claim(Config):
     """A claim of the paper as a contrast: `experiment` − `baseline` in one aggregate of scores."""
 
     claim: str

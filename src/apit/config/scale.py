@@ -4,13 +4,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from apit.config.base import Audio, Frozen, Transform
+from apit.config.base import Audio, Config, Transform
 from apit.config.data import Data
 from apit.config.measuring import Evaluation
 from apit.config.training import Adversary, Discriminator, LogMSE, Separator, Training
 
 
-class Tuning(Frozen):
+class Tuning(Config):
     """Trials of rate × batch, the same for every experiment, judged on validation alone."""
 
     learning_rates: Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=1)]
@@ -19,7 +19,7 @@ class Tuning(Frozen):
     seed: int  # of trials, and of no run
 
 
-class Row(Frozen):
+class Row(Config):
     """An experiment of a scale: how often it is run, and what its trials chose for it there."""
 
     name: str
@@ -34,7 +34,7 @@ class Row(Frozen):
         return {"name": values} if isinstance(values, str) else values
 
 
-class Scale(Frozen):
+class Scale(Config):
     """All of a scale: what its runs share, and which runs it has."""
 
     audio: Audio
@@ -85,7 +85,7 @@ class Scale(Frozen):
         return self
 
 
-class Run(Frozen):
+class Run(Config):
     """Everything that one training depends on, resolved; saved in its record."""
 
     scale: str

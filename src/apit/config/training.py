@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from apit.config.base import Betas, Domain, Frozen
+from apit.config.base import Betas, Config, Decay, Domain
 
 
-class Architecture(Frozen):
+class Architecture(Config):
     """What every network has: how its logits become masks, and where consistency is asked for."""
 
     masks: Literal["softmax", "sigmoid"]
@@ -43,7 +43,7 @@ class UNet(Architecture):
         return self
 
 
-class Separator(Frozen):
+class Separator(Config):
     """Which network makes masks, and how; all of it stands under its own name."""
 
     architecture: Literal["unet", "tdcnpp"]
@@ -59,17 +59,17 @@ class Separator(Frozen):
     @property
     def chosen(self) -> "Separator":
         """Without the sizes of the other architecture, which do not matter to a run."""
-        others = {name: None for name in ("tdcnpp", "unet") if name != self.architecture}
-        return self.model_copy(update=others)
+        other = "tdcnpp" if self.architecture == "unet" else "unet"
+        return self.model_copy(update={other: None})
 
     @property
     def network(self) -> UNet | TDCNpp:
         """The chosen architecture's entry."""
-        found: UNet | TDCNpp = getattr(self, self.architecture)
-        return found
+        network: UNet | TDCNpp = getattr(self, self.architecture)
+        return network
 
 
-class LogMSE(Frozen):
+class LogMSE(Config):
     """Thresholds of the log-MSE, and what the permutation is searched with."""
 
     active_threshold_db: float
@@ -77,7 +77,7 @@ class LogMSE(Frozen):
     search: Literal["loss", "unthresholded"]
 
 
-class Critic(Frozen):
+class Critic(Config):
     """The discriminators of waveforms, or those of spectra (stft and mask), and their optimiser."""
 
     channels: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
@@ -87,11 +87,11 @@ class Critic(Frozen):
     betas: Betas
 
 
-class Adversary(Frozen):
+class Adversary(Config):
     """What all discriminators share, and how heavy L_PIT is beside them."""
 
     pit_weight: Literal["balanced"] | PositiveFloat  # λ: gradients of one norm, or a number
-    balance_decay: Annotated[float, Field(ge=0, lt=1)]  # of λ's running mean; 0: none
+    balance_decay: Decay  # of λ's running mean; 0: none
     wave: Critic
     spectral: Critic
     real_magnitudes: Literal["target", "masked"]  # |S_k|, or |M| ⊙ R_k
@@ -100,7 +100,7 @@ class Adversary(Frozen):
     compression: PositiveFloat  # exponent of magnitudes
 
 
-class Training(Frozen):
+class Training(Config):
     """The separator's optimisation, and how often it is looked at."""
 
     steps: PositiveInt
@@ -109,13 +109,13 @@ class Training(Frozen):
     remix: Literal["none", "sources", "clips"]  # of what mixtures are made anew in every step
     learning_rate: PositiveFloat  # of the separator
     betas: Betas
-    halve_every: PositiveInt  # steps after which the separator's rate is halved
-    average_decay: Annotated[float, Field(ge=0, lt=1)]  # of averaged weights; 0: none
-    gradient_clip: PositiveFloat  # norm
+    lr_step: PositiveInt  # steps after each of which the separator's rate is halved
+    ema_decay: Decay  # of the weights that are validated and kept; 0: no average
+    grad_clip: PositiveFloat  # norm
     precision: Literal["float32", "bfloat16"]  # of the networks' arithmetic
     compile: bool  # the networks, by torch.compile
-    accumulate: PositiveInt  # parts that a batch is computed in, to save memory
-    recompute: bool  # activations in the backward pass, to save memory
+    grad_accum_steps: PositiveInt  # parts that a batch is computed in, to save memory
+    activation_checkpointing: bool  # compute them again going back, to save memory
     skip_at_most: NonNegativeInt  # steps in a row whose loss or gradient is not finite
     log_every: PositiveInt
     validate_every: PositiveInt
@@ -124,14 +124,15 @@ class Training(Frozen):
 
     @model_validator(mode="after")
     def _whole_parts(self) -> "Training":
-        if self.batch_size % self.accumulate:
+        if self.batch_size % self.grad_accum_steps:
             raise ValueError(
-                f"accumulate: {self.accumulate} parts of a batch of {self.batch_size} are not whole"
+                f"grad_accum_steps: {self.grad_accum_steps} parts of a batch of {self.batch_size} "
+                "are not whole"
             )
         return self
 
 
-class Discriminator(Frozen):
+class Discriminator(Config):
     """One discriminator of an experiment; `replace` is the I of I-replacement."""
 
     kind: Literal["instance", "context"]
@@ -163,7 +164,7 @@ class Discriminator(Frozen):
         return self
 
 
-class Experiment(Frozen):
+class Experiment(Config):
     """An entry of `configs/experiments.yaml`: what differs from plain PIT.
 
     Only here may keys be left out, so that an ablation stays one short entry.

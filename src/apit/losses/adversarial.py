@@ -1,4 +1,4 @@
-"""Adversarial losses on discriminators' scalars [batch, judged]: the hinge, and I-replacement."""
+"""Adversarial losses on discriminators' logits [batch, judged]: the hinge, and I-replacement."""
 
 import torch
 from torch import Tensor

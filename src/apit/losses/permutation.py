@@ -77,8 +77,8 @@ def absolute_distances(estimates: Tensor, references: Tensor) -> Tensor:
 
 def reorder(estimates: Tensor, permutation: Tensor) -> Tensor:
     """Put estimates [batch, source, …] into the order of the references they were assigned to."""
-    found: Tensor = _Reorder.apply(estimates, permutation)  # type: ignore[no-untyped-call]
-    return found
+    reordered: Tensor = _Reorder.apply(estimates, permutation)  # type: ignore[no-untyped-call]
+    return reordered
 
 
 class _Reorder(torch.autograd.Function):

@@ -20,11 +20,11 @@ from apit.losses.permutation import assign, energy, reorder, squared_distances
 Reconstruction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 STABILISER = 1e-8
-SILENT_RMS = 1e-8
+SILENT_RMS = 1e-8  # a target is active from here on
 
 
 def is_silent(references: Tensor) -> Tensor:
-    """Whether targets' RMS lies below 1e-8, [..., time] → bool [...]."""
+    """Whether targets' RMS lies below SILENT_RMS, [..., time] → bool [...]."""
     return (energy(references) / references.shape[-1]).sqrt() < SILENT_RMS
 
 
@@ -83,8 +83,8 @@ def squared_error(estimates: Tensor, references: Tensor) -> Tensor:
     """‖ŝ − s‖² [..., time] → [...]; both of one shape, gradients for the estimates alone."""
     if estimates.shape != references.shape or references.requires_grad:
         return (estimates - references).square().sum(-1)
-    found: Tensor = _SquaredError.apply(estimates, references)  # type: ignore[no-untyped-call]
-    return found
+    squared: Tensor = _SquaredError.apply(estimates, references)  # type: ignore[no-untyped-call]
+    return squared
 
 
 @dataclass(frozen=True)
@@ -119,15 +119,14 @@ def make_reconstruction(name: str, config: LogMSEConfig) -> Reconstruction:
             f"reconstruction: {name!r} is none of log_mse, si_snr, none and package.module:function"
         )
     try:
-        loss = getattr(importlib.import_module(module), function)
+        loss: Reconstruction = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UserError(
             f"reconstruction: {name} cannot be imported: {error}; is it on the PYTHONPATH?"
         ) from None
     if not callable(loss):
         raise UserError(f"reconstruction: {name} is not a function")
-    found: Reconstruction = loss
-    return found
+    return loss
 
 
 def best_permutation(

@@ -14,6 +14,7 @@ from apit.config import HEADLINE_DB
 from apit.data.batches import whole_examples
 from apit.data.examples import Examples
 from apit.errors import UserError
+from apit.losses.reconstruction import SILENT_RMS
 from apit.measure import si_snr, spectral_holes
 from apit.measure.score import System
 from apit.measure.selection import Chosen, Label
@@ -80,7 +81,7 @@ def audition(
     for place, (one, batch) in enumerate(zip(chosen, batches, strict=True)):
         references, mixture = batch.references[0], batch.mixture[0]
         sources = []
-        active = (references.square().mean(-1).sqrt() > si_snr.SILENT_RMS).nonzero().flatten()
+        active = (references.square().mean(-1).sqrt() > SILENT_RMS).nonzero().flatten()
         for slot in active.tolist():
             estimates_here = {label: signals[place][slot] for label, signals in aligned.items()}
             for label in aligned:
@@ -138,7 +139,7 @@ def level_matched(signals: Tensor) -> tuple[Tensor, Tensor]:
     0.98; silence stays silent, with a gain of 0.
     """
     rms = signals.double().square().mean(-1).sqrt()
-    gains = torch.where(rms > si_snr.SILENT_RMS, 10 ** (LEVEL_DB / 20) / rms, 0.0)
+    gains = torch.where(rms > SILENT_RMS, 10 ** (LEVEL_DB / 20) / rms, 0.0)
     loudest = (gains * signals.double().abs().amax(-1)).max()
     gains = gains * min(1.0, PEAK / float(loudest)) if loudest > 0 else gains
     return gains[:, None] * signals.double(), gains

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from apit.losses.permutation import assign, energy
+from apit.losses.reconstruction import SILENT_RMS
 
 BLOCK = 16_000  # samples
 ENERGY_FLOOR = 1e-16
 STABILISER = 1e-8  # of the FUSS evaluator
 EPSILON = 1e-5  # of the paper
 BURIED = 1e-4  # of a target's power: an estimate 40 dB below it is as good as none
-SILENT_RMS = 1e-8
 ACTIVE_ESTIMATE = 0.01  # of the quietest active target's power: −20 dB
 
 

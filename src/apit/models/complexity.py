@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from apit.config import Discriminator, Run
-from apit.models.discriminators import make_discriminator
+from apit.config import Discriminator as DiscriminatorConfig
+from apit.config import Run
+from apit.models.discriminators import Discriminator
 from apit.models.separators import make_separator
 
 
@@ -22,7 +23,7 @@ class Complexity(NamedTuple):
 Networks = dict[str, tuple[nn.Module, tuple[Tensor, ...]]]  # by name, with inputs of one mixture
 
 
-def networks(run: Run, discriminators: Sequence[Discriminator]) -> Networks:
+def networks(run: Run, discriminators: Sequence[DiscriminatorConfig]) -> Networks:
     """A run's `separator` and these discriminators by name, on the meta device.
 
     Nothing is allocated or computed.
@@ -31,34 +32,37 @@ def networks(run: Run, discriminators: Sequence[Discriminator]) -> Networks:
     with torch.device("meta"):
         separator = make_separator(run.separator, run.stft, run.audio)
         spectrum = separator.mask_shape(samples)
-        found: Networks = {"separator": (separator.network, (torch.empty(1, *spectrum),))}
+        made: Networks = {"separator": (separator.network, (torch.empty(1, *spectrum),))}
         for config in discriminators:
             assert run.adversary is not None
             shape = (samples,) if config.domain == "wave" else spectrum
-            made = make_discriminator(config, run.adversary, sources, shape)
-            found[config.name] = made, (torch.empty(1, *shape), torch.empty(1, sources, *shape))
-    return found
+            discriminator = Discriminator(config, run.adversary, sources, shape)
+            inputs = torch.empty(1, *shape), torch.empty(1, sources, *shape)
+            made[config.name] = discriminator, inputs
+    return made
 
 
-def complexities(run: Run) -> dict[str, Complexity]:
-    """Complexity of each of a run's networks, counted on whole examples.
+def complexities(
+    run: Run, discriminators: Sequence[DiscriminatorConfig] | None = None
+) -> dict[str, Complexity]:
+    """Complexity of a run's separator and discriminators (all its own), counted on whole examples.
 
     Convolutions and matrix products count; Fourier transforms and activations do not.
     """
-    return _counts(run, run.discriminators)
+    counts = {}
+    chosen = run.discriminators if discriminators is None else discriminators
+    for name, (network, inputs) in networks(run, chosen).items():
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(*inputs)
+        counts[name] = Complexity(
+            parameters=_size(network),
+            multiply_accumulates=round(counter.get_total_flops() / 2 / run.audio.seconds),
+        )
+    return counts
 
 
-def _counts(run: Run, discriminators: Sequence[Discriminator]) -> dict[str, Complexity]:
-    return {name: _count(run, *found) for name, found in networks(run, discriminators).items()}
-
-
-def _count(run: Run, module: nn.Module, inputs: tuple[Tensor, ...]) -> Complexity:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(*inputs)
-    return Complexity(
-        parameters=sum(weight.numel() for weight in module.parameters()),
-        multiply_accumulates=round(counter.get_total_flops() / 2 / run.audio.seconds),
-    )
+def _size(network: nn.Module) -> int:
+    return sum(weight.numel() for weight in network.parameters())
 
 
 def activations(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
@@ -82,33 +86,32 @@ def activations(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
 def step_memory(run: Run) -> float:
     """Bytes of memory that a step takes at the least, from shapes alone.
 
-    Weights, their gradients and Adam's two moments, the average; for the whole batch what the
+    Weights, their gradients and Adam's two moments, the EMA; for the whole batch what the
     separator gives, and what is made of it for discriminators: three spectra for each domain and
     two for each discriminator; of one part of it the activations of the separator and, on real
     and fake, of the largest discriminator.
     """
-    found = networks(run, run.discriminators)
-    module, inputs = found.pop("separator")
-    counts = [sum(w.numel() for w in network.parameters()) for network, _ in found.values()]
-    own = sum(w.numel() for w in module.parameters())
-    fixed = 4 * (4 * (own + sum(counts)) + (own if run.training.average_decay else 0))
-    judged = [activations(*network) for network in found.values()]
+    separator, *others = networks(run, run.discriminators).values()
+    module, inputs = separator
+    own, size = _size(module), sum(_size(network) for network, _ in others)
+    fixed = 4 * (4 * (own + size) + (own if run.training.ema_decay else 0))
+    judged = [activations(*network) for network in others]
     spectrum = run.audio.sources * inputs[0].numel() * 4
     batch = run.training.batch_size
-    part = batch // run.training.accumulate
+    part = batch // run.training.grad_accum_steps
     each = activations(module, inputs) + 2 * max(judged, default=0)
     domains = {config.domain for config in run.discriminators}
     spectra = 4 + 3 * len(domains) + 2 * len(run.discriminators)
     return fixed + batch * spectra * spectrum + part * each
 
 
-def step_macs(run: Run, discriminators: Sequence[Discriminator]) -> int:
+def step_macs(run: Run, discriminators: Sequence[DiscriminatorConfig]) -> int:
     """Multiply-accumulates of a step with these discriminators: a backward pass costs two forward.
 
     A discriminator runs forward and back on real and fake, for its weights; forward on fake again,
     and back for its input alone. One that is never trained does only the latter.
     """
-    counts = _counts(run, discriminators)
+    counts = complexities(run, discriminators)
     macs = 3 * counts["separator"].multiply_accumulates
     for config in discriminators:
         passes = 2 if config.frozen else 3 + 3 + 2

@@ -1,4 +1,4 @@
-"""Discriminators: is a set of K sources ground truth (real) or estimated (fake)? One scalar each.
+"""Discriminators: is a set of K sources ground truth (real) or estimated (fake)? One logit each.
 
 Each looks at one domain (wave, stft, mask) of the whole set jointly (context) or of one source at
 a time (instance). [paper]
@@ -10,8 +10,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from apit.config import Adversary, Critic
-from apit.config import Discriminator as Config
+from apit.config import Adversary
+from apit.config import Discriminator as DiscriminatorConfig
 from apit.errors import UserError
 from apit.models.precision import Precision, arithmetic
 
@@ -27,8 +27,11 @@ class Discriminator(nn.Module):
 
     precision: Precision = "float32"
 
-    def __init__(self, config: Config, critic: Critic, sources: int, shape: Sequence[int]):
+    def __init__(
+        self, config: DiscriminatorConfig, adversary: Adversary, sources: int, shape: Sequence[int]
+    ):
         super().__init__()
+        critic = adversary.wave if config.domain == "wave" else adversary.spectral
         self.config, self.critic = config, critic
         inputs = 1 if config.kind == "instance" else sources + config.condition_on_mixture
         planar = len(shape) == 2
@@ -53,21 +56,21 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(prod(left), 1))
 
     def forward(self, mixture: Tensor, sources: Tensor) -> Tensor:
-        """Mixture [batch, …] and sources [batch, source, …] of its domain → [batch, judged].
+        """Mixture [batch, …] and sources [batch, source, …] of its domain → logits [batch, judged].
 
         `judged` is K, or 1 in context. Above zero means real.
         """
         batch = len(sources)
         if self.config.kind == "instance":
-            return self._scalars(sources.flatten(0, 1)[:, None]).reshape(batch, -1)
+            return self._logits(sources.flatten(0, 1)[:, None]).reshape(batch, -1)
         if self.config.condition_on_mixture:
             sources = torch.cat([mixture[:, None], sources], 1)
-        return self._scalars(sources)
+        return self._logits(sources)
 
-    def _scalars(self, inputs: Tensor) -> Tensor:
+    def _logits(self, inputs: Tensor) -> Tensor:
         with arithmetic(self.precision, inputs.device):
-            found: Tensor = self.layers(inputs)
-        return found.float()
+            logits: Tensor = self.layers(inputs)
+        return logits.float()
 
 
 def _convolution(
@@ -78,11 +81,3 @@ def _convolution(
     if planar:
         return nn.Conv2d(inputs, outputs, (size[0], size[1]), stride, padding=1)
     return nn.Conv1d(inputs, outputs, size[0], stride)
-
-
-def make_discriminator(
-    config: Config, adversary: Adversary, sources: int, shape: Sequence[int]
-) -> Discriminator:
-    """One of an experiment's discriminators, for inputs of a shape (time,) or (bins, frames)."""
-    critic = adversary.wave if config.domain == "wave" else adversary.spectral
-    return Discriminator(config, critic, sources, shape)

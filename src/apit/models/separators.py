@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from apit.config import Audio, Separator, Transform
+from apit.config import TDCNpp as TDCNppConfig
 from apit.models.precision import Precision, arithmetic
 from apit.models.stft import STFT, make_stft
 from apit.models.tdcnpp import TDCNpp
@@ -99,12 +100,7 @@ class MaskingSeparator(nn.Module):
 def make_separator(config: Separator, transform: Transform, audio: Audio) -> MaskingSeparator:
     """The separator of a configuration, initialised from torch's global generator."""
     stft = make_stft(transform, audio.sample_rate)
-    bins = stft.bins - 1
-    network: nn.Module
-    if config.architecture == "tdcnpp":
-        assert config.tdcnpp is not None
-        network = TDCNpp(bins, audio.sources, config.tdcnpp)
-    else:
-        assert config.unet is not None
-        network = UNet(bins, audio.sources, config.unet)
-    return MaskingSeparator(network, stft, config.network.masks, config.network.consistency)
+    chosen = config.network
+    make = TDCNpp if isinstance(chosen, TDCNppConfig) else UNet
+    network = make(stft.bins - 1, audio.sources, chosen)  # type: ignore[arg-type]
+    return MaskingSeparator(network, stft, chosen.masks, chosen.consistency)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -66,21 +67,16 @@ class Views:
             gain[..., None] * self._estimates(),
         )
 
+    @cached_property
     def _magnitudes(self) -> tuple[Tensor, Tensor]:
         """|M| [batch, bin, frame] and |S_k| [batch, source, bin, frame]."""
-        if not hasattr(self, "_spectra"):
-            gain = self.gain[:, None, None]
-            stft = self._separator.stft
-            mixture, targets = (
-                stft.magnitude(signals)[..., :-1, :-1]
-                for signals in (self._mixture, self._references)
-            )
-            self._spectra = gain * mixture, gain[..., None] * targets
-        return self._spectra
+        gain, magnitude = self.gain[:, None, None], self._separator.stft.magnitude
+        mixture = gain * magnitude(self._mixture)[..., :-1, :-1]
+        return mixture, gain[..., None] * magnitude(self._references)[..., :-1, :-1]
 
     def _ratio_masks(self) -> Tensor:
         """R_k of the targets; zero where nothing sounds."""
-        targets = self._magnitudes()[1]
+        targets = self._magnitudes[1]
         return targets / targets.sum(1, keepdim=True).clamp_min(1e-8)
 
     def _floor(self, mixture: Tensor) -> Tensor | None:
@@ -90,7 +86,7 @@ class Views:
         return 10 ** (self.adversary.floor_db / 20) * mixture.amax((-2, -1))[:, None, None, None]
 
     def _stft(self) -> View:
-        mixture, real = self._magnitudes()
+        mixture, real = self._magnitudes
         if self.adversary.real_magnitudes == "masked":
             real = self._ratio_masks() * mixture[:, None]
         fake = self._masks * mixture[:, None]
@@ -101,7 +97,7 @@ class Views:
         return View(self._moved(mixture), self._moved(real), self._moved(fake))
 
     def _mask(self) -> View:
-        mixture, targets = self._magnitudes()
+        mixture, targets = self._magnitudes
         real, fake = self._ratio_masks(), self._masks
         if (floor := self._floor(mixture)) is not None:
             sources = targets.shape[1]
@@ -123,8 +119,8 @@ class Views:
 
 def _power(magnitudes: Tensor, power: float) -> Tensor:
     """With a finite gradient at zero, and zero there; for real and fake alike."""
-    found: Tensor = (magnitudes + 1e-6).pow(power) - 1e-6**power
-    return found
+    raised: Tensor = (magnitudes + 1e-6).pow(power) - 1e-6**power
+    return raised
 
 
 def replaced(view: View, aligned: Tensor, positions: Tensor) -> Tensor:

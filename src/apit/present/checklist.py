@@ -144,7 +144,7 @@ def _facts(found: Sequence[Evidence]) -> str:
         "λ; learning rates of discriminators": _adversary,
         "weights that are kept": lambda e: (
             f"best MSi(all) on validation, every {e.run.training.validate_every:,} steps"
-            + (f"; averaged, decay {decay:g}" if (decay := e.run.training.average_decay) else "")
+            + (f"; averaged, decay {decay:g}" if (decay := e.run.training.ema_decay) else "")
         ),
         "training time of a run": lambda e: (
             f"{_minutes(min(r['training_seconds'] for r in e.records))} to "
@@ -181,8 +181,8 @@ def _facts(found: Sequence[Evidence]) -> str:
 
 def _learning_rate(record: Record) -> str:
     training = record["run"]["training"]
-    falls = training["halve_every"] < record["steps"]
-    halved = f", halved every {training['halve_every']:,} steps" if falls else ""
+    falls = training["lr_step"] < record["steps"]
+    halved = f", halved every {training['lr_step']:,} steps" if falls else ""
     return f"{training['learning_rate']:g}{halved}"
 
 

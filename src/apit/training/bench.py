@@ -4,7 +4,7 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from statistics import median
 
@@ -15,16 +15,15 @@ from apit.config import Run
 from apit.data.batches import Batch, Prefetched
 from apit.data.examples import open_examples
 from apit.data.remixing import training_batches
-from apit.losses.adversarial import discriminator_loss, separator_loss
 from apit.models.complexity import complexities, step_macs, step_memory, total_steps
-from apit.models.separators import Outputs
-from apit.training.state import State
-from apit.training.step import Part, draw, train_step
-from apit.training.team import Team
+from apit.training.state import TrainState
+from apit.training.step import train_step
+from apit.training.world import World
 
-COLUMNS = ["experiment", "step_ms", "relative", "of_parts", "steps_per_s", "mixtures_per_s",
-           "waiting", "parameters_m", "gmac", "of_peak", "memory_gb", "hours"]  # fmt: skip
+COLUMNS = ["experiment", "step_ms", "relative", "steps_per_s", "mixtures_per_s", "waiting",
+           "parameters_m", "gmac", "of_peak", "memory_gb", "hours"]  # fmt: skip
 CARDS = (8, 12, 16, 24, 32, 40, 48, 80, 141)  # GB of common GPUs
+UNKNOWN = float("nan")
 
 
 @dataclass(frozen=True)
@@ -40,126 +39,91 @@ class Bench:
     def table(self) -> pd.DataFrame:
         """One row for each run (COLUMNS); times are medians over the rounds.
 
-        step_ms, and relative to the first run; of_parts: the step's time by the sum of its parts'
-        (a step of L_PIT alone, what discriminators look at, and each discriminator alone); steps
-        and mixtures a second, with their data where there is any; waiting: share of such a step
-        that waits for its batch; parameters of all networks in millions, and their
-        multiply-accumulates in a step; of_peak: the share of what one large matrix product reaches
-        in this process, in the networks' precision; memory of a step, on a GPU; hours of all steps,
-        without validation.
+        step_ms, and relative to the first run; steps and mixtures a second, with their data where
+        there is any; waiting: share of such a step that waits for its batch; parameters of all
+        networks in millions, and their multiply-accumulates in a step; of_peak: the share of what
+        one large matrix product reaches in this process, in the networks' precision; memory of a
+        step, on a GPU; hours of all steps, without validation.
         """
-        times = self.times
-        first = times[self.runs[0].experiment, "step"]
+        first = self.times[self.runs[0].experiment]["step"]
         peak = self._peak()
         rows = []
         for run in self.runs:
-            step = times[run.experiment, "step"]
-            parts = sum(times[run.experiment, name] for name in ("pit", *_names(run)))
-            parts += times.get((run.experiment, "views"), 0.0)
-            whole = times.get((run.experiment, "loop"), step)
-            counts = complexities(run)
+            times = self.times[run.experiment]
+            step, whole = times["step"], times.get("loop", times["step"])
             macs = step_macs(run, run.discriminators)
             rows.append(
-                (run.experiment, 1e3 * step, step / first, step / parts, 1 / whole,
-                 run.training.batch_size / whole,
-                 times.get((run.experiment, "waiting"), float("nan")) / whole,
-                 sum(c.parameters for c in counts.values()) / 1e6, macs / 1e9, macs / step / peak,
-                 self._memory(run), self.hours(run))
+                (run.experiment, 1e3 * step, step / first, 1 / whole,
+                 run.training.batch_size / whole, times.get("waiting", UNKNOWN) / whole,
+                 _parameters(run) / 1e6, macs / 1e9, macs / step / peak, self._memory(run),
+                 self.hours(run))
             )  # fmt: skip
         return pd.DataFrame(rows, columns=COLUMNS)
 
     def hours(self, run: Run) -> float:
-        """Hours that a run takes, from its own step, or else the parts that it consists of.
-
-        Parts are reckoned by the mixture, since batches differ. NaN where its separator, or a
-        discriminator of its kind, was not measured.
-        """
-        step = self.times.get((run.experiment, "loop"), self.times.get((run.experiment, "step")))
-        if step is None:
-            nothing = float("nan")
-            plain = [
-                self.times[one.experiment, "pit"] / one.training.batch_size
-                for one in self.runs
-                if one.separator == run.separator
-            ]
-            parts = {
-                (d.kind, d.domain, d.frozen): self.times[one.experiment, d.name]
-                / one.training.batch_size
-                for one in self.runs
-                for d in one.discriminators
-            }
-            views = [
-                seconds / one.training.batch_size
-                for one in self.runs
-                if (seconds := self.times.get((one.experiment, "views"))) is not None
-            ]
-            used = [parts.get((d.kind, d.domain, d.frozen), nothing) for d in run.discriminators]
-            each = min(plain, default=nothing) + sum(used)
-            each += max(views, default=0.0) if used else 0.0
-            step = each * run.training.batch_size
-        return step * total_steps(run) / 3600
+        """Hours of all of a run's steps; NaN where it was not timed."""
+        times = self.times.get(run.experiment, {})
+        return times.get("loop", times.get("step", UNKNOWN)) * total_steps(run) / 3600
 
     @cached_property
-    def times(self) -> dict[tuple[str, str], float]:
-        """Seconds of (experiment, part), of everything in turns."""
+    def times(self) -> dict[str, dict[str, float]]:
+        """Seconds by experiment and part: `step`, and of data `loop` and `waiting`."""
         works: dict[tuple[str, str], Callable[[], object]] = {}
+        measured: dict[tuple[str, str], list[float]] = {}
         for run in self.runs:
-            batch = self._batch(run)
-            if self.data:
-                works[run.experiment, "loop"] = self._loop(run, self.data)
-            works[run.experiment, "step"] = _stepper(State(run, Team(self.device)), batch)
-            plain = run.model_copy(
-                update={"discriminators": (), "adversary": None, "reconstruction": "log_mse"}
+            name, state, batch = (
+                run.experiment,
+                TrainState(run, World(self.device)),
+                self._batch(run),
             )
-            works[run.experiment, "pit"] = _stepper(State(plain, Team(self.device)), batch)
-            if run.discriminators:
-                works[run.experiment, "views"] = _views(State(run, Team(self.device)), batch)
-            for discriminator in run.discriminators:
-                alone = run.model_copy(update={"discriminators": (discriminator,)})
-                works[run.experiment, discriminator.name] = _game(
-                    State(alone, Team(self.device)), batch
-                )
-        measured: dict[tuple[str, str], list[float]] = {name: [] for name in works}
-        for number in range(self.rounds + 1):
+            works[name, "step"] = partial(train_step, state, batch)
+            if self.data:
+                waited = measured.setdefault((name, "waiting"), [])
+                works[name, "loop"] = self._loop(run, state, self.data, waited)
+        for _ in range(self.rounds + 1):
             gc.collect()  # so that it does not befall one of them
-            for name, work in works.items():
-                self._wait()
-                start = time.perf_counter()
-                work()
-                self._wait()
-                if number:  # the first one warms up
-                    measured[name].append(time.perf_counter() - start)
-        found = {name: median(seconds) for name, seconds in measured.items()}
-        for name, work in works.items():
-            if isinstance(work, Loop):
-                found[name[0], "waiting"] = median(work.waited[1:])
-        return found
+            for key, work in works.items():
+                measured.setdefault(key, []).append(self._seconds(work))
+        times: dict[str, dict[str, float]] = {run.experiment: {} for run in self.runs}
+        for (name, part), seconds in measured.items():
+            times[name][part] = median(seconds[1:])  # the first one warms up
+        return times
 
-    def _wait(self) -> None:
+    def _seconds(self, work: Callable[[], object]) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+        start = time.perf_counter()
+        work()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
 
     def _batch(self, run: Run) -> Batch:
-        """Noise, with one silent slot in one example."""
-        generator = torch.Generator().manual_seed(0)
         samples = round(run.training.crop_seconds * run.audio.sample_rate)
-        shape = (run.training.batch_size, run.audio.sources, samples)
-        references = torch.randn(shape, generator=generator)
-        references[0, -1] = 0
-        return Batch(references, ()).to(self.device)
+        return _noise((run.training.batch_size, run.audio.sources, samples), self.device)
 
-    def _loop(self, run: Run, data: Path) -> "Loop":
+    def _loop(
+        self, run: Run, state: TrainState, data: Path, waited: list[float]
+    ) -> Callable[[], object]:
+        """A step with its batch, as training takes it; `waited` gets how long it waited for it."""
         examples = open_examples(data, "train", run.audio)
-        batches = training_batches(run, examples, self.bank, self.device)
-        return Loop(State(run, Team(self.device)), Prefetched(batches), [])
+        batches = Prefetched(training_batches(run, examples, self.bank, self.device))
+
+        def take() -> None:
+            start = time.perf_counter()
+            batch = next(batches)
+            waited.append(time.perf_counter() - start)
+            train_step(state, batch.to(self.device))
+
+        return take
 
     def _memory(self, run: Run) -> float:
         if self.device.type == "cpu":
-            return float("nan")
+            return UNKNOWN
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        _stepper(State(run, Team(self.device)), self._batch(run))()
+        train_step(TrainState(run, World(self.device)), self._batch(run))
         return (torch.cuda.max_memory_allocated() - before) / 2**30
 
     def _peak(self) -> float:
@@ -168,30 +132,19 @@ class Bench:
         half = self.runs[0].training.precision == "bfloat16"
         kind = torch.bfloat16 if half else torch.float32
         matrix = torch.randn(size, size, device=self.device, dtype=kind)
-        best = float("inf")
-        for _ in range(4):
-            self._wait()
-            start = time.perf_counter()
-            matrix @ matrix
-            self._wait()
-            best = min(best, time.perf_counter() - start)
-        return size**3 / best
+        return size**3 / min(self._seconds(lambda: matrix @ matrix) for _ in range(4))
 
 
-@dataclass(frozen=True)
-class Loop:
-    """Steps with their batches, as training takes them; how long each waited for its batch."""
+@cache
+def _noise(shape: tuple[int, int, int], device: torch.device) -> Batch:
+    """A batch with one silent slot in one example."""
+    references = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    references[0, -1] = 0
+    return Batch(references, ()).to(device)
 
-    state: State
-    batches: Prefetched
-    waited: list[float]
 
-    def __call__(self) -> None:
-        """Take one."""
-        start = time.perf_counter()
-        batch = next(self.batches)
-        self.waited.append(time.perf_counter() - start)
-        train_step(self.state, batch.to(self.state.team.device))
+def _parameters(run: Run) -> int:
+    return sum(network.parameters for network in complexities(run).values())
 
 
 def by_size(runs: Sequence[Run], rate: float) -> pd.DataFrame:
@@ -201,27 +154,21 @@ def by_size(runs: Sequence[Run], rate: float) -> pd.DataFrame:
     a step, at the least), fits (the smallest of the usual cards that has room for it), and hours on
     a device that sustains `rate` multiply-accumulates a second.
     """
-    macs = [step_macs(run, run.discriminators) for run in runs]
-    weights = [sum(c.parameters for c in complexities(run).values()) for run in runs]
-    memory = [step_memory(run) / 2**30 for run in runs]
-    return pd.DataFrame(
-        {
-            "experiment": [run.experiment for run in runs],
-            "parameters_m": [count / 1e6 for count in weights],
-            "gmac": [count / 1e9 for count in macs],
-            "relative": [count / macs[0] for count in macs],
-            "memory_gb": memory,
-            "fits": [next((f"{c} GB" for c in CARDS if c > 1.1 * m), "none") for m in memory],
-            "hours": [
-                count * total_steps(run) / rate / 3600
-                for count, run in zip(macs, runs, strict=True)
-            ],
-        }
-    )
-
-
-def _names(run: Run) -> list[str]:
-    return [discriminator.name for discriminator in run.discriminators]
+    rows, macs_of_first = [], step_macs(runs[0], runs[0].discriminators)
+    for run in runs:
+        macs, memory = step_macs(run, run.discriminators), step_memory(run) / 2**30
+        rows.append(
+            {
+                "experiment": run.experiment,
+                "parameters_m": _parameters(run) / 1e6,
+                "gmac": macs / 1e9,
+                "relative": macs / macs_of_first,
+                "memory_gb": memory,
+                "fits": next((f"{card} GB" for card in CARDS if card > 1.1 * memory), "none"),
+                "hours": macs * total_steps(run) / rate / 3600,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def parts_by_size(runs: Sequence[Run]) -> pd.DataFrame:
@@ -229,56 +176,10 @@ def parts_by_size(runs: Sequence[Run]) -> pd.DataFrame:
 
     For the batch of the first run that has it.
     """
-    found: dict[str, float] = {}
+    gmac: dict[str, float] = {}
     for run in runs:
         alone = step_macs(run, ())
-        found.setdefault(f"separator ({run.separator.architecture})", alone / 1e9)
-        for judge in run.discriminators:
-            found.setdefault(judge.name, (step_macs(run, [judge]) - alone) / 1e9)
-    return pd.DataFrame({"part": list(found), "gmac": list(found.values())})
-
-
-def _stepper(state: State, batch: Batch) -> Callable[[], object]:
-    return lambda: train_step(state, batch)
-
-
-def _part(state: State, batch: Batch, outputs: Outputs | None = None) -> Part:
-    """A batch, separated, or with a network's outputs that are there already."""
-    ranks, shift = draw(state, len(batch.references))
-    return Part(state, batch, ranks, shift, outputs)
-
-
-def _views(state: State, batch: Batch) -> Callable[[], object]:
-    """What all discriminators look at, and its gradient for the separator's outputs."""
-    outputs = _part(state, batch).ends
-
-    def make() -> None:
-        part = _part(state, batch, outputs)
-        total = torch.zeros((), device=state.team.device)
-        for discriminator in state.discriminators.values():
-            total = total + part.fake(discriminator).sum()
-        part.gradient(total)
-
-    return make
-
-
-def _game(state: State, batch: Batch) -> Callable[[], object]:
-    """One discriminator alone on ready views: its update on real and fake, its input gradient."""
-    (discriminator,) = state.discriminators.values()
-    part = _part(state, batch)
-    view = part.view(discriminator.config.domain)
-    mixture, real = view.mixture, view.real
-    fake = part.fake(discriminator).detach()
-
-    def play() -> None:
-        if state.discriminator_optimiser is not None:
-            loss = discriminator_loss(discriminator(mixture, real), discriminator(mixture, fake))
-            state.discriminator_optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            state.discriminator_optimiser.step()
-        discriminator.requires_grad_(False)
-        given = fake.detach().requires_grad_()
-        separator_loss(discriminator(mixture, given)).backward()  # type: ignore[no-untyped-call]
-        discriminator.requires_grad_(not discriminator.config.frozen)
-
-    return play
+        gmac.setdefault(f"separator ({run.separator.architecture})", alone / 1e9)
+        for config in run.discriminators:
+            gmac.setdefault(config.name, (step_macs(run, [config]) - alone) / 1e9)
+    return pd.DataFrame({"part": list(gmac), "gmac": list(gmac.values())})

@@ -69,9 +69,9 @@ class Checkpoints:
                 "command again"
             ) from None
         before = [other for other in self._files() if other < path]
-        for other in self._files():
-            if other != path and (finished or other not in before[1 - KEPT :]):
-                other.unlink(missing_ok=True)
+        kept = {path} if finished else {path, *before[1 - KEPT :]}
+        for other in set(self._files()) - kept:
+            other.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove all checkpoints."""
@@ -87,25 +87,24 @@ class Checkpoints:
         """
         for path in reversed(self._files()):
             try:
-                found = read_checkpoint(path)
-                identity, finished, state = (found[k] for k in ("identity", "finished", "state"))
+                read = read_checkpoint(path)
+                identity, finished, state = (read[k] for k in ("identity", "finished", "state"))
             except Exception as error:  # whatever damage makes of it
                 reason = (str(error) or type(error).__name__).partition("\n")[0]
                 print(f"{path}: cannot be read ({reason}); trying the one before", file=sys.stderr)
                 path.rename(path.with_suffix(".unreadable"))
                 continue
             every = _differences(identity, self.identity)
-            differences = [(key, text) for key, text in every if key not in ignore]
-            elsewhere = [text for key, text in differences if key.startswith("run.")]
+            differences = {key: text for key, text in every if key not in ignore}
             if not differences:
                 return dict(state)
-            if finished and not elsewhere:
+            if finished and not any(key.startswith("run.") for key in differences):
                 self.clear()
                 return None
             raise UserError(
-                f"{path}: is a checkpoint of another run: "
-                f"{'; '.join(text for _, text in differences)}. Undo that, remove {self.folder} "
-                "(or say --restart) to start over, or give another folder with --work"
+                f"{path}: is a checkpoint of another run: {'; '.join(differences.values())}. Undo "
+                f"that, remove {self.folder} (or say --restart) to start over, or give another "
+                "folder with --work"
             )
         return None
 
@@ -119,10 +118,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     content, digest = data[:-DIGEST], data[-DIGEST:]
     if sha256(content).digest() != digest:
         raise ValueError("its checksum is wrong")
-    found: Mapping[str, Any] = torch.load(
-        io.BytesIO(content), map_location="cpu", weights_only=True
-    )
-    return found
+    read: Mapping[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return read
 
 
 def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[tuple[str, str]]:

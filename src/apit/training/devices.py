@@ -55,17 +55,13 @@ def installed() -> list[Device]:
         import torch
 
         return [Device(str(index), str(index)) for index in range(torch.cuda.device_count())]
-    found: list[Device] = []
-    whole: Device | None = None
-    for line in listed.splitlines():
-        if match := re.match(r"GPU (\d+):.*\(UUID: (GPU-[^)]+)\)", line):
-            whole = Device(match[1], match[2])
-            found.append(whole)
-        elif match := re.match(r"\s+MIG .*\(UUID: *(MIG-[^)]+)\)", line):
-            if whole in found:
-                found.remove(whole)
-            found.append(Device(match[1], match[1]))
-    return found
+    devices: list[Device] = []
+    for gpu in re.split(r"^(?=GPU )", listed, flags=re.MULTILINE):
+        if parts := re.findall(r"\(UUID: *(MIG-[^)]+)\)", gpu):
+            devices += [Device(part, part) for part in parts]
+        elif whole := re.match(r"GPU (\d+):.*\(UUID: (GPU-[^)]+)\)", gpu):
+            devices.append(Device(whole[1], whole[2]))
+    return devices
 
 
 def visible(environment: MutableMapping[str, str]) -> list[Device]:

@@ -2,35 +2,31 @@
 
 import signal
 import threading
-from collections.abc import Callable
-from types import FrameType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from apit.errors import Interrupted
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+@contextmanager
+def interruption(any_process: Callable[[bool], bool] = bool) -> Iterator[Callable[..., None]]:
+    """Within the block, note signals instead of ending the process.
 
-class Interruption:
-    """While it is entered, the signals are noted in `number` instead of ending the process."""
+    Gives `check(message)`, which raises Interrupted if one has come, to any of several processes.
+    """
+    came: list[int] = []
+    before: dict[int, Any] = {}
 
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self._before: dict[int, Any] = {}
+    def check(message: str = "") -> None:
+        if any_process(bool(came)):
+            raise Interrupted(came[-1] if came else signal.SIGTERM, message)
 
-    def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():  # only it may have handlers
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
-
-    def check(self, any_process: Callable[[bool], bool] = bool) -> None:
-        """Raise Interrupted if a signal has come, to any of several processes."""
-        if any_process(self.number is not None):
-            raise Interrupted(self.number or signal.SIGTERM)
+    if threading.current_thread() is threading.main_thread():  # only it may have handlers
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield check
+    finally:
+        for noted, handler in before.items():
+            signal.signal(noted, handler)

@@ -16,7 +16,7 @@ from apit.errors import UserError
 from apit.files import whole_file
 from apit.progress import bar
 from apit.training.record import HISTORY
-from apit.training.state import State
+from apit.training.state import TrainState
 from apit.training.step import Step
 
 
@@ -27,7 +27,7 @@ class Log:
     (`tensorboard --logdir work`).
     """
 
-    def __init__(self, state: State, folder: Path, steps: int, *, quiet: bool):
+    def __init__(self, state: TrainState, folder: Path, steps: int, *, quiet: bool):
         self.state, self.folder, self.steps, self.quiet = state, folder, steps, quiet
         name = state.run.name
         self.bar = bar(
@@ -104,7 +104,7 @@ def too_many_steps(work: Path, step: int, steps: int) -> UserError:
     )
 
 
-def not_finite(state: State, done: Step, names: tuple[str, ...]) -> UserError:
+def not_finite(state: TrainState, done: Step, names: tuple[str, ...]) -> UserError:
     """The error of a run whose losses are numbers no more."""
     terms = {name: value.item() for name, value in done.terms.items()}
     wrong = ", ".join(f"{name} is {value}" for name, value in terms.items() if not isfinite(value))
@@ -120,7 +120,7 @@ def cannot_be_shared(run: Run, processes: int) -> UserError:
     """The error of a batch that can't be divided."""
     return UserError(
         f"training.batch_size: {run.training.batch_size} cannot be shared out among {processes} "
-        f"processes in {run.training.accumulate} parts (training.accumulate)"
+        f"processes in {run.training.grad_accum_steps} parts (training.grad_accum_steps)"
     )
 
 

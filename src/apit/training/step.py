@@ -6,6 +6,7 @@ from functools import cache
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.checkpoint import checkpoint
 
 from apit.config import Domain
@@ -21,7 +22,7 @@ from apit.losses.reconstruction import best_permutation, pit_loss
 from apit.models.discriminators import Discriminator
 from apit.models.separators import Outputs
 from apit.models.views import View, Views, auc, near_zero, replaced
-from apit.training.state import State
+from apit.training.state import TrainState
 
 
 @dataclass
@@ -37,45 +38,57 @@ class Step:
         self.terms[name] = self.terms[name] + value if name in self.terms else value
 
 
-def train_step(state: State, batch: Batch) -> Step:
+def train_step(state: TrainState, batch: Batch) -> Step:
     """Update the discriminators, then the separator, on the same fakes. [paper]
 
     A batch in several parts gives the same updates: their gradients add up.
     """
     done = Step()
-    count = state.run.training.accumulate
+    count = state.run.training.grad_accum_steps
     ranks, shift = draw(state, len(batch.references))
     parts = [
-        Part(state, part, own, shift, outputs(state, part, alone=count == 1))
+        Part(state, part, own, shift)
         for part, own in zip(batch.split(count), ranks.chunk(count), strict=True)
     ]
-    trained = {n: d for n, d in state.discriminators.items() if not d.config.frozen}
-
-    # Discriminators: the separator is fixed.
     if state.discriminator_optimiser is not None:
-        state.discriminator_optimiser.zero_grad(set_to_none=True)
-        for part in parts:
-            for name, discriminator in trained.items():
-                view = part.view(discriminator.config.domain)
-                real = discriminator(view.mixture, view.real)
-                fake = discriminator(view.mixture, part.fake(discriminator).detach())
-                loss = discriminator_loss(real, fake) / count
-                loss.backward()  # type: ignore[no-untyped-call]
-                done.add(f"loss/discriminator/{name}", loss)
-                done.add(f"accuracy/{name}/real", (real > 0).float().mean() / count)
-                done.add(f"accuracy/{name}/fake", (fake < 0).float().mean() / count)
-        for name, discriminator in trained.items():
-            norm = clipped(list(discriminator.parameters()), state)
-            done.add(f"gradient/discriminator/{name}", norm)
-        if all_finite(state, done):
-            state.discriminator_optimiser.step()
+        update_discriminators(state, state.discriminator_optimiser, parts, done)
+    update_separator(state, parts, done)
+    return done
 
-    # Separator: the discriminators are fixed. Gradients of L_sep and L_PIT at its outputs first, of
-    # the whole batch, since λ depends on both; then back through the network, once for their sum.
+
+def update_discriminators(
+    state: TrainState, optimiser: Optimizer, parts: Sequence["Part"], done: Step
+) -> None:
+    """On real and fake; the separator is fixed."""
+    trained = {n: d for n, d in state.discriminators.items() if not d.config.frozen}
+    optimiser.zero_grad(set_to_none=True)
+    for part in parts:
+        for name, discriminator in trained.items():
+            view = part.view(discriminator.config.domain)
+            real = discriminator(view.mixture, view.real)
+            fake = discriminator(view.mixture, part.fake(discriminator).detach())
+            loss = discriminator_loss(real, fake) / len(parts)
+            loss.backward()  # type: ignore[no-untyped-call]
+            done.add(f"loss/discriminator/{name}", loss)
+            done.add(f"accuracy/{name}/real", (real > 0).float().mean() / len(parts))
+            done.add(f"accuracy/{name}/fake", (fake < 0).float().mean() / len(parts))
+    for name, discriminator in trained.items():
+        norm = clipped(list(discriminator.parameters()), state)
+        done.add(f"gradient/discriminator/{name}", norm)
+    if all_finite(state, done):
+        optimiser.step()
+
+
+def update_separator(state: TrainState, parts: Sequence["Part"], done: Step) -> None:
+    """By L_sep + λ L_PIT; the discriminators are fixed.
+
+    Gradients of both at the separator's outputs first, of the whole batch, since λ depends on them;
+    then back through the network, once for their sum.
+    """
     adversarial, pit = [], []
     for part in parts:
-        adversarial.append(part.gradient(adversarial_loss(state, part, done, count)))
-        pit.append(part.gradient(reconstruction_loss(state, part, done, count)))
+        adversarial.append(part.gradient(adversarial_loss(state, part, done, len(parts))))
+        pit.append(part.gradient(reconstruction_loss(state, part, done, len(parts))))
     weight = pit_weight(state, adversarial, pit, done)
     state.optimiser.zero_grad(set_to_none=True)
     for part, of_sep, of_pit in zip(parts, adversarial, pit, strict=True):
@@ -83,30 +96,20 @@ def train_step(state: State, batch: Batch) -> Step:
     done.add("gradient/separator", clipped(list(state.separator.parameters()), state))
     if all_finite(state, done):
         state.optimiser.step()
-        if state.average is not None:
-            state.average.update_parameters(state.separator)
+        if state.ema is not None:
+            state.ema.update_parameters(state.separator)
     state.schedule.step()
-    return done
 
 
-def draw(state: State, own: int) -> tuple[Tensor, tuple[int, int]]:
+def draw(state: TrainState, own: int) -> tuple[Tensor, tuple[int, int]]:
     """Ranks of the slots [batch, source] of this process's part of the batch; shift of spectra."""
     adversary = state.run.adversary
     if adversary is None:
         return torch.zeros(own, 0), (0, 0)
-    every = rank_slots(own * state.team.size, state.run.audio.sources, state.slots)
-    first = own * state.team.rank
+    every = rank_slots(own * state.world.size, state.run.audio.sources, state.slots)
+    first = own * state.world.rank
     bins, frames = torch.randint(adversary.shift + 1, (2,), generator=state.shifts).tolist()
-    return every[first : first + own].to(state.team.device), (bins, frames)
-
-
-def outputs(state: State, batch: Batch, *, alone: bool = True) -> Outputs:
-    """What the network gives; of several parts, its activations are computed again going back."""
-    separate = state.separator.outputs
-    if alone:
-        return separate(batch.mixture)
-    found: Outputs = checkpoint(separate, batch.mixture, use_reentrant=False)
-    return found
+    return every[first : first + own].to(state.world.device), (bins, frames)
 
 
 class Part:
@@ -118,7 +121,7 @@ class Part:
 
     def __init__(
         self,
-        state: State,
+        state: TrainState,
         batch: Batch,
         ranks: Tensor,
         shift: tuple[int, int] = (0, 0),
@@ -126,10 +129,13 @@ class Part:
     ):
         self.state, self.batch, self.ranks = state, batch, ranks
         separator = state.separator
-        self.ends = outputs(state, batch) if ends is None else ends
-        self.outputs = Outputs(
-            *(end.detach().requires_grad_() for end in self.ends if end is not None)
-        )
+        if ends is not None:
+            self.ends = ends
+        elif state.run.training.grad_accum_steps == 1:
+            self.ends = separator.outputs(batch.mixture)
+        else:  # of several parts, activations are computed again going back
+            self.ends = checkpoint(separator.outputs, batch.mixture, use_reentrant=False)
+        self.outputs = Outputs(*(e.detach().requires_grad_() for e in self.ends if e is not None))
         # Nothing here refers to the part itself: a cycle would keep its spectra until the garbage
         # collector comes by.
         masks, given, mixture = separator.to_masks(self.outputs), self.outputs, batch.mixture
@@ -149,16 +155,16 @@ class Part:
     def permutation(self, domain: Domain) -> Tensor:
         """P* of a domain: that of L_PIT for waveforms; of L1 for magnitudes and masks. [paper]"""
         if domain not in self._permutations:
-            self._permutations[domain] = self._best(domain)
-        return self._permutations[domain]
-
-    def _best(self, domain: Domain) -> Tensor:
-        if domain == "wave":
             references, mixture = self.batch.references, self.batch.mixture
-            estimates = self.estimates().detach()
-            return best_permutation(self.state.reconstruction, estimates, references, mixture)
-        view = self.view(domain)
-        return assign(absolute_distances(view.fake.detach(), view.real))
+            if domain == "wave":
+                best = best_permutation(
+                    self.state.reconstruction, self.estimates().detach(), references, mixture
+                )
+            else:
+                view = self.view(domain)
+                best = assign(absolute_distances(view.fake.detach(), view.real))
+            self._permutations[domain] = best
+        return self._permutations[domain]
 
     def fake(self, discriminator: Discriminator) -> Tensor:
         """What a discriminator takes for fake [batch, source, …]."""
@@ -177,25 +183,23 @@ class Part:
         """Of a loss for the outputs."""
         if loss is None:
             return None
-        found = torch.autograd.grad(
-            loss, self.ready(), retain_graph=True, allow_unused=True, materialize_grads=True
+        ends = [output for output in self.outputs if output is not None]
+        return list(
+            torch.autograd.grad(
+                loss, ends, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
         )
-        return list(found)
-
-    def ready(self) -> list[Tensor]:
-        """The outputs that there are."""
-        return [output for output in self.outputs if output is not None]
 
     def back(self, gradients: Sequence[Tensor]) -> None:
         """From the outputs through the network to its weights, where gradients add up."""
         torch.autograd.backward([end for end in self.ends if end is not None], list(gradients))
 
 
-def adversarial_loss(state: State, part: Part, done: Step, parts: int) -> Tensor | None:
+def adversarial_loss(state: TrainState, part: Part, done: Step, parts: int) -> Tensor | None:
     """A part's share of L_sep: the sum over discriminators of −E[D(fake)]. [paper]"""
     if not state.discriminators:
         return None
-    summed = torch.zeros((), device=state.team.device)
+    summed = torch.zeros((), device=state.world.device)
     for name, discriminator in state.discriminators.items():
         view = part.view(discriminator.config.domain)
         discriminator.requires_grad_(False)  # the separator's update leaves them untouched
@@ -207,7 +211,7 @@ def adversarial_loss(state: State, part: Part, done: Step, parts: int) -> Tensor
     return summed
 
 
-def reconstruction_loss(state: State, part: Part, done: Step, parts: int) -> Tensor | None:
+def reconstruction_loss(state: TrainState, part: Part, done: Step, parts: int) -> Tensor | None:
     """A part's share of L_PIT; None where training is purely adversarial."""
     if state.run.reconstruction == "none":
         return None
@@ -223,13 +227,13 @@ def reconstruction_loss(state: State, part: Part, done: Step, parts: int) -> Ten
 Gradients = Sequence[list[Tensor] | None]
 
 
-def pit_weight(state: State, adversarial: Gradients, pit: Gradients, done: Step) -> float:
+def pit_weight(state: TrainState, adversarial: Gradients, pit: Gradients, done: Step) -> float:
     """λ: balanced by the norms of both gradients at the outputs of the whole batch, or fixed."""
     norms = {}
     for name, gradients in (("adversarial", adversarial), ("pit", pit)):
         squares = [g.square().sum() for part in gradients if part is not None for g in part]
         if squares:
-            norms[name] = state.team.sum(torch.stack(squares).sum()).sqrt() / state.team.size
+            norms[name] = state.world.sum(torch.stack(squares).sum()).sqrt() / state.world.size
             done.add(f"gradient/outputs/{name}", norms[name])
     weight = 1.0
     if len(norms) == 2:
@@ -238,9 +242,9 @@ def pit_weight(state: State, adversarial: Gradients, pit: Gradients, done: Step)
         weight = (
             state.balance(norms["adversarial"], norms["pit"]) if isinstance(fixed, str) else fixed
         )
-        done.add("weight/pit", torch.tensor(weight, device=state.team.device))
+        done.add("weight/pit", torch.tensor(weight, device=state.world.device))
     terms = done.terms
-    zero = torch.zeros((), device=state.team.device)
+    zero = torch.zeros((), device=state.world.device)
     summed = terms.get("loss/adversarial", zero) + weight * terms.get("loss/pit", zero)
     done.add("loss/total", summed)
     return weight
@@ -255,29 +259,28 @@ def total(
     return [a.add_(p, alpha=weight) for a, p in zip(adversarial, pit, strict=True)]
 
 
-def clipped(weights: Sequence[nn.Parameter], state: State) -> Tensor:
-    """Average gradients over the team and clip them → their norm before."""
-    state.team.average_gradients(weights)
-    return nn.utils.clip_grad_norm_(weights, state.run.training.gradient_clip)
+def clipped(weights: Sequence[nn.Parameter], state: TrainState) -> Tensor:
+    """Average gradients over the world and clip them → their norm before."""
+    state.world.average_gradients(weights)
+    return nn.utils.clip_grad_norm_(weights, state.run.training.grad_clip)
 
 
-def all_finite(state: State, done: Step) -> bool:
+def all_finite(state: TrainState, done: Step) -> bool:
     """Whether all terms so far are finite, in all processes; remembered in the step."""
     finite = bool(torch.isfinite(torch.stack([t.float() for t in done.terms.values()])).all())
-    done.finite = done.finite and not state.team.any(not finite)
+    done.finite = done.finite and not state.world.any(not finite)
     return done.finite
 
 
 @torch.no_grad()
-def shortcuts(state: State, batch: Batch) -> Mapping[str, float]:
+def shortcuts(state: TrainState, batch: Batch) -> Mapping[str, Tensor]:
     """How well the share of values near zero alone tells real from fake, as an AUC, by domain.
 
     Of a batch in several parts, in the first.
     """
     if not state.discriminators:
         return {}
-    first = batch.split(state.run.training.accumulate)[0]
+    first = batch.split(state.run.training.grad_accum_steps)[0]
     part = Part(state, first, torch.zeros(len(first.references), 0))
     domains = {d.config.domain for d in state.discriminators.values()}
-    found = {domain: near_zero(part.view(domain)) for domain in sorted(domains)}
-    return {f"shortcut/{name}": auc(*shares).item() for name, shares in found.items()}
+    return {f"shortcut/{name}": auc(*near_zero(part.view(name))) for name in sorted(domains)}

@@ -1,11 +1,9 @@
 """The training loop: mixtures in; weights, history and record out."""
 
 import json
-import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +22,16 @@ from apit.files import whole_folder
 from apit.lineage import code_of_training
 from apit.models.complexity import complexities, total_steps
 from apit.provenance import circumstances
-from apit.training import log
+from apit.training import CHECKPOINT_SECONDS, log
 from apit.training.checkpoint import Checkpoints
 from apit.training.devices import make_device
-from apit.training.interruption import Interruption
+from apit.training.interruption import interruption
 from apit.training.record import HISTORY, RECORD, WEIGHTS
-from apit.training.state import State
+from apit.training.state import TrainState
 from apit.training.step import Step, shortcuts, train_step
-from apit.training.team import Team
 from apit.training.validation import validate
+from apit.training.world import World
 
-CHECKPOINT_SECONDS = 60.0
 # Keys of a checkpoint's identity that another machine may change, and with them the bits.
 MACHINE = ("run.training.threads", "processes", "device", "torch")
 
@@ -59,50 +56,47 @@ def train(
     share out every batch. Raises Interrupted after SIGTERM or SIGINT, with a checkpoint written;
     UserError where the checkpoint is of another configuration, data or code.
     """
-    team = Team(make_device(run.training.threads))
-    if run.training.batch_size % (team.size * run.training.accumulate):
-        raise log.cannot_be_shared(run, team.size)
+    world = World(make_device(run.training.threads))
+    if run.training.batch_size % (world.size * run.training.grad_accum_steps):
+        raise log.cannot_be_shared(run, world.size)
     fuss.check_mixed_by(data, mixing_digest(run.audio, run.data))
     splits: tuple[Split, ...] = ("train", "validation")
     examples = {split: open_examples(data, split, run.audio) for split in splits}
     steps = total_steps(run)
-    state = State(run, team)
+    state = TrainState(run, world)
     progress = state.progress
-    share = (team.rank, team.size)
-    batches = Prefetched(training_batches(run, examples["train"], bank, team.device, share))
-    checkpoints = Checkpoints(
-        work or output.with_name(f"{output.name}.work"), _identity(run, data, bank, team)
-    )
+    share = (world.rank, world.size)
+    batches = Prefetched(training_batches(run, examples["train"], bank, world.device, share))
+    work = work or output.with_name(f"{output.name}.work")
+    checkpoints = Checkpoints(work, _identity(run, data, bank, world))
 
-    with checkpoints.locked() if team.leads else nullcontext():
+    def save(*, finished: bool = False) -> None:
+        if world.is_main:
+            parts = {"state": state.state_dict(), "batches": batches.state_dict()}
+            checkpoints.save(progress.step, parts, finished=finished)
+
+    with checkpoints.locked() if world.is_main else nullcontext():
         # Resume.
-        if restart and team.leads:
+        if restart and world.is_main:
             checkpoints.clear()
-        saved = checkpoints.load(MACHINE if any_threads else ()) if team.leads else None
-        saved = team.given_by_leader(saved)
-        if saved is not None:
+        saved = checkpoints.load(MACHINE if any_threads else ()) if world.is_main else None
+        if (saved := world.from_main(saved)) is not None:
             state.load_state_dict(saved["state"])
             batches.load_state_dict(saved["batches"])
-            progress = state.progress
             if progress.step > steps:
-                raise log.too_many_steps(checkpoints.folder, progress.step, steps)
+                raise log.too_many_steps(work, progress.step, steps)
             if progress.step < steps:
                 progress.last = None  # of a shorter run, which this one goes on
-            if team.leads:
+            if world.is_main:
                 log.goes_on(run, progress.step)
 
-        def save(*, finished: bool = False) -> None:
-            if team.leads:
-                parts = {"state": state.state_dict(), "batches": batches.state_dict()}
-                checkpoints.save(progress.step, parts, finished=finished)
-
-        said = log.Log(state, checkpoints.folder, steps, quiet=not team.leads)
-        with Interruption() as interruption:
+        # Train.
+        said = log.Log(state, work, steps, quiet=not world.is_main)
+        saved_at = time.monotonic()
+        with interruption(world.any) as check:
             try:
-                saved_at = time.monotonic()
                 while True:
                     if not progress.validated:
-                        check = partial(interruption.check, team.any)
                         _validate(state, examples["validation"], check)
                         said.row(progress.history[-1])
                     if progress.step >= steps:
@@ -110,10 +104,11 @@ def train(
                     started = time.perf_counter()
                     batch = next(batches)
                     progress.waited += time.perf_counter() - started
-                    done = train_step(state, batch.to(team.device))
-                    if team.device.type == "cuda":
+                    batch = batch.to(world.device)
+                    done = train_step(state, batch)
+                    if world.device.type == "cuda":
                         torch.cuda.synchronize()
-                    progress.spent = team.of_leader(progress.spent + time.perf_counter() - started)
+                    progress.spent += time.perf_counter() - started
                     progress.step += 1
                     _count_skipped(state, done, batch)
                     validates = progress.step % run.training.validate_every == 0
@@ -126,18 +121,16 @@ def train(
                         if logs and not validates:
                             said.row(row)
                     said.step()
-                    interruption.check(team.any)
+                    check()
                     if time.monotonic() - saved_at >= checkpoint_seconds:
                         save()
                         saved_at = time.monotonic()
                 save(finished=True)
             except Interrupted as stopped:
                 save()
-                raise Interrupted(
-                    stopped.number, log.interrupted(run, progress.step, checkpoints.folder)
-                ) from None
-        if team.any(interruption.number is not None):
-            raise Interrupted(interruption.number or signal.SIGTERM, log.interrupted_at_end(run))
+                message = log.interrupted(run, progress.step, work)
+                raise Interrupted(stopped.number, message) from None
+        check(log.interrupted_at_end(run))
         if progress.last is not None:  # no checkpoint knows of it, so that a longer run may go on
             rows = [row for row in progress.history if row["step"] != progress.step]
             progress.history = [*rows, progress.last]
@@ -146,85 +139,78 @@ def train(
         said.close()
 
         # Export.
-        if team.leads:
-            record = {
-                "run": run.model_dump(mode="json"),
-                "digest": run.training_digest,
-                "code": code_of_training(run),
-                "settings": list(settings),
-                "data": str(data),
-                "data_sha256": fuss.fingerprint(data),
-                "sounds": fuss.sounds(data),
-                "examples": {split: len(found) for split, found in examples.items()},
-                **_results(state),
-                "device": str(team.device),
-                "processes": team.size,
-                **circumstances(),
-            }
+        if world.is_main:
+            record = _record(state, examples, data, settings)
             with whole_folder(output) as folder:
                 (folder / WEIGHTS).write_bytes(packed(progress.best_weights))
                 pd.DataFrame(progress.history).to_csv(folder / HISTORY, index=False)
                 (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
 
-def _row(state: State, done: Step, batch: Batch) -> dict[str, Any]:
+def _row(state: TrainState, done: Step, batch: Batch) -> dict[str, Any]:
     """A row of the history: the step's terms, and how far the shortcut goes."""
-    team = state.team
-    probes = {
-        name: torch.tensor(auc, device=team.device)
-        for name, auc in shortcuts(state, batch.to(team.device)).items()
-    }
-    terms = done.terms | probes
-    values = team.mean(torch.stack([term.float() for term in terms.values()])).tolist()
+    terms = {**done.terms, **shortcuts(state, batch)}
+    values = state.world.mean(torch.stack([term.float() for term in terms.values()])).tolist()
     return {"step": state.progress.step, **dict(zip(terms, values, strict=True))}
 
 
-def _validate(state: State, examples: Examples, check: Callable[[], None] = lambda: None) -> None:
+def _validate(
+    state: TrainState, examples: Examples, check: Callable[[], None] = lambda: None
+) -> None:
     """Complete the last row of the history, and keep the weights where they are the best so far."""
     progress, separator = state.progress, state.result
-    found = validate(separator, examples, state.run, state.team, check)
-    progress.history[-1] |= found
+    values = validate(separator, examples, state.run, state.world, check)
+    progress.history[-1] |= values
     progress.validated = True
-    value = found["validation/si_snri_all"]
-    if value > progress.best_value:
+    if (value := values["validation/si_snri_all"]) > progress.best_value:
         weights = separator.state_dict().items()
         progress.best_value, progress.best_step = value, progress.step
         progress.best_weights = {name: w.detach().cpu().clone() for name, w in weights}
 
 
-def _count_skipped(state: State, done: Step, batch: Batch) -> None:
+def _count_skipped(state: TrainState, done: Step, batch: Batch) -> None:
     progress = state.progress
-    if done.finite:
-        progress.skipped_in_a_row = 0
-        return
-    progress.skipped += 1
-    progress.skipped_in_a_row += 1
+    progress.skipped += not done.finite
+    progress.skipped_in_a_row = 0 if done.finite else progress.skipped_in_a_row + 1
     if progress.skipped_in_a_row > state.run.training.skip_at_most:
         raise log.not_finite(state, done, batch.names)
 
 
-def _identity(run: Run, data: Path, bank: Path | None, team: Team) -> dict[str, Any]:
+def _identity(run: Run, data: Path, bank: Path | None, world: World) -> dict[str, Any]:
     """What a checkpoint must agree in with the run that goes on from it."""
     return {
         "run": run.resume_identity,
         "data": fuss.fingerprint(data),
         "bank": fingerprint(bank) if bank else None,
         "code": code_of_training(run),
-        "processes": team.size,
-        "device": team.device.type,
+        "processes": world.size,
+        "device": world.device.type,
         "torch": str(torch.__version__),
     }
 
 
-def _results(state: State) -> dict[str, Any]:
-    """What a record says of the training itself."""
-    progress = state.progress
+def _record(
+    state: TrainState, examples: Mapping[Split, Examples], data: Path, settings: Sequence[str]
+) -> dict[str, Any]:
+    """How the weights came to be."""
+    run, progress = state.run, state.progress
     return {
+        "run": run.model_dump(mode="json"),
+        "digest": run.training_digest,
+        "code": code_of_training(run),
+        "settings": list(settings),
+        "data": str(data),
+        "data_sha256": fuss.fingerprint(data),
+        "sounds": fuss.sounds(data),
+        "examples": {split: len(opened) for split, opened in examples.items()},
         "steps": progress.step,
         "skipped_steps": progress.skipped,
         "best_step": progress.best_step,
         "validation": {"si_snri_all": progress.best_value},
-        "networks": {n: counts._asdict() for n, counts in complexities(state.run).items()},
+        "networks": {n: counts._asdict() for n, counts in complexities(run).items()},
         "training_seconds": round(progress.spent, 3),
         "waiting_for_data": round(progress.waited / progress.spent, 4) if progress.spent else 0.0,
+        "device": str(state.world.device),
+        "processes": state.world.size,
+        **circumstances(),
     }

@@ -47,11 +47,11 @@ def test_pit_long_takes_as_many_steps_as_cost_what_six_discriminators_do(tiny):
 
 
 def test_counts_are_those_of_the_networks_that_are_trained(tiny):
-    from apit.training.state import State
-    from apit.training.team import Team
+    from apit.training.state import TrainState
+    from apit.training.world import World
 
     run = tiny("six")
-    state = State(run, Team(torch.device("cpu")))
+    state = TrainState(run, World(torch.device("cpu")))
     networks: dict[str, nn.Module] = {"separator": state.separator, **state.discriminators}
     found = complexities(run)
     assert found.keys() == networks.keys()
@@ -67,6 +67,6 @@ def test_activations_are_what_the_backward_pass_keeps():
 
 def test_a_step_s_memory_grows_with_its_parts_and_its_discriminators(tiny):
     plain, whole = tiny("pit", "training.batch_size=8"), tiny("six", "training.batch_size=8")
-    parts = tiny("six", "training.batch_size=8", "training.accumulate=4")
+    parts = tiny("six", "training.batch_size=8", "training.grad_accum_steps=4")
     assert step_memory(plain) < step_memory(parts) < step_memory(whole)
     assert step_memory(tiny("pit-long", "training.batch_size=8")) == step_memory(plain)

@@ -87,7 +87,7 @@ def facts(evidence):
 
 
 def test_how_it_was_trained_is_said_of_all_runs(evidence):
-    training = {"batch_size": 16, "learning_rate": 1e-3, "halve_every": 2}
+    training = {"batch_size": 16, "learning_rate": 1e-3, "lr_step": 2}
     edit(evidence, "pit-s0", lambda record: record["run"]["training"].update(training))
     found = facts(evidence)
     assert found["steps × batch × crop"] == "4 × 2 × 0.5 s, 9 × 2 × 0.5 s, 4 × 16 × 0.5 s"

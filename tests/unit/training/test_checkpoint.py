@@ -32,7 +32,7 @@ def whole(tiny, mixtures, tmp_path_factory):
 
 
 def run_of(tiny, *settings, steps=7):
-    usual = (f"steps={steps}", "average_decay=0.9", "validate_every=3", "log_every=2")
+    usual = (f"steps={steps}", "ema_decay=0.9", "validate_every=3", "log_every=2")
     return tiny(EXPERIMENT, *(f"training.{setting}" for setting in usual), *settings)
 
 

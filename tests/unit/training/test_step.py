@@ -12,9 +12,9 @@ from apit.losses.adversarial import discriminator_loss, separator_loss
 from apit.losses.permutation import absolute_distances, assign, reorder
 from apit.losses.reconstruction import best_permutation, pit_loss
 from apit.models.separators import Outputs
-from apit.training.state import State
+from apit.training.state import TrainState
 from apit.training.step import Part, Step, draw, pit_weight, shortcuts, total, train_step
-from apit.training.team import Team
+from apit.training.world import World
 
 
 @pytest.mark.parametrize("experiment", experiment_names())
@@ -22,9 +22,9 @@ def test_every_ablation_starts_alike_sees_the_same_batches_and_takes_a_step(
     tiny, mixtures, experiment
 ):
     plain, run = tiny("pit"), tiny(experiment)
-    state = State(run, CPU)
+    state = TrainState(run, CPU)
     if run.separator == plain.separator:
-        assert same(weights(state.separator), weights(State(plain, CPU).separator))
+        assert same(weights(state.separator), weights(TrainState(plain, CPU).separator))
     for one, other in zip(batches_of(run, mixtures), batches_of(plain, mixtures), strict=True):
         assert torch.equal(one.references, other.references)
         assert one.names == other.names
@@ -58,7 +58,7 @@ def test_the_same_mixtures_come_in_the_same_order_whatever_the_batch(tiny, mixtu
 def test_every_shipped_configuration_resolves_and_builds(scale, experiment):
     run = load_run(scale, experiment, 0)
     with torch.device("meta"):
-        state = State(run, Team(torch.device("meta")))
+        state = TrainState(run, World(torch.device("meta")))
     assert list(state.discriminators) == [d.name for d in run.discriminators]
 
 
@@ -67,7 +67,7 @@ def test_every_ablation_takes_a_step_at_the_shipped_scales(experiment, generator
     run = load_run("smoke", experiment, 0)
     samples = round(run.training.crop_seconds * run.audio.sample_rate)
     references = torch.randn(1, 4, samples, generator=generator)
-    step = train_step(State(run, CPU), Batch(references, ("a",)))
+    step = train_step(TrainState(run, CPU), Batch(references, ("a",)))
     assert all(torch.isfinite(term) for term in step.terms.values())
 
 
@@ -78,11 +78,11 @@ def part_of(state, batch):
 
 def test_the_separators_update_leaves_discriminators_untouched_and_the_reverse(tiny, mixtures):
     frozen = tiny("six", "training.learning_rate=1e-30")
-    state = State(frozen, CPU)
+    state = TrainState(frozen, CPU)
     (batch,) = batches_of(frozen, mixtures, 1)
     before = {name: weights(d) for name, d in state.discriminators.items()}
-    fresh = State(frozen, CPU).discriminators
-    part = part_of(State(frozen, CPU), batch)
+    fresh = TrainState(frozen, CPU).discriminators
+    part = part_of(TrainState(frozen, CPU), batch)
     expected = {}
     for name, discriminator in fresh.items():
         view = part.view(discriminator.config.domain)
@@ -96,7 +96,7 @@ def test_the_separators_update_leaves_discriminators_untouched_and_the_reverse(t
         assert not same(before[name], weights(discriminator))
         norm = torch.stack([g.square().sum() for g in expected[name]]).sum().sqrt()
         torch.testing.assert_close(step.terms[f"gradient/discriminator/{name}"], norm)
-        clip = min(1.0, frozen.training.gradient_clip / norm.item())
+        clip = min(1.0, frozen.training.grad_clip / norm.item())
         for weight, gradient in zip(discriminator.parameters(), expected[name], strict=True):
             torch.testing.assert_close(weight.grad, clip * gradient, atol=1e-6, rtol=1e-4)
             assert weight.requires_grad
@@ -107,8 +107,8 @@ def test_l_sep_is_the_unweighted_sum_and_instances_are_averaged_over_slots(tiny,
         f"adversary.{domain}.learning_rate=1e-30" for domain in ("wave", "spectral")
     ))  # fmt: skip
     (batch,) = batches_of(run, mixtures, 1)
-    step = train_step(State(run, CPU), batch)
-    part = part_of(state := State(run, CPU), batch)
+    step = train_step(TrainState(run, CPU), batch)
+    part = part_of(state := TrainState(run, CPU), batch)
     terms = {}
     for name, discriminator in state.discriminators.items():
         view = part.view(discriminator.config.domain)
@@ -120,14 +120,14 @@ def test_l_sep_is_the_unweighted_sum_and_instances_are_averaged_over_slots(tiny,
     torch.testing.assert_close(step.terms["loss/total"], sum(terms.values()))
     weighted = tiny("ctx-wave-i1", "experiment.discriminators=[{kind: context, domain: wave, "
                     "replace: 1, weight: 3.0}]")  # fmt: skip
-    terms = train_step(State(weighted, CPU), batch).terms
+    terms = train_step(TrainState(weighted, CPU), batch).terms
     torch.testing.assert_close(terms["loss/adversarial"], 3 * terms["loss/separator/ctx-wave-i1"])
 
 
 @pytest.mark.parametrize("domain", ["wave", "stft", "mask"])
 def test_p_star_is_that_of_the_domain(tiny, mixtures, domain):
     run = tiny(f"ctx-{domain}-i1", "training.batch_size=8")
-    state = State(run, CPU)
+    state = TrainState(run, CPU)
     (batch,) = batches_of(run, mixtures, 1)
     part = part_of(state, batch)
     view = part.view(domain)
@@ -153,7 +153,7 @@ def test_the_domains_may_disagree_on_p_star(tiny):
     for _ in range(40):
         references = torch.randn(1, 4, 4000, generator=generator)
         references *= torch.tensor([1.0, 0.3, 0.1, 0.03])[:, None]
-        part = part_of(State(run, CPU), Batch(references, ("a",)))
+        part = part_of(TrainState(run, CPU), Batch(references, ("a",)))
         noise = 3 * torch.randn(part.outputs.logits.shape, generator=generator)
         made = Part(part.state, part.batch, part.ranks, ends=Outputs(noise.requires_grad_()))
         orders = {d: tuple(made.permutation(d)[0].tolist()) for d in ("wave", "stft", "mask")}
@@ -165,7 +165,7 @@ def test_no_gradient_of_l_pit_reaches_a_purely_adversarial_step(tiny, mixtures, 
     run = tiny("ctx-wave-i3-m")
     (batch,) = batches_of(run, mixtures, 1)
     monkeypatch.setattr("apit.training.step.pit_loss", None)  # is never called
-    step = train_step(State(run, CPU), batch)
+    step = train_step(TrainState(run, CPU), batch)
     assert not [name for name in step.terms if "pit" in name]
     assert torch.equal(step.terms["loss/total"], step.terms["loss/separator/ctx-wave-i3-m"])
 
@@ -179,7 +179,7 @@ def test_with_i_0_targets_reach_the_separator_through_p_star_alone(
     (batch,) = batches_of(run, mixtures, 1)
 
     def gradient(references):
-        state = State(run, CPU)
+        state = TrainState(run, CPU)
         part = part_of(state, Batch(references, batch.names))
         part.permutation = lambda domain: torch.arange(4).expand(2, 4)
         (discriminator,) = state.discriminators.values()
@@ -196,7 +196,7 @@ def test_with_i_0_targets_reach_the_separator_through_p_star_alone(
 
 def test_without_decay_both_gradients_are_of_one_norm(tiny, mixtures):
     run = tiny("pit-ctx-wave", "adversary.balance_decay=0.0")
-    state = State(run, CPU)
+    state = TrainState(run, CPU)
     for batch in batches_of(run, mixtures, 3):
         terms = train_step(state, batch).terms
         pulls = terms["weight/pit"] * terms["gradient/outputs/pit"]
@@ -207,7 +207,7 @@ def test_without_decay_both_gradients_are_of_one_norm(tiny, mixtures):
 
 def test_a_fixed_weight_is_taken_as_it_is_and_zero_or_less_refused(tiny, mixtures):
     run = tiny("pit-ctx-wave", "adversary.pit_weight=0.25")
-    terms = train_step(State(run, CPU), batches_of(run, mixtures)[0]).terms
+    terms = train_step(TrainState(run, CPU), batches_of(run, mixtures)[0]).terms
     assert terms["weight/pit"] == 0.25
     for wrong in ("0", "-1", "none"):
         with pytest.raises(UserError, match=r"adversary\.pit_weight"):
@@ -217,7 +217,7 @@ def test_a_fixed_weight_is_taken_as_it_is_and_zero_or_less_refused(tiny, mixture
 def test_the_total_gradient_is_that_of_the_total_loss(tiny, mixtures):
     run = tiny("pit-ctx-wave", "adversary.pit_weight=0.25")
     (batch,) = batches_of(run, mixtures, 1)
-    state = State(run, CPU)
+    state = TrainState(run, CPU)
     part = part_of(state, batch)
     (discriminator,) = state.discriminators.values()
     view = part.view("wave")
@@ -233,7 +233,7 @@ def test_the_total_gradient_is_that_of_the_total_loss(tiny, mixtures):
 
 
 def test_a_frozen_discriminator_never_moves(tiny, mixtures):
-    state = State(tiny("pit-random"), CPU)
+    state = TrainState(tiny("pit-random"), CPU)
     before = {name: weights(d) for name, d in state.discriminators.items()}
     assert len(before) == 6
     for batch in batches_of(state.run, mixtures):
@@ -244,13 +244,13 @@ def test_a_frozen_discriminator_never_moves(tiny, mixtures):
 
 def test_waveform_and_spectral_discriminators_have_rates_of_their_own(tiny):
     run = tiny("six", "adversary.wave.learning_rate=1e-3", "adversary.spectral.betas=[0.1, 0.2]")
-    groups = State(run, CPU).discriminator_optimiser.param_groups
+    groups = TrainState(run, CPU).discriminator_optimiser.param_groups
     assert [g["lr"] for g in groups] == [1e-3, 2e-4, 2e-4] * 2
     assert [tuple(g["betas"]) for g in groups] == [(0.5, 0.9), (0.1, 0.2), (0.1, 0.2)] * 2
 
 
 def test_accuracies_are_of_the_very_sets_that_were_judged(tiny, mixtures):
-    state = State(tiny("ctx-stft-i3-m"), CPU)
+    state = TrainState(tiny("ctx-stft-i3-m"), CPU)
     (discriminator,) = state.discriminators.values()
     with torch.no_grad():
         discriminator.layers[-1].weight.zero_()
@@ -262,11 +262,11 @@ def test_accuracies_are_of_the_very_sets_that_were_judged(tiny, mixtures):
 
 
 def test_the_shortcut_is_probed_in_each_domain_that_is_judged(tiny, mixtures):
-    state = State(tiny("six"), CPU)
+    state = TrainState(tiny("six"), CPU)
     found = shortcuts(state, batches_of(state.run, mixtures)[0])
     assert found.keys() == {"shortcut/wave", "shortcut/stft", "shortcut/mask"}
     assert all(0 <= value <= 1 for value in found.values())
-    assert shortcuts(State(tiny("pit"), CPU), batches_of(state.run, mixtures)[0]) == {}
+    assert shortcuts(TrainState(tiny("pit"), CPU), batches_of(state.run, mixtures)[0]) == {}
 
 
 @pytest.mark.parametrize("architecture", ["tdcnpp", "unet"])
@@ -278,7 +278,7 @@ def test_each_separator_learns_one_batch_by_heart(tiny, mixtures, architecture):
         "separator.tdcnpp={bottleneck: 24, channels: 32}",
         "separator.unet={channels: [32, 32], depth: 2, standardise: true, input_power: 0.33}",
     )
-    state = State(run, CPU)
+    state = TrainState(run, CPU)
     (batch,) = batches_of(run, mixtures, 1)
     losses = [train_step(state, batch).terms["loss/pit"].item() for _ in range(100)]
     assert sum(losses[-5:]) / 5 < losses[0] - 8  # dB
@@ -286,7 +286,7 @@ def test_each_separator_learns_one_batch_by_heart(tiny, mixtures, architecture):
 
 def stepped(run, batch):
     """Logged terms and weights after one step."""
-    state = State(run, CPU)
+    state = TrainState(run, CPU)
     step = train_step(state, batch)
     return {k: v.item() for k, v in step.terms.items()}, weights(state.separator)
 
@@ -296,19 +296,19 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole(tiny, mixtures, experiment
     whole = tiny(experiment, "training.batch_size=4")
     (batch,) = batches_of(whole, mixtures, 1)
     expected, weights_of_whole = stepped(whole, batch)
-    parts = tiny(experiment, "training.batch_size=4", "training.accumulate=2")
+    parts = tiny(experiment, "training.batch_size=4", "training.grad_accum_steps=2")
     found, weights_of_parts = stepped(parts, batch)
     assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
     for name, weight in weights_of_whole.items():
         torch.testing.assert_close(weights_of_parts[name], weight, atol=2e-5, rtol=1e-3)
     with pytest.raises(UserError, match="3 parts of a batch of 4 are not whole"):
-        tiny(experiment, "training.batch_size=4", "training.accumulate=3")
+        tiny(experiment, "training.batch_size=4", "training.grad_accum_steps=3")
 
 
 @pytest.mark.parametrize(
     ("setting", "tolerance"),
     [
-        ("training.recompute=true", 1e-5),
+        ("training.activation_checkpointing=true", 1e-5),
         ("training.precision=bfloat16", 1e-2),
         pytest.param("training.compile=true", 1e-5, marks=pytest.mark.slow),
     ],
@@ -334,7 +334,7 @@ def test_what_saves_time_or_memory_changes_the_loss_by_no_more_than_its_bound(
 def test_a_step_s_spectra_are_freed_with_it(tiny, mixtures, monkeypatch):
     """A reference cycle would keep them until the garbage collector comes by."""
     run = tiny("pit-six")
-    state, (batch,) = State(run, CPU), batches_of(run, mixtures, 1)
+    state, (batch,) = TrainState(run, CPU), batches_of(run, mixtures, 1)
     kept = []
     usual = Part.back
 
@@ -353,4 +353,4 @@ def test_a_step_s_spectra_are_freed_with_it(tiny, mixtures, monkeypatch):
 
 def test_spectra_are_not_moved_out_of_sight(tiny):
     with pytest.raises(UserError, match="shift: 32 moves everything out of spectra of 128 bins"):
-        State(tiny("six", "adversary.shift=32"), CPU)
+        TrainState(tiny("six", "adversary.shift=32"), CPU)

@@ -16,7 +16,7 @@ from apit.measure import si_snr
 from apit.models.separators import Separation
 from apit.training.log import Log
 from apit.training.record import load_separator
-from apit.training.state import State
+from apit.training.state import TrainState
 from apit.training.step import train_step
 from apit.training.train import train
 from apit.training.validation import validate
@@ -127,7 +127,7 @@ class Terminal(io.StringIO):
 def test_a_terminal_shows_loss_msi_and_time_left(tiny, monkeypatch, tmp_path):
     monkeypatch.setattr("sys.stderr", Terminal())
     monkeypatch.setenv("COLUMNS", "0")  # as in containers: the width is not known
-    state = State(tiny("pit"), CPU)
+    state = TrainState(tiny("pit"), CPU)
     log = Log(state, tmp_path, 4, quiet=False)
     for step in range(1, 4):
         state.progress.step, state.progress.spent = step, 0.5 * step
@@ -154,8 +154,8 @@ def test_the_history_is_on_disk_while_a_run_goes_on(tiny, mixtures, tmp_path, mo
 
 
 def test_averaged_weights_are_the_exponential_average_and_what_is_kept(tiny, mixtures, tmp_path):
-    run = tiny("pit", "training.average_decay=0.75")
-    state = State(run, CPU)
+    run = tiny("pit", "training.ema_decay=0.75")
+    state = TrainState(run, CPU)
     first, second, third = batches_of(run, mixtures, 3)
     train_step(state, first)
     expected = weights(state.separator)  # the average starts with the first step

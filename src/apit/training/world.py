@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, distributed, nn
 
 
-class Team:
-    """What processes agree on. A process alone is a team of one, and every method is trivial.
+class World:
+    """What processes agree on. A process alone is a world of one, and every method is trivial.
 
     Gradients are averaged in one message for each network, after its backward pass: what
     DistributedDataParallel does, for networks that run forward several times a step.
@@ -24,7 +24,7 @@ class Team:
             distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes for all."""
         return self.rank == 0
 
@@ -55,16 +55,8 @@ class Team:
             return flag
         return bool(self.sum(torch.tensor(float(flag), device=self.device)) > 0)
 
-    def of_leader(self, value: float) -> float:
-        """The leader's value."""
-        if self.size == 1:
-            return value
-        shared = torch.tensor(value, dtype=torch.float64, device=self.device)
-        distributed.broadcast(shared, 0)
-        return float(shared)
-
-    def given_by_leader(self, value: Any) -> Any:
-        """The leader's object, whatever it is; `value` counts there alone."""
+    def from_main(self, value: Any) -> Any:
+        """The main process's object, whatever it is; `value` counts there alone."""
         if self.size == 1:
             return value
         shared = [value]
