@@ -20,7 +20,7 @@ PLUMBING = {
     *("apit", "apit.__main__", "apit.cli", "apit.commands", "apit.config", "apit.errors"),
     *("apit.files", "apit.layers", "apit.lineage", "apit.parallel", "apit.progress"),
     *("apit.provenance", "apit.data.archives", "apit.data.download", "apit.data.fetch"),
-    *("apit.data.report", "apit.training.bench", "apit.training.checkpoint"),
+    *("apit.data.clips_page", "apit.training.bench", "apit.training.checkpoint"),
     *(
         "apit.training.devices",
         "apit.training.interruption",

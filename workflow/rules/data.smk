@@ -32,11 +32,10 @@ if sounds.kind in ("packages", "fuss"):
             runtime=1440,
         params:
             scale=OF_SCALE,
-            packed="--packed" if sounds.kind == "fuss" else "",
             # What is fetched, wherever it is fetched from.
             sounds=sounds.model_dump_json(exclude={"name", "address"}),
         shell:
-            "apit fetch --scale {params.scale} {params.packed} --output {output} 2> {log}"
+            "apit fetch --scale {params.scale} --output {output} 2> {log}"
 
 
 if sounds.kind != "fuss":

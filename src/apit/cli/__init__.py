@@ -25,7 +25,6 @@ The commands, in the order of the data; the workflow (`snakemake --cores all`) c
   bank      clips and rooms, checked, split, and ready to be mixed
   mix       bank → mixtures in the FUSS layout
   pack      mixtures, or FUSS's archive → few large files, which training reads fastest
-  unpack    … and back, bit for bit
   train     mixtures + an experiment → weights, history, record
   bench     how fast training is here, and what a scale would take
   evaluate  a run, or an oracle, over the evaluation split → one long table of scores

@@ -8,14 +8,14 @@ from apit.cli.words import Command, whole_number
 
 
 def add_data(command: Command) -> None:
-    """What can be asked of fetch, bank, mix, pack, unpack."""
+    """What can be asked of fetch, bank, mix, pack."""
     fetch = command(
         "fetch", commands.fetch,
         "Fetch the recordings that a scale mixes (without root), or FUSS, which is mixed already.",
     )  # fmt: skip
     fetch.add_argument(
         "--output", type=Path, required=True,
-        help="folder to make, of clips or mixtures; an archive is kept beside it",
+        help="folder to make, of clips or packed mixtures; an archive is kept beside it",
     )  # fmt: skip
     fetch.add_argument(
         "--archive", metavar="URL_OR_PATH",
@@ -24,10 +24,6 @@ def add_data(command: Command) -> None:
     )  # fmt: skip
     fetch.add_argument("--sha256", metavar="HEX", help="what the archive must have")
     fetch.add_argument("--bytes", type=whole_number, metavar="N", help="how large it must be")
-
-    fetch.add_argument(
-        "--packed", action="store_true", help="pack FUSS straight from the archive, as `apit pack`"
-    )
 
     def jobs(added: argparse.ArgumentParser) -> None:
         added.add_argument(
@@ -63,10 +59,3 @@ def add_data(command: Command) -> None:
         help="mixtures in the FUSS layout (16-bit wavs of one length), unpacked or in an archive",
     )  # fmt: skip
     pack.add_argument("--output", type=Path, required=True, help="folder to make")
-
-    unpack = command(
-        "unpack", commands.unpack, "Give the wavs of packed mixtures back, bit for bit.",
-        of_scale=False,
-    )  # fmt: skip
-    unpack.add_argument("packed", type=Path, metavar="PACKED", help="folder made by `apit pack`")
-    unpack.add_argument("--output", type=Path, required=True, help="folder to make")

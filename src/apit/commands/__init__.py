@@ -3,7 +3,7 @@
 torch is imported where it is needed, so that `apit --help` answers at once.
 """
 
-from apit.commands.data import bank, fetch, mix, pack, unpack
+from apit.commands.data import bank, fetch, mix, pack
 from apit.commands.lineage import accept, versions
 from apit.commands.measuring import evaluate, release, score, separate
 from apit.commands.presentation import (
@@ -36,6 +36,5 @@ __all__ = [
     "tables",
     "trace",
     "train",
-    "unpack",
     "versions",
 ]

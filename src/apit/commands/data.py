@@ -1,4 +1,4 @@
-"""Commands that make data: fetch, bank, mix, pack, unpack."""
+"""Commands that make data: fetch, bank, mix, pack."""
 
 import argparse
 from pathlib import Path
@@ -35,7 +35,7 @@ def fetch(parsed: argparse.Namespace) -> None:
     scale = layers.load_scale(name, [*parsed.settings, *settings], parsed.configs)
     sounds = scale.data.sounds
     assert sounds.kind == "fuss"
-    fetch_fuss(sounds, scale.audio, parsed.output, packed=parsed.packed)
+    fetch_fuss(sounds, scale.audio, parsed.output)
     print(f"{parsed.output}: {sounds.name}")
 
 
@@ -61,11 +61,3 @@ def pack(parsed: argparse.Namespace) -> None:
 
     packing.pack(parsed.source, parsed.output)
     print(f"{parsed.output}: {parsed.source}, packed")
-
-
-def unpack(parsed: argparse.Namespace) -> None:
-    """`apit unpack`."""
-    from apit.data import unpacking
-
-    unpacking.unpack(parsed.packed, parsed.output)
-    print(f"{parsed.output}: {parsed.packed}, unpacked")

@@ -25,7 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apit.config import Audio, Boxes, Data, Recipe, Recorded, Scale, Split, bank_digest
-from apit.data import fuss, report, splits
+from apit.data import clips_page, fuss, splits
 from apit.data.clips import Clip, Refused, Source, procedural, recorded
 from apit.errors import UserError
 from apit.files import check_apart, is_made, listing, resumable_folder, whole_file
@@ -164,7 +164,7 @@ def make_bank(
         if recipe.rooms and not (part / "rooms.csv").exists():
             _write_rooms(scale, part, rooms_folder, jobs)
         (part / fuss.SOUNDS).write_text(f"{source.origin}\n")
-        report.write(_read_table(part / "clips.csv"), source.origin, part / "clips.html")
+        clips_page.write(_read_table(part / "clips.csv"), source.origin, part / "clips.html")
         index = {"made_for": wanted}
         files = (part / f"{kind}.{form}" for kind in ("clips", "rooms") for form in ("csv", "f32"))
         index |= {path.name: file_digest(path) for path in files if path.exists()}

@@ -5,7 +5,6 @@ import functools
 import hashlib
 import io
 import re
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from apit.config import Procedural, Recipe
 from apit.errors import UserError
 from apit.provenance import array_generator, file_digest
+from apit.wav import missing_bytes
 
 SHORTEST_SECONDS = 0.1
 LONGEST_SECONDS = 3600
@@ -170,9 +170,11 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
             if promised > LONGEST_SECONDS * info.samplerate:
                 raise UserError(f"longer than {LONGEST_SECONDS / 3600:.0f} h")
             samples = file.read(dtype="float64", always_2d=True)
+        with path.open("rb") as content:
+            missing = missing_bytes(content)
     except (soundfile.LibsndfileError, OSError, ValueError, MemoryError) as error:
         raise UserError(f"cannot be read: {error}") from None
-    if len(samples) < promised or is_cut(path):
+    if len(samples) < promised or missing:
         raise UserError(f"cut: only {len(samples)} samples can be read")
     if not np.isfinite(samples).all():
         raise UserError("holds samples that are not finite")
@@ -192,20 +194,6 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
 
     resampled = resample_poly(sound, rate // divisor, info.samplerate // divisor)
     return resampled.astype(np.float32), info
-
-
-def is_cut(path: Path) -> bool:
-    """Whether a wav ends before its header says so, which libsndfile does not tell."""
-    with path.open("rb") as file:
-        start = file.read(12)
-        if start[:4] != b"RIFF" or start[8:] != b"WAVE":
-            return False
-        while len(header := file.read(8)) == 8:
-            kind, size = struct.unpack("<4sI", header)
-            if kind == b"data":  # written to a pipe, it does not say how long it is
-                return size not in (0, 2**32 - 1) and path.stat().st_size - file.tell() < size
-            file.seek(size + size % 2, 1)
-    return False
 
 
 def trimmed(samples: NDArray[np.float64], silence_db: float) -> NDArray[np.float64]:
