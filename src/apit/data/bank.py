@@ -13,9 +13,10 @@ procedural sounds are computed is imported where they are, since that takes most
 """
 
 import functools
+import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -178,20 +179,20 @@ def _write_clips(
     left_out: dict[str, str] = {}
     same: dict[str, str] = {}  # names of files and sounds, by their hash
     with whole_file(part / "clips.f32") as partial, partial.open("wb") as file:
-        read = in_order(source.read, source.names, len(source.names), "clips", jobs)
-        for found in read:
-            if isinstance(found, Refused):
-                left_out[found.name] = found.reason
+        for sound in in_order(source.read, source.names, len(source.names), "clips", jobs):
+            if isinstance(sound, Refused):
+                left_out[sound.name] = sound.reason
                 continue
-            clip = found.clip
+            clip, content = sound.clip, sound.samples.astype(SAMPLE, copy=False).tobytes()
+            likeness = hashlib.sha256(content).hexdigest()
             if clip.sha256 and clip.sha256 in same:
                 left_out[clip.name] = f"the same file as {same[clip.sha256]}"
-            elif found.likeness in same:
-                left_out[clip.name] = f"sounds the same as {same[found.likeness]}"
+            elif likeness in same:
+                left_out[clip.name] = f"sounds the same as {same[likeness]}"
             else:
-                same |= {clip.sha256: clip.name, found.likeness: clip.name}
+                same |= {clip.sha256: clip.name, likeness: clip.name}
                 clips.append(clip)
-                file.write(found.samples.astype(SAMPLE, copy=False).tobytes())
+                file.write(content)
     some = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:TOLD])
     if not clips:
         raise UserError(f"{folder}: none of {len(left_out)} files is a usable clip ({some})")
@@ -203,11 +204,10 @@ def _write_clips(
         )
     split_of = {c.name: s for s, hand in splits.split_clips(clips, recipe).items() for c in hand}
     rows = [asdict(clip) | {"split": split_of.get(clip.name, ""), "left_out": ""} for clip in clips]
-    table = pd.DataFrame(rows)
     empty = asdict(Clip("", "", "", 0, 0.0)) | {"split": ""}
-    others = [empty | {"name": name, "left_out": reason} for name, reason in left_out.items()]
+    rows += [empty | {"name": name, "left_out": reason} for name, reason in left_out.items()]
     with whole_file(part / "clips.csv") as partial:
-        pd.concat([table, pd.DataFrame(others)]).to_csv(partial, index=False)
+        pd.DataFrame(rows).to_csv(partial, index=False)
 
 
 def _write_rooms(scale: Scale, part: Path, folder: Path | None, jobs: int) -> None:
@@ -217,47 +217,53 @@ def _write_rooms(scale: Scale, part: Path, folder: Path | None, jobs: int) -> No
     rows: list[Response] = []
     with whole_file(part / "rooms.f32") as partial, partial.open("wb") as file:
         for split, examples in recipe.examples.items():
-            if folder is None:
-                assert isinstance(recipe.rooms, Boxes)
+            make: Callable[[Any], list[tuple[Response, NDArray[np.float64]]]]
+            if isinstance(recipe.rooms, Boxes):
                 rooms: Sequence[Any] = range(min(examples, recipe.rooms.at_most))
+                make = functools.partial(_of_box, scale, recipe.rooms, split)
             else:
+                assert folder is not None
+                assert recipe.rooms is not None
                 rooms = recorded_rooms(folder, split)
-            make = functools.partial(_responses, scale, split)
-            for made in in_order(make, rooms, len(rooms), f"rooms {split}", jobs):
-                for row, samples in made:
+                make = functools.partial(_of_recorded, scale, recipe.rooms, split)
+            for responses in in_order(make, rooms, len(rooms), f"rooms {split}", jobs):
+                for row, samples in responses:
                     rows.append(row)
                     file.write(samples.astype(SAMPLE).tobytes())
     with whole_file(part / "rooms.csv") as partial:
         pd.DataFrame(rows).to_csv(partial, index=False)
 
 
-def _responses(
-    scale: Scale, split: Split, which: int | Path
+def _of_recorded(
+    scale: Scale, kind: Recorded, split: Split, folder: Path
 ) -> list[tuple[Response, NDArray[np.float64]]]:
-    """A room's responses: the number of a box to draw, or the folder of a recorded one."""
-    from apit.data.rooms import draw_room, impulse_responses, metres, recorded_responses
+    from apit.data.rooms import recorded_responses
 
-    recipe, rate = recipe_of(scale.data), scale.audio.sample_rate
-    sources = 1 + recipe.foregrounds[1]
-    if isinstance(which, Path):
-        assert isinstance(recipe.rooms, Recorded)
-        found = recorded_responses(which, rate, sources, recipe.rooms.gain_db)
-        return [
-            (Response(split, which.name, source, len(samples)), samples)
-            for source, samples in enumerate(found)
-        ]
-    assert isinstance(recipe.rooms, Boxes)
-    room = draw_room(recipe.rooms, sources, array_generator("room", recipe.seed, split, which))
-    found = impulse_responses(room, rate, recipe.rooms.reflections)
+    sources = 1 + recipe_of(scale.data).foregrounds[1]
+    responses = recorded_responses(folder, scale.audio.sample_rate, sources, kind.gain_db)
+    return [
+        (Response(split, folder.name, source, len(samples)), samples)
+        for source, samples in enumerate(responses)
+    ]
+
+
+def _of_box(
+    scale: Scale, kind: Boxes, split: Split, number: int
+) -> list[tuple[Response, NDArray[np.float64]]]:
+    from apit.data.rooms import draw_room, impulse_responses, metres
+
+    recipe = recipe_of(scale.data)
+    generator = array_generator("room", recipe.seed, split, number)
+    room = draw_room(kind, 1 + recipe.foregrounds[1], generator)
+    responses = impulse_responses(room, scale.audio.sample_rate, kind.reflections)
+    surfaces = " ".join(room.surfaces.values())
     return [
         (
-            Response(
-                split, f"room{which:05d}", source, len(samples), metres(position),
-                metres(room.size), " ".join(room.surfaces.values()), metres(room.microphone),
-            ),
+            Response(split, f"room{number:05d}", source, len(samples), metres(position),
+                     metres(room.size), surfaces, metres(room.microphone)),
             samples,
         )
-        for source, (samples, position) in enumerate(zip(found, room.positions, strict=True))
+        for source, (samples, position) in enumerate(zip(responses, room.positions, strict=True))
     ]  # fmt: skip
 
 
@@ -268,7 +274,7 @@ def fingerprint(root: Path) -> str:
 
 def _index(root: Path) -> dict[str, str]:
     try:
-        found: dict[str, str] = json.loads((root / INDEX).read_text())
+        index: dict[str, str] = json.loads((root / INDEX).read_text())
     except (OSError, ValueError):
         raise UserError(f"{root}: is no bank; `apit bank` makes one") from None
-    return found
+    return index
