@@ -133,28 +133,10 @@ def make_bank(
     `rooms_folder` has the rooms of `rooms: {kind: recorded}`. Bad clips are left out, and listed.
     What is whole when a call is killed stays, in `OUTPUT.part`.
     """
-    recipe, audio = recipe_of(scale.data), scale.audio
+    recipe = recipe_of(scale.data)
     check_apart(output, clips_folder, rooms_folder)
-    if clips_folder is not None:
-        source = recorded(clips_folder, recipe, audio.sample_rate)
-    elif scale.data.sounds.kind == "procedural":
-        source = procedural(scale.data.sounds, recipe, audio.sample_rate, audio.seconds)
-    else:
-        raise UserError(
-            "this scale mixes recordings: give their folder with --clips (`apit fetch` fetches "
-            "those of a scale's packages)"
-        )
-    recorded_ones = isinstance(recipe.rooms, Recorded)
-    if recorded_ones != (rooms_folder is not None):
-        raise UserError(
-            "data.recipe.rooms are recorded: give their folder with --rooms"
-            if recorded_ones
-            else "--rooms: data.recipe.rooms has no kind: recorded, which would read them"
-        )
-    if isinstance(recipe.rooms, Boxes):
-        from apit.data import rooms
-
-        rooms.check_surfaces(recipe.rooms)
+    source = _source(scale, recipe, clips_folder)
+    _check_rooms(recipe, rooms_folder)
     wanted = bank_digest(scale.audio, scale.data)
     made_of = digest([wanted, code_of("bank"), listing(clips_folder), listing(rooms_folder)])
     if is_made(output, made_of):
@@ -170,6 +152,29 @@ def make_bank(
         files = (part / f"{kind}.{form}" for kind in ("clips", "rooms") for form in ("csv", "f32"))
         index |= {path.name: file_digest(path) for path in files if path.exists()}
         (part / INDEX).write_text(json.dumps(index, indent=1) + "\n")
+
+
+def _source(scale: Scale, recipe: Recipe, folder: Path | None) -> Source:
+    rate = scale.audio.sample_rate
+    if folder is not None:
+        return recorded(folder, recipe, rate)
+    if scale.data.sounds.kind == "procedural":
+        return procedural(scale.data.sounds, recipe, rate, scale.audio.seconds)
+    raise UserError(
+        "this scale mixes recordings: give their folder with --clips (`apit fetch` fetches those "
+        "of a scale's packages)"
+    )
+
+
+def _check_rooms(recipe: Recipe, folder: Path | None) -> None:
+    if isinstance(recipe.rooms, Recorded) and folder is None:
+        raise UserError("data.recipe.rooms are recorded: give their folder with --rooms")
+    if folder is not None and not isinstance(recipe.rooms, Recorded):
+        raise UserError("--rooms: data.recipe.rooms has no kind: recorded, which would read them")
+    if isinstance(recipe.rooms, Boxes):
+        from apit.data.rooms import check_surfaces
+
+        check_surfaces(recipe.rooms)
 
 
 def _write_clips(

@@ -131,8 +131,11 @@ def _check_room(archive: Path, sounds: Fuss, output: Path) -> None:
     needed = max(0, sounds.bytes - there) + sources
     free = shutil.disk_usage(output.parent).free
     if free < needed:
-        needed_, free_ = (tqdm.format_sizeof(size, "B", 1000) for size in (needed, free))
         raise UserError(
-            f"{output.parent}: {needed_} are needed for {sounds.archive} and its sources, and "
-            f"{free_} are free; make room, or give another --output"
+            f"{output.parent}: {_size(needed)} are needed for {sounds.archive} and its sources, "
+            f"and {_size(free)} are free; make room, or give another --output"
         )
+
+
+def _size(number: int) -> str:
+    return tqdm.format_sizeof(number, "B", 1000)

@@ -37,10 +37,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Entry:
-    """An example: the mixture's stem and file, and its sources' files."""
+    """An example: the mixture's stem, and its sources' files."""
 
     name: str
-    mixture: Path
     sources: tuple[Path, ...]
 
 
@@ -144,10 +143,7 @@ def read_list(path: Path, slots: int) -> list[Entry]:
             if not (root / file).is_file():
                 hint = "; fields are parted by tabs, not by spaces" if " " in file else ""
                 raise UserError(f"{path}:{number}: names {file}, which is not in {root}{hint}")
-    return [
-        Entry(line.name, root / line.mixture, tuple(root / file for file in line.sources))
-        for line in lines
-    ]
+    return [Entry(line.name, tuple(root / file for file in line.sources)) for line in lines]
 
 
 class Format(NamedTuple):

@@ -70,12 +70,11 @@ class Index:
                 )
         return packed
 
-    def verify(self, name: str) -> Path:
-        """Path of a file of the packed folder; raises UserError unless it is what was packed."""
+    def verify(self, name: str) -> None:
+        """Raise UserError unless a file of the packed folder is what was packed."""
         path = self.folder.parent / name
         if not path.exists() or file_digest(path) != self.sha256.get(name):
             raise UserError(f"{path}: is not the file that was packed; fetch or pack it again")
-        return path
 
     def sources(self) -> list[str]:
         """Names of all sources, in the order in which the shards hold them."""
