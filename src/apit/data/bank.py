@@ -16,7 +16,7 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -222,54 +222,46 @@ def _write_rooms(scale: Scale, part: Path, folder: Path | None, jobs: int) -> No
     rows: list[Response] = []
     with whole_file(part / "rooms.f32") as partial, partial.open("wb") as file:
         for split, examples in recipe.examples.items():
-            make: Callable[[Any], list[tuple[Response, NDArray[np.float64]]]]
-            if isinstance(recipe.rooms, Boxes):
+            if folder is None:
+                assert isinstance(recipe.rooms, Boxes)
                 rooms: Sequence[Any] = range(min(examples, recipe.rooms.at_most))
-                make = functools.partial(_of_box, scale, recipe.rooms, split)
             else:
-                assert folder is not None
-                assert recipe.rooms is not None
                 rooms = recorded_rooms(folder, split)
-                make = functools.partial(_of_recorded, scale, recipe.rooms, split)
-            for responses in in_order(make, rooms, len(rooms), f"rooms {split}", jobs):
-                for row, samples in responses:
+            make = functools.partial(_responses, scale, split)
+            for made in in_order(make, rooms, len(rooms), f"rooms {split}", jobs):
+                for row, samples in made:
                     rows.append(row)
                     file.write(samples.astype(SAMPLE).tobytes())
     with whole_file(part / "rooms.csv") as partial:
         pd.DataFrame(rows).to_csv(partial, index=False)
 
 
-def _of_recorded(
-    scale: Scale, kind: Recorded, split: Split, folder: Path
+def _responses(
+    scale: Scale, split: Split, which: int | Path
 ) -> list[tuple[Response, NDArray[np.float64]]]:
-    from apit.data.rooms import recorded_responses
+    """A room's responses: the number of a box to draw, or the folder of a recorded one."""
+    from apit.data.rooms import draw_room, impulse_responses, metres, recorded_responses
 
-    sources = 1 + recipe_of(scale.data).foregrounds[1]
-    responses = recorded_responses(folder, scale.audio.sample_rate, sources, kind.gain_db)
-    return [
-        (Response(split, folder.name, source, len(samples)), samples)
-        for source, samples in enumerate(responses)
-    ]
-
-
-def _of_box(
-    scale: Scale, kind: Boxes, split: Split, number: int
-) -> list[tuple[Response, NDArray[np.float64]]]:
-    from apit.data.rooms import draw_room, impulse_responses, metres
-
-    recipe = recipe_of(scale.data)
-    generator = array_generator("room", recipe.seed, split, number)
-    room = draw_room(kind, 1 + recipe.foregrounds[1], generator)
-    responses = impulse_responses(room, scale.audio.sample_rate, kind.reflections)
-    surfaces = " ".join(room.surfaces.values())
+    recipe, rate = recipe_of(scale.data), scale.audio.sample_rate
+    sources = 1 + recipe.foregrounds[1]
+    if isinstance(which, Path):
+        assert isinstance(recipe.rooms, Recorded)
+        recordings = recorded_responses(which, rate, sources, recipe.rooms.gain_db)
+        return [
+            (Response(split, which.name, source, len(samples)), samples)
+            for source, samples in enumerate(recordings)
+        ]
+    assert isinstance(recipe.rooms, Boxes)
+    room = draw_room(recipe.rooms, sources, array_generator("room", recipe.seed, split, which))
+    computed = impulse_responses(room, rate, recipe.rooms.reflections)
+    of_room = metres(room.size), " ".join(room.surfaces.values()), metres(room.microphone)
     return [
         (
-            Response(split, f"room{number:05d}", source, len(samples), metres(position),
-                     metres(room.size), surfaces, metres(room.microphone)),
+            Response(split, f"room{which:05d}", source, len(samples), metres(position), *of_room),
             samples,
         )
-        for source, (samples, position) in enumerate(zip(responses, room.positions, strict=True))
-    ]  # fmt: skip
+        for source, (samples, position) in enumerate(zip(computed, room.positions, strict=True))
+    ]
 
 
 def fingerprint(root: Path) -> str:

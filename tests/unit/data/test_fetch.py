@@ -152,7 +152,7 @@ def packed(path, **members):
     ("members", "said"),
     [
         ({"a/readme.txt": "hello"}, r"FUSS.tar.gz: holds no \*_example_list.txt"),
-        ({"a/eval_example_list.txt": "m.wav\ts.wav\n"}, "s.wav is listed, and not there"),
+        ({"a/eval_example_list.txt": "m.wav\ts.wav\n"}, "holds no train_example_list.txt"),
         (
             {"a/train_example_list.txt": "m.wav\ts.wav\n", "a/s.wav": "x"},
             "a/s.wav: cannot be read as a wav",
