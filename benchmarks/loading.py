@@ -25,7 +25,6 @@ from apit.data import packed
 from apit.data.batches import RandomCrops
 from apit.data.examples import Packed, Wavs
 from apit.data.packing import pack
-from apit.data.shards import Shards
 from apit.provenance import file_digest
 
 RATE, SECONDS, SLOTS, CROP, BATCH = 16_000, 10, 4, 3, 8
@@ -46,8 +45,8 @@ def main() -> None:
         start = time.perf_counter()
         pack(mixtures, folder / "packed")
         seconds = time.perf_counter() - start
-        size = sum(path.stat().st_size for path in mixtures.rglob("*.wav"))
-        print(f"packing: {size / seconds / 1e6:.0f} MB/s of wavs")
+        size = sum(path.stat().st_size for path in mixtures.rglob("*_sound.wav"))
+        print(f"packing: {size / seconds / 1e6:.0f} MB/s of sources")
         crops = reading(mixtures, folder / "packed", parsed.asteroid)
         memory(crops, parsed.batches)
     with tempfile.TemporaryDirectory() as name:
@@ -171,22 +170,22 @@ def first_batch(folder: Path) -> None:
         for n in range(examples)
     ]
     lines = [f"train/example{n:05d}.wav\t" + "\t".join(s) + "\n" for n, s in enumerate(sources)]
-    shards = Shards(folder / "shards", None)
+    shards = folder / "shards"
+    shards.mkdir()
     (folder / "train_example_list.txt").write_text("".join(lines))
-    table = "file,header\n" + "".join(f"{file},0\n" for own in sources for file in own)
-    (shards.folder / packed.SOURCES).write_text(table)
-    (shards.folder / packed.MIXTURES).write_text("file,header\n")
+    table = "file\n" + "".join(f"{file}\n" for own in sources for file in own)
+    (shards / packed.SOURCES).write_text(table)
     count, per_shard = examples * SLOTS, 800
-    verified = ("train_example_list.txt", f"shards/{packed.SOURCES}", f"shards/{packed.MIXTURES}")
+    verified = ("train_example_list.txt", f"shards/{packed.SOURCES}")
     index = {
-        "version": packed.VERSION, "sample_rate": RATE, "samples": samples, "headers": [["", ""]],
+        "version": packed.VERSION, "sample_rate": RATE, "samples": samples,
         "shards": [[f"{n:03d}.i16", per_shard] for n in range(count // per_shard)],
         "sha256": {name: file_digest(folder / name) for name in verified},
     }  # fmt: skip
     for name, _ in index["shards"]:
-        with (shards.folder / name).open("wb") as file:
+        with (shards / name).open("wb") as file:
             file.truncate(per_shard * samples * 2)
-    (shards.folder / "index.json").write_text(packed.json.dumps(index))
+    (shards / "index.json").write_text(packed.json.dumps(index))
     start = time.perf_counter()
     next(random_crops(Packed(folder, "train", AUDIO)))
     print(f"first batch of {examples} examples: {time.perf_counter() - start:.2f} s after opening")

@@ -1,10 +1,11 @@
+import io
 import time
 
 import numpy as np
 import pytest
 import soundfile
 
-from apit.wav import undate
+from apit.wav import missing_bytes, undate
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -29,3 +30,16 @@ def test_other_wavs_are_left_alone(tmp_path, container, subtype):
     before = path.read_bytes()
     undate(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("WAV", "PCM_16"), ("WAVEX", "FLOAT")])
+def test_bytes_that_a_wav_lacks_are_counted(tmp_path, container, subtype):
+    path = tmp_path / "sound.wav"
+    soundfile.write(path, np.full(100, 0.5), 8000, subtype, format=container)
+    whole = path.read_bytes()
+    size = whole.index(b"data") + 4
+    piped = whole[:size] + b"\xff" * 4 + whole[size + 4 :]
+    assert missing_bytes(io.BytesIO(whole)) == missing_bytes(io.BytesIO(whole + b"more")) == 0
+    assert missing_bytes(io.BytesIO(whole[:-30])) == 30
+    assert missing_bytes(io.BytesIO(piped[:-30])) == 0
+    assert missing_bytes(io.BytesIO(b"RIFF")) == missing_bytes(io.BytesIO(b"fLaC" + whole)) == 0

@@ -58,7 +58,7 @@ def fetch(
     scale = replace(options, settings=(*options.settings, *settings)).load()
     sounds = scale.data.sounds
     assert sounds.kind == "fuss"
-    fetch_fuss(sounds, scale.audio, output, packed=True)
+    fetch_fuss(sounds, scale.audio, output)
     print(f"{output}: {sounds.name}")
 
 

@@ -18,10 +18,8 @@ BLOCK = 1 << 20
 
 
 @contextmanager
-def files_of(
-    archive: Path, doing: str
-) -> Iterator[Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]]:
-    """Every file of a tar, compressed or not: the open tar, the member, and its name.
+def files_of(archive: Path, doing: str) -> Iterator[Iterator[tuple[IO[bytes], str]]]:
+    """Every file of a tar, compressed or not: a stream of its content, and its name.
 
     Raises UserError, while they are read, too, for what is no whole tar, for links, devices and
     sparse files, and for names outside it.
@@ -38,7 +36,7 @@ def files_of(
 
 def _members(
     archive: Path, file: IO[bytes], tar: tarfile.TarFile, label: str
-) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
+) -> Iterator[tuple[IO[bytes], str]]:
     last = "its beginning"
     with bar(total=archive.stat().st_size, unit="B", unit_scale=True, desc=label) as shown:
         for member in tar:
@@ -50,8 +48,8 @@ def _members(
                 raise UserError(
                     f"{archive}: {member.name} is a link, a device or sparse; not taken"
                 )
-            if member.isfile():
-                yield tar, member, name
+            if (content := tar.extractfile(member)) is not None:
+                yield content, name
     # tarfile takes a damaged header for the end, and does not look at what follows.
     stream = tar.fileobj
     assert stream is not None, "it is open"

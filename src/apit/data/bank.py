@@ -13,6 +13,7 @@ procedural sounds are computed is imported where they are, since that takes most
 """
 
 import functools
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apit.config import Audio, Boxes, Data, Recipe, Recorded, Scale, Split, bank_digest
-from apit.data import fuss, report, splits
+from apit.data import clips_page, fuss, splits
 from apit.data.clips import Clip, Refused, Source, procedural, recorded
 from apit.errors import UserError
 from apit.files import check_apart, is_made, listing, resumable_folder, whole_file
@@ -132,28 +133,10 @@ def make_bank(
     `rooms_folder` has the rooms of `rooms: {kind: recorded}`. Bad clips are left out, and listed.
     What is whole when a call is killed stays, in `OUTPUT.part`.
     """
-    recipe, audio = recipe_of(scale.data), scale.audio
+    recipe = recipe_of(scale.data)
     check_apart(output, clips_folder, rooms_folder)
-    if clips_folder is not None:
-        source = recorded(clips_folder, recipe, audio.sample_rate)
-    elif scale.data.sounds.kind == "procedural":
-        source = procedural(scale.data.sounds, recipe, audio.sample_rate, audio.seconds)
-    else:
-        raise UserError(
-            "this scale mixes recordings: give their folder with --clips (`apit fetch` fetches "
-            "those of a scale's packages)"
-        )
-    recorded_ones = isinstance(recipe.rooms, Recorded)
-    if recorded_ones != (rooms_folder is not None):
-        raise UserError(
-            "data.recipe.rooms are recorded: give their folder with --rooms"
-            if recorded_ones
-            else "--rooms: data.recipe.rooms has no kind: recorded, which would read them"
-        )
-    if isinstance(recipe.rooms, Boxes):
-        from apit.data import rooms
-
-        rooms.check_surfaces(recipe.rooms)
+    source = _source(scale, recipe, clips_folder)
+    _check_rooms(recipe, rooms_folder)
     wanted = bank_digest(scale.audio, scale.data)
     made_of = digest([wanted, code_of("bank"), listing(clips_folder), listing(rooms_folder)])
     if is_made(output, made_of):
@@ -164,11 +147,34 @@ def make_bank(
         if recipe.rooms and not (part / "rooms.csv").exists():
             _write_rooms(scale, part, rooms_folder, jobs)
         (part / fuss.SOUNDS).write_text(f"{source.origin}\n")
-        report.write(_read_table(part / "clips.csv"), source.origin, part / "clips.html")
+        clips_page.write(_read_table(part / "clips.csv"), source.origin, part / "clips.html")
         index = {"made_for": wanted}
         files = (part / f"{kind}.{form}" for kind in ("clips", "rooms") for form in ("csv", "f32"))
         index |= {path.name: file_digest(path) for path in files if path.exists()}
         (part / INDEX).write_text(json.dumps(index, indent=1) + "\n")
+
+
+def _source(scale: Scale, recipe: Recipe, folder: Path | None) -> Source:
+    rate = scale.audio.sample_rate
+    if folder is not None:
+        return recorded(folder, recipe, rate)
+    if scale.data.sounds.kind == "procedural":
+        return procedural(scale.data.sounds, recipe, rate, scale.audio.seconds)
+    raise UserError(
+        "this scale mixes recordings: give their folder with --clips (`apit fetch` fetches those "
+        "of a scale's packages)"
+    )
+
+
+def _check_rooms(recipe: Recipe, folder: Path | None) -> None:
+    if isinstance(recipe.rooms, Recorded) and folder is None:
+        raise UserError("data.recipe.rooms are recorded: give their folder with --rooms")
+    if folder is not None and not isinstance(recipe.rooms, Recorded):
+        raise UserError("--rooms: data.recipe.rooms has no kind: recorded, which would read them")
+    if isinstance(recipe.rooms, Boxes):
+        from apit.data.rooms import check_surfaces
+
+        check_surfaces(recipe.rooms)
 
 
 def _write_clips(
@@ -178,20 +184,20 @@ def _write_clips(
     left_out: dict[str, str] = {}
     same: dict[str, str] = {}  # names of files and sounds, by their hash
     with whole_file(part / "clips.f32") as partial, partial.open("wb") as file:
-        read = in_order(source.read, source.names, len(source.names), "clips", jobs)
-        for found in read:
-            if isinstance(found, Refused):
-                left_out[found.name] = found.reason
+        for sound in in_order(source.read, source.names, len(source.names), "clips", jobs):
+            if isinstance(sound, Refused):
+                left_out[sound.name] = sound.reason
                 continue
-            clip = found.clip
+            clip, content = sound.clip, sound.samples.astype(SAMPLE, copy=False).tobytes()
+            likeness = hashlib.sha256(content).hexdigest()
             if clip.sha256 and clip.sha256 in same:
                 left_out[clip.name] = f"the same file as {same[clip.sha256]}"
-            elif found.likeness in same:
-                left_out[clip.name] = f"sounds the same as {same[found.likeness]}"
+            elif likeness in same:
+                left_out[clip.name] = f"sounds the same as {same[likeness]}"
             else:
-                same |= {clip.sha256: clip.name, found.likeness: clip.name}
+                same |= {clip.sha256: clip.name, likeness: clip.name}
                 clips.append(clip)
-                file.write(found.samples.astype(SAMPLE, copy=False).tobytes())
+                file.write(content)
     some = "; ".join(f"{name}: {reason}" for name, reason in list(left_out.items())[:TOLD])
     if not clips:
         raise UserError(f"{folder}: none of {len(left_out)} files is a usable clip ({some})")
@@ -203,11 +209,10 @@ def _write_clips(
         )
     split_of = {c.name: s for s, hand in splits.split_clips(clips, recipe).items() for c in hand}
     rows = [asdict(clip) | {"split": split_of.get(clip.name, ""), "left_out": ""} for clip in clips]
-    table = pd.DataFrame(rows)
     empty = asdict(Clip("", "", "", 0, 0.0)) | {"split": ""}
-    others = [empty | {"name": name, "left_out": reason} for name, reason in left_out.items()]
+    rows += [empty | {"name": name, "left_out": reason} for name, reason in left_out.items()]
     with whole_file(part / "clips.csv") as partial:
-        pd.concat([table, pd.DataFrame(others)]).to_csv(partial, index=False)
+        pd.DataFrame(rows).to_csv(partial, index=False)
 
 
 def _write_rooms(scale: Scale, part: Path, folder: Path | None, jobs: int) -> None:
@@ -241,24 +246,22 @@ def _responses(
     sources = 1 + recipe.foregrounds[1]
     if isinstance(which, Path):
         assert isinstance(recipe.rooms, Recorded)
-        found = recorded_responses(which, rate, sources, recipe.rooms.gain_db)
+        recordings = recorded_responses(which, rate, sources, recipe.rooms.gain_db)
         return [
             (Response(split, which.name, source, len(samples)), samples)
-            for source, samples in enumerate(found)
+            for source, samples in enumerate(recordings)
         ]
     assert isinstance(recipe.rooms, Boxes)
     room = draw_room(recipe.rooms, sources, array_generator("room", recipe.seed, split, which))
-    found = impulse_responses(room, rate, recipe.rooms.reflections)
+    computed = impulse_responses(room, rate, recipe.rooms.reflections)
+    of_room = metres(room.size), " ".join(room.surfaces.values()), metres(room.microphone)
     return [
         (
-            Response(
-                split, f"room{which:05d}", source, len(samples), metres(position),
-                metres(room.size), " ".join(room.surfaces.values()), metres(room.microphone),
-            ),
+            Response(split, f"room{which:05d}", source, len(samples), metres(position), *of_room),
             samples,
         )
-        for source, (samples, position) in enumerate(zip(found, room.positions, strict=True))
-    ]  # fmt: skip
+        for source, (samples, position) in enumerate(zip(computed, room.positions, strict=True))
+    ]
 
 
 def fingerprint(root: Path) -> str:
@@ -268,7 +271,7 @@ def fingerprint(root: Path) -> str:
 
 def _index(root: Path) -> dict[str, str]:
     try:
-        found: dict[str, str] = json.loads((root / INDEX).read_text())
+        index: dict[str, str] = json.loads((root / INDEX).read_text())
     except (OSError, ValueError):
         raise UserError(f"{root}: is no bank; `apit bank` makes one") from None
-    return found
+    return index

@@ -2,10 +2,8 @@
 
 import csv
 import functools
-import hashlib
 import io
 import re
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,8 +15,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from apit.config import Procedural, Recipe
+from apit.data.fuss import Format
 from apit.errors import UserError
 from apit.provenance import array_generator, file_digest
+from apit.wav import missing_bytes
 
 SHORTEST_SECONDS = 0.1
 LONGEST_SECONDS = 3600
@@ -47,11 +47,10 @@ class Clip:
 
 
 class Sound(NamedTuple):
-    """A clip with its samples [time], and a hash of them."""
+    """A clip with its samples [time]."""
 
     clip: Clip
     samples: NDArray[np.float32]
-    likeness: str
 
 
 class Refused(NamedTuple):
@@ -85,9 +84,8 @@ def _render(recipe: Recipe, rate: int, seconds: float, name: str) -> Sound:
     family, _, index = name.rpartition("_")
     names = ("clip", recipe.seed, family, int(index))
     samples = round(array_generator(*names, "length").uniform(0.4, 1.6) * seconds * rate)
-    found = synthesis.render(family, array_generator(*names), rate, samples).astype(np.float32)
-    clip = Clip(name, family, "", samples, samples / rate, rate, 1, *_levels(found))
-    return Sound(clip, found, _likeness(found))
+    sound = synthesis.render(family, array_generator(*names), rate, samples).astype(np.float32)
+    return Sound(Clip(name, family, "", samples, samples / rate, rate, 1, *_levels(sound)), sound)
 
 
 def recorded(folder: Path, recipe: Recipe, rate: int) -> Source:
@@ -137,46 +135,40 @@ def _read(
     if path.suffix.lower() not in SUFFIXES:
         return Refused(name, "not in a format that libsndfile reads")
     try:
-        samples, info = read_clip(path, recipe, rate)
+        samples, form = read_clip(path, recipe, rate)
     except UserError as error:
         return Refused(name, str(error))
     family = re.split("[_-]", path.stem)[0] or path.stem
     top = name.partition("/")[0] if "/" in name else ""
     licence = [text for pattern, text, _ in licences if fnmatchcase(name, pattern)]
     clip = Clip(
-        name, family, top, len(samples), len(samples) / rate, info.samplerate, info.channels,
+        name, family, top, len(samples), len(samples) / rate, form.rate, form.channels,
         *_levels(samples), licence[-1] if licence else "", file_digest(path),
     )  # fmt: skip
-    return Sound(clip, samples, _likeness(samples))
+    return Sound(clip, samples)
 
 
-class Info(NamedTuple):
-    """What a file of sound is."""
-
-    samplerate: int  # Hz
-    channels: int
-
-
-def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32], Info]:
+def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32], Format]:
     """Read a recording → [time], in one channel, at `rate`, without the silence at its ends.
 
-    Raises UserError for files that are unreadable, cut, shorter than 0.1 s, silent, clipped or not
-    finite.
+    Gives what the file is, too. Raises UserError for files that are unreadable, cut, shorter than
+    0.1 s, silent, clipped or not finite.
     """
     try:
         with soundfile.SoundFile(path) as file:
-            info = Info(file.samplerate, file.channels)
-            promised = file.frames
-            if promised > LONGEST_SECONDS * info.samplerate:
+            form = Format(file.samplerate, file.channels, file.frames)
+            if form.samples > LONGEST_SECONDS * form.rate:
                 raise UserError(f"longer than {LONGEST_SECONDS / 3600:.0f} h")
             samples = file.read(dtype="float64", always_2d=True)
+        with path.open("rb") as content:
+            is_cut = len(samples) < form.samples or missing_bytes(content)
     except (soundfile.LibsndfileError, OSError, ValueError, MemoryError) as error:
         raise UserError(f"cannot be read: {error}") from None
-    if len(samples) < promised or is_cut(path):
+    if is_cut:
         raise UserError(f"cut: only {len(samples)} samples can be read")
     if not np.isfinite(samples).all():
         raise UserError("holds samples that are not finite")
-    if len(samples) < SHORTEST_SECONDS * info.samplerate:
+    if len(samples) < SHORTEST_SECONDS * form.rate:
         raise UserError(f"shorter than {SHORTEST_SECONDS} s")
     clipped = float(np.mean(np.abs(samples) >= FULL_SCALE))
     if clipped > recipe.clipped_at_most:
@@ -185,27 +177,13 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
     if np.std(mono) < SILENT:
         raise UserError("silent")
     sound = trimmed(mono, recipe.silence_db)
-    if len(sound) < SHORTEST_SECONDS * info.samplerate:
+    if len(sound) < SHORTEST_SECONDS * form.rate:
         raise UserError(f"shorter than {SHORTEST_SECONDS} s but for silence")
-    divisor = np.gcd(info.samplerate, rate)
+    divisor = np.gcd(form.rate, rate)
     from scipy.signal import resample_poly
 
-    resampled = resample_poly(sound, rate // divisor, info.samplerate // divisor)
-    return resampled.astype(np.float32), info
-
-
-def is_cut(path: Path) -> bool:
-    """Whether a wav ends before its header says so, which libsndfile does not tell."""
-    with path.open("rb") as file:
-        start = file.read(12)
-        if start[:4] != b"RIFF" or start[8:] != b"WAVE":
-            return False
-        while len(header := file.read(8)) == 8:
-            kind, size = struct.unpack("<4sI", header)
-            if kind == b"data":  # written to a pipe, it does not say how long it is
-                return size not in (0, 2**32 - 1) and path.stat().st_size - file.tell() < size
-            file.seek(size + size % 2, 1)
-    return False
+    resampled = resample_poly(sound, rate // divisor, form.rate // divisor)
+    return resampled.astype(np.float32), form
 
 
 def trimmed(samples: NDArray[np.float64], silence_db: float) -> NDArray[np.float64]:
@@ -219,7 +197,3 @@ def _levels(samples: NDArray[np.float32]) -> tuple[float, float]:
     """Peak and RMS in dB relative to full scale."""
     peak, rms = np.abs(samples).max(), np.sqrt(np.mean(np.square(samples, dtype=np.float64)))
     return round(20 * float(np.log10(peak)), 2), round(20 * float(np.log10(rms)), 2)
-
-
-def _likeness(samples: NDArray[np.float32]) -> str:
-    return hashlib.sha256(samples.tobytes()).hexdigest()

@@ -39,12 +39,12 @@ def credits_of(root: Path, split: Split) -> dict[str, list[Credit]]:
         for name, licence, sha256 in clips[["name", "licence", "sha256"]].itertuples(index=False)
     }
     manifest = pd.read_csv(root / "manifest.csv", dtype=text, keep_default_na=False)
-    found: dict[str, list[Credit]] = defaultdict(list)
+    credits: dict[str, list[Credit]] = defaultdict(list)
     for example, clip in zip(manifest["example"], manifest["clip"], strict=True):
         of, _, name = example.partition("/")
         if of == split:
-            found[name].append(Credit(clip, licences[clip]))
-    return dict(found)
+            credits[name].append(Credit(clip, licences[clip]))
+    return dict(credits)
 
 
 def origin(root: Path, *, is_fuss: bool) -> str:

@@ -61,8 +61,8 @@ def download(address: str, path: Path, size: int, sha256: str, patience: Retry =
 
 def fault_of(path: Path, size: int, sha256: str) -> str | None:
     """What is wrong with a file that should have a size in bytes and a SHA-256."""
-    if (found := path.stat().st_size) != size:
-        return f"has {found} bytes, not {size}"
+    if (own := path.stat().st_size) != size:
+        return f"has {own} bytes, not {size}"
     if (digest := file_digest(path)) != sha256:
         return f"has the SHA-256 {digest}, not {sha256}"
     return None

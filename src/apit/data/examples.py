@@ -67,8 +67,11 @@ class Packed(Examples):
 
     def __init__(self, root: Path, split: Split, audio: Audio):
         index = packed.Index.read(root)
-        if (found := index.format) != (wanted := fuss.Format(audio.sample_rate, 1, audio.samples)):
-            raise UserError(f"{root}: holds {found}; the configuration's audio says {wanted}")
+        wanted = fuss.Format(audio.sample_rate, 1, audio.samples)
+        if index.format != wanted:
+            raise UserError(
+                f"{root}: holds {index.format}; the configuration's audio says {wanted}"
+            )
         listed = fuss.list_path(root, split)
         lines = fuss.read_lines(listed, audio.sources)
         index.verify(listed.name)

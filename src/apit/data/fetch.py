@@ -2,30 +2,25 @@
 
 import shutil
 import subprocess
-import sys
 import tempfile
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import numpy as np
 import pandas as pd
 from tqdm import tqdm
 from urllib3.util import Retry
 
 from apit.config import Audio, Fuss, Package, Split
 from apit.data import fuss
-from apit.data.archives import files_of
 from apit.data.clips import LICENCES, SUFFIXES
 from apit.data.download import PATIENCE, download, fault_of
-from apit.data.examples import Wavs
 from apit.data.fuss import Format
 from apit.data.packed import is_packed
 from apit.data.packing import pack
 from apit.errors import UserError
 from apit.files import (
-    MADE,
     check_replaceable,
     is_made,
     part_of,
@@ -37,9 +32,8 @@ from apit.progress import bar
 from apit.provenance import digest, file_digest
 
 FUSS_SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
-EXPANSION = 3.2  # of FUSS's archives: 24.6 GB of wavs, or of sources and, meanwhile, mixtures
+EXPANSION = 2.5  # of FUSS's archives: about 17.6 GB of sources
 SCRATCH = ".scratch-"
-LOOKED_AT = 20  # examples of each split whose mixture is compared with its sources
 
 
 def fetch_packages(packages: Sequence[Package], output: Path) -> None:
@@ -99,22 +93,17 @@ def _call(*command: str, cwd: Path) -> None:
     subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
 
 
-def fetch_fuss(
-    sounds: Fuss, audio: Audio, output: Path, *, packed: bool = False, patience: Retry = PATIENCE
-) -> None:
-    """Download the FUSS archive beside `output`, verify it, and unpack its lists and wavs there.
+def fetch_fuss(sounds: Fuss, audio: Audio, output: Path, *, patience: Retry = PATIENCE) -> None:
+    """Download the FUSS archive beside `output`, verify it, and pack it there, as `pack` does.
 
-    With `packed`, it is packed straight from the archive instead. A verified archive is not
-    fetched again, and one in a file of this machine is used where it is. What is unpacked lies in
-    `OUTPUT.part` until every file that the lists name is there and is what `audio` says. Raises
-    UserError where the download fails, is of another size or hash, the disk is too small, or the
-    archive is not FUSS.
+    A verified archive is not fetched again, and one in a file of this machine is used where it
+    is. Raises UserError where the download fails, is of another size or hash, the disk is too
+    small, or the archive is not FUSS.
     """
     output = output.resolve()
     check_replaceable(output)
     origin = f"{sounds.name} (sha256 {sounds.sha256})\n"
-    done = packed and is_packed(output) and f"{fuss.sounds(output)}\n" == origin
-    if done or is_made(output, sounds.sha256):
+    if is_packed(output) and f"{fuss.sounds(output)}\n" == origin:
         return
     archive = output.with_name(sounds.archive)
     local = sounds.address.startswith("file://")
@@ -129,91 +118,24 @@ def fetch_fuss(
         raise UserError(
             f"{archive}: {fault}; give another file, or the size and hash that it should have"
         )
-    if packed:
-        lists = [fuss.list_path(Path(), split).name for split in FUSS_SPLITS]
-        pack(archive, output, Format(audio.sample_rate, 1, audio.samples), lists, origin)
-        return
-    with resumable_folder(output, sounds.sha256) as folder:
-        unpacked = folder / "unpacked"
-        for path in folder.iterdir():  # of a call that was killed while it moved them
-            if path.name not in (unpacked.name, MADE):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-        try:
-            _unpack(archive, unpacked)
-            top = _checked(archive, unpacked, audio)
-        except UserError:
-            shutil.rmtree(folder)
-            raise
-        for path in top.iterdir():
-            path.rename(folder / path.name)
-        shutil.rmtree(unpacked)
-        (folder / fuss.SOUNDS).write_text(origin)
-
-
-def _checked(archive: Path, unpacked: Path, audio: Audio) -> Path:
-    """The folder that holds the example lists, all of whose files are there and as configured."""
-    lists = sorted(unpacked.rglob(fuss.list_path(Path(), "train").name))
-    if not lists:
-        raise UserError(f"{archive}: holds no {fuss.list_path(Path(), 'train')}; it is not FUSS")
-    top = lists[0].parent  # the archive's own folder, ssdata_reverb
-    others = [p for p in unpacked.iterdir() if p != top] if top != unpacked else []
-    if len(lists) > 1 or others:
-        raise UserError(f"{archive}: holds more than one folder; it is not FUSS")
-    for split in FUSS_SPLITS:
-        try:
-            _check(Wavs(top, split, audio))
-        except UserError as error:
-            said = str(error).replace(f"{top}/", "").replace(str(top), "it")
-            raise UserError(f"{archive}: is not FUSS: {said}") from None
-    return top
+    lists = [fuss.list_path(Path(), split).name for split in FUSS_SPLITS]
+    pack(archive, output, Format(audio.sample_rate, 1, audio.samples), lists, origin)
 
 
 def _check_room(archive: Path, sounds: Fuss, output: Path) -> None:
-    """Raise UserError unless what is still missing of the archive and its content fits the disk."""
+    """Raise UserError unless what is still missing of the archive and its sources fits the disk."""
     output.parent.mkdir(parents=True, exist_ok=True)
     part = archive.with_name(f"{archive.name}.part")
     there = next((p.stat().st_size for p in (archive, part) if p.exists()), 0)
-    content = max(0, round(EXPANSION * sounds.bytes) - space_of(part_of(output)))
-    needed = max(0, sounds.bytes - there) + content
+    sources = max(0, round(EXPANSION * sounds.bytes) - space_of(part_of(output)))
+    needed = max(0, sounds.bytes - there) + sources
     free = shutil.disk_usage(output.parent).free
     if free < needed:
         raise UserError(
-            f"{output.parent}: {_size(needed)} are needed for {sounds.archive} and what it holds, "
+            f"{output.parent}: {_size(needed)} are needed for {sounds.archive} and its sources, "
             f"and {_size(free)} are free; make room, or give another --output"
         )
 
 
 def _size(number: int) -> str:
     return tqdm.format_sizeof(number, "B", 1000)
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack every file; what is there already, whole, stays."""
-    folder.mkdir(exist_ok=True)
-    with files_of(archive, "unpack") as files:
-        for tar, member, name in files:
-            target = folder / name
-            if not (target.is_file() and target.stat().st_size == member.size):
-                tar.extract(member, folder, filter="data")
-
-
-def _check(examples: Wavs) -> None:
-    """Raise UserError for a file that is missing or of another format; warn of other mixtures."""
-    wanted = examples.wanted
-    for entry in examples.entries:
-        for path in (entry.mixture, *entry.sources):
-            if not path.is_file():
-                raise UserError(f"{path}: is listed, and not there")
-            if (found := Format.of(path)) != wanted:
-                raise UserError(f"{path}: {found}; the configuration's audio says {wanted}")
-    for number in range(0, len(examples), max(1, len(examples) // LOOKED_AT)):
-        entry = examples.entries[number]
-        mixture = np.zeros(examples.audio.samples, np.float32)
-        fuss.read_wav(entry.mixture, wanted, "", mixture)
-        error = np.abs(mixture - fuss.mixture_of(examples.read(number))).max()
-        if error > (len(entry.sources) + 1) / 2 / 2**15 + 1e-7:  # each rounded to 16 bits
-            print(
-                f"{entry.mixture}: differs from the sum of its sources by {error:.4f}; scores "
-                "take the sum",
-                file=sys.stderr,
-            )

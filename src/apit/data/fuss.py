@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 import soundfile
@@ -37,10 +37,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Entry:
-    """An example: the mixture's stem and file, and its sources' files."""
+    """An example: the mixture's stem, and its sources' files."""
 
     name: str
-    mixture: Path
     sources: tuple[Path, ...]
 
 
@@ -77,15 +76,21 @@ def fingerprint(root: Path) -> str:
 
 
 def read_lines(path: Path, slots: int) -> list[Line]:
-    """Read an example list: tab-separated mixture and 1 to `slots` sources a line.
+    """Read an example list, as `parse_lines` does."""
+    try:
+        return parse_lines(path.read_bytes(), path, slots)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such example list; `apit mix` makes one") from None
+
+
+def parse_lines(content: bytes, path: Path, slots: int) -> list[Line]:
+    """Read the bytes of an example list: tab-separated mixture and 1 to `slots` sources a line.
 
     Raises UserError, with the line, for duplicates, for files outside the list's folder, and for
     lines of another form.
     """
     try:
-        text = path.read_text("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such example list; `apit mix` makes one") from None
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not text in UTF-8") from None
     if not text:
@@ -138,10 +143,7 @@ def read_list(path: Path, slots: int) -> list[Entry]:
             if not (root / file).is_file():
                 hint = "; fields are parted by tabs, not by spaces" if " " in file else ""
                 raise UserError(f"{path}:{number}: names {file}, which is not in {root}{hint}")
-    return [
-        Entry(line.name, root / line.mixture, tuple(root / file for file in line.sources))
-        for line in lines
-    ]
+    return [Entry(line.name, tuple(root / file for file in line.sources)) for line in lines]
 
 
 class Format(NamedTuple):
@@ -154,8 +156,8 @@ class Format(NamedTuple):
     @classmethod
     def of(cls, path: Path) -> "Format":
         """Read a wav's header; raises UserError where it cannot be read."""
-        with _opened(path) as file:
-            return cls(file.samplerate, file.channels, file.frames)
+        with opened(path, path) as (_, form):
+            return form
 
     def __str__(self) -> str:
         return f"{self.rate} Hz, {self.channels} channel(s), {self.samples} samples"
@@ -168,10 +170,9 @@ def read_wav(
 
     Raises UserError for files that are unreadable, of another format, or not finite.
     """
-    with _opened(path) as file:
-        found = Format(file.samplerate, file.channels, file.frames)
-        if found != wanted:
-            raise UserError(f"{path}: {found}; {said_by} {wanted}")
+    with opened(path, path) as (file, form):
+        if form != wanted:
+            raise UserError(f"{path}: {form}; {said_by} {wanted}")
         is_float = not file.subtype.startswith("PCM")
         file.seek(start)
         read = file.read(len(into), dtype="float32", out=into)
@@ -182,12 +183,14 @@ def read_wav(
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def opened(path: Path | BinaryIO, name: Path | str) -> Iterator[tuple[soundfile.SoundFile, Format]]:
+    """Open a wav; raises UserError, with its name, where it cannot be read."""
     try:
         with soundfile.SoundFile(path) as file:
-            yield file
+            yield file, Format(file.samplerate, file.channels, file.frames)
     except soundfile.LibsndfileError as error:
-        raise UserError(f"{path}: cannot be read as a wav: {error}; make it again") from None
+        said = error.error_string.rstrip(".")
+        raise UserError(f"{name}: cannot be read as a wav ({said}); make it again") from None
 
 
 def mixture_of(sources: Signals) -> Signals:

@@ -110,19 +110,19 @@ def write_example(scale: Scale, stock: Stock, folder: Path, index: int) -> dict[
             key: getattr(responses[0], key) for key in ("room", "size", "surfaces", "microphone")
         }
     sizes = {str(path): (folder / path).stat().st_size for path in paths}
-    found = {"line": "\t".join(sizes), "sources": rows, "room": room}
-    written.write_text(json.dumps(found | {"sizes": sizes}))
-    return found
+    report = {"line": "\t".join(sizes), "sources": rows, "room": room, "sizes": sizes}
+    written.write_text(json.dumps(report))
+    return report
 
 
 def _written_before(path: Path, folder: Path) -> dict[str, Any] | None:
     """What a call that was killed wrote of an example; None unless all of it is there."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
-        whole = all((folder / p).stat().st_size == size for p, size in found["sizes"].items())
+        report: dict[str, Any] = json.loads(path.read_text())
+        whole = all((folder / p).stat().st_size == size for p, size in report["sizes"].items())
     except (OSError, ValueError):
         return None
-    return found if whole else None
+    return report if whole else None
 
 
 def make_example(scale: Scale, stock: Stock, index: int) -> Example:

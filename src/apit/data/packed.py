@@ -1,18 +1,16 @@
 """The packed form of the FUSS layout: few large files, which readers map into memory.
 
-A packed folder holds the lists and whatever else lay at the top of the unpacked one, and `shards/`:
+A packed folder holds the lists and the other plain files at the top of what was packed, and
+`shards/`:
 
     000.i16 001.i16 …   the sources, 16 bits a sample (little-endian), one after the other
-    sources.csv         their names, in that order, and which header each wav had
-    residuals.bin       each mixture less the sum of its sources (mod 2^16), compressed by zlib;
-                        before each its length in bytes
-    mixtures.csv        their names, in that order, and their headers
-    labels.tar.gz       all other files that lay in folders
-    index.json          rate and length of the examples, the headers, and the SHA-256 of each file
+    sources.csv         their names, in that order
+    index.json          rate and length of the examples, and the SHA-256 of each file
+
+Mixtures are not in it: readers take the sum of the sources.
 """
 
 import json
-from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,15 +23,10 @@ from apit.data.fuss import INDEX, Format
 from apit.errors import UserError
 from apit.provenance import file_digest
 
-VERSION = 2
+VERSION = 3
 SAMPLE = np.dtype("<i2")
 STEP = np.float32(2**-15)  # of a sample, where full scale is 1
-SOURCES, MIXTURES, RESIDUALS, LABELS = (
-    "sources.csv",
-    "mixtures.csv",
-    "residuals.bin",
-    "labels.tar.gz",
-)
+SOURCES = "sources.csv"
 
 
 class Shard(NamedTuple):
@@ -43,13 +36,6 @@ class Shard(NamedTuple):
     sources: int
 
 
-class Header(NamedTuple):
-    """What stands before and after the samples of a wav."""
-
-    before: bytes
-    after: bytes
-
-
 @dataclass(frozen=True)
 class Index:
     """What a packed folder holds."""
@@ -57,7 +43,6 @@ class Index:
     folder: Path
     format: Format
     shards: tuple[Shard, ...]
-    headers: tuple[Header, ...]
     sha256: dict[str, str]  # of each file, by its name within the packed folder
 
     @classmethod
@@ -65,42 +50,37 @@ class Index:
         """Read the index; raises UserError unless all files are there, each of its size."""
         path = root / INDEX
         try:
-            found: dict[str, Any] = json.loads(path.read_text())
-            if found["version"] != VERSION:
+            index: dict[str, Any] = json.loads(path.read_text())
+            if index["version"] != VERSION:
                 raise UserError(f"{path}: was packed by another version of apit; pack it again")
-            index = cls(
+            packed = cls(
                 path.parent,
-                Format(found["sample_rate"], 1, found["samples"]),
-                tuple(Shard(*shard) for shard in found["shards"]),
-                tuple(Header(*map(b64decode, header)) for header in found["headers"]),
-                dict(found["sha256"]),
+                Format(index["sample_rate"], 1, index["samples"]),
+                tuple(Shard(*shard) for shard in index["shards"]),
+                dict(index["sha256"]),
             )
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(f"{path}: cannot be read ({error}); pack it again") from None
-        for shard in index.shards:
-            needed = shard.sources * index.format.samples * SAMPLE.itemsize
-            file = index.folder / shard.name
+        for shard in packed.shards:
+            needed = shard.sources * packed.format.samples * SAMPLE.itemsize
+            file = packed.folder / shard.name
             if not file.exists() or file.stat().st_size != needed:
                 raise UserError(
                     f"{file}: has not the {needed} bytes that were packed; pack it again"
                 )
-        return index
+        return packed
 
-    def verify(self, name: str) -> Path:
-        """Path of a file of the packed folder; raises UserError unless it is what was packed."""
+    def verify(self, name: str) -> None:
+        """Raise UserError unless a file of the packed folder is what was packed."""
         path = self.folder.parent / name
         if not path.exists() or file_digest(path) != self.sha256.get(name):
             raise UserError(f"{path}: is not the file that was packed; fetch or pack it again")
-        return path
 
     def sources(self) -> list[str]:
         """Names of all sources, in the order in which the shards hold them."""
-        return list(self.table(SOURCES)["file"])
-
-    def table(self, name: str) -> pd.DataFrame:
-        """Read `sources.csv` or `mixtures.csv`."""
-        self.verify(f"{self.folder.name}/{name}")
-        return pd.read_csv(self.folder / name, dtype={"file": str}, keep_default_na=False)
+        self.verify(f"{self.folder.name}/{SOURCES}")
+        table = pd.read_csv(self.folder / SOURCES, dtype=str, keep_default_na=False)
+        return list(table["file"])
 
     def maps(self) -> list[NDArray[np.int16]]:
         """Each shard as a map of memory [source, time]."""

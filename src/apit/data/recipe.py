@@ -137,8 +137,8 @@ def at_level(
     `rms` is in dB relative to full scale, over samples within 40 dB of the loudest; `lufs` the
     integrated loudness by ITU-R BS.1770-4, as FUSS sets it (by scaper).
     """
-    found = _rms_db(samples) if measure == "rms" else loudness(samples, rate)
-    return samples * 10 ** ((level - found) / 20) if np.isfinite(found) else samples
+    own = _rms_db(samples) if measure == "rms" else loudness(samples, rate)
+    return samples * 10 ** ((level - own) / 20) if np.isfinite(own) else samples
 
 
 def _rms_db(samples: NDArray[np.float64]) -> float:

@@ -113,11 +113,11 @@ class RemixedClips(Remixed):
 def padded(responses: list[list[NDArray[np.float32]]], slots: int) -> Tensor:
     """Responses of each mixture's sources → [batch, source, time], zero where there is none."""
     taps = max(len(response) for room in responses for response in room)
-    found = np.zeros((len(responses), slots, taps), np.float32)
-    for room, rows in zip(responses, found, strict=True):
+    padded = np.zeros((len(responses), slots, taps), np.float32)
+    for room, rows in zip(responses, padded, strict=True):
         for response, row in zip(room, rows, strict=False):
             row[: len(response)] = response
-    return torch.from_numpy(found)
+    return torch.from_numpy(padded)
 
 
 def reverberated(sources: Tensor, responses: Tensor) -> Tensor:
@@ -128,8 +128,8 @@ def reverberated(sources: Tensor, responses: Tensor) -> Tensor:
     samples, taps = sources.shape[-1], responses.shape[-1]
     size = 1 << (samples + taps - 2).bit_length()  # a power of two that nothing wraps around in
     spectrum = torch.fft.rfft(sources, size) * torch.fft.rfft(responses.to(sources.device), size)
-    found: Tensor = torch.fft.irfft(spectrum, size)
-    return found[..., :samples]
+    wet: Tensor = torch.fft.irfft(spectrum, size)
+    return wet[..., :samples]
 
 
 def fitted(sources: Tensor) -> Tensor:

@@ -36,10 +36,6 @@ class Room:
     microphone: tuple[float, ...]
     positions: tuple[tuple[float, ...], ...]  # one per source
 
-    def row(self) -> dict[str, str]:
-        """The room as the manifest has it, but for the sources' positions."""
-        return {"size": metres(self.size), **self.surfaces, "microphone": metres(self.microphone)}
-
 
 def metres(point: Sequence[float]) -> str:
     """Write a point or size as the manifest has it: x y z in metres."""
@@ -118,11 +114,11 @@ def recorded_responses(
     Raises UserError where there are fewer than `sources`, or one cannot be read or has another
     rate.
     """
-    found = [p for kind in ("background", "foreground") for p in sorted(room.glob(f"{kind}*.wav"))]
-    if len(found) < sources:
-        raise UserError(f"{room}: holds {len(found)} responses, and {sources} are needed")
+    paths = [p for kind in ("background", "foreground") for p in sorted(room.glob(f"{kind}*.wav"))]
+    if len(paths) < sources:
+        raise UserError(f"{room}: holds {len(paths)} responses, and {sources} are needed")
     responses = []
-    for path in found[:sources]:
+    for path in paths[:sources]:
         try:
             samples, own_rate = soundfile.read(path, dtype="float64", always_2d=True)
         except (soundfile.LibsndfileError, OSError) as error:

@@ -75,13 +75,11 @@ def _by_shares(clips: Sequence[Clip], recipe: Recipe) -> dict[Split, list[Clip]]
         return len(backgrounds(hand, recipe))
 
     if recipe.split_by == "family":
-        hands = list(families.values())
-        long = [[h for h in hands if count(h)]]
-        short = [[h for h in hands if not count(h)]]
+        rounds = [list(families.values())]
     else:
-        by_family = [[[clip] for clip in families[f]] for f in sorted(families)]
-        long = [[h for h in hands if count(h)] for hands in by_family]
-        short = [[h for h in hands if not count(h)] for hands in by_family]
+        rounds = [[[clip] for clip in families[family]] for family in sorted(families)]
+    long = [[hand for hand in hands if count(hand)] for hands in rounds]
+    short = [[hand for hand in hands if not count(hand)] for hands in rounds]
     if sum(map(len, long)) < len(recipe.clip_shares):
         raise UserError(_too_few(clips, sorted(families), recipe))
     dealt: dict[Split, list[Clip]] = {split: [] for split in recipe.clip_shares}
@@ -112,24 +110,24 @@ def _deal(
 
 def _too_few(clips: Sequence[Clip], families: Sequence[str], recipe: Recipe) -> str:
     seconds, splits = recipe.background_min_seconds, len(recipe.clip_shares)
-    long = sorted({c.family for c in clips if backgrounds([c], recipe)})
+    long = backgrounds(clips, recipe)
+    remedies = "add longer clips, or lower data.recipe.background_min_seconds"
     if recipe.split_by == "clip":
-        names = sorted(clip.name for clip in clips if backgrounds([clip], recipe))
-        found = f"{len(clips)} clips, of which {len(names)} last {seconds} s or more"
-        found += f" ({_some(names)})"
+        names = sorted(clip.name for clip in long)
+        there = f"{len(clips)} clips, of which {len(names)} last {seconds} s or more"
         needed = "such clip"
     else:
-        found = (
+        names = sorted({clip.family for clip in long})
+        there = (
             f"{len(clips)} clips of {len(families)} families ({_some(families)}), of which "
-            f"{len(long)} have a clip of {seconds} s or more ({_some(long)})"
+            f"{len(names)} have a clip of {seconds} s or more"
         )
         needed = "such family (a family is what stands before a file name's first _ or -)"
-    remedies = ["add longer clips", "lower data.recipe.background_min_seconds"]
-    if recipe.split_by == "family" and len(backgrounds(clips, recipe)) >= splits:
-        remedies.append("set data.recipe.split_by: clip")
+        if len(long) >= splits:
+            remedies += ", or set data.recipe.split_by: clip"
     return (
-        f"{found}: every one of the {splits} splits needs at least one {needed} as a background; "
-        + ", or ".join(remedies)
+        f"{there} ({_some(names)}): every one of the {splits} splits needs at least one {needed} "
+        f"as a background; {remedies}"
     )
 
 

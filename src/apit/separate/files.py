@@ -16,10 +16,9 @@ from apit.errors import UserError
 from apit.files import check_apart, whole_folder
 from apit.separate.model import IN_MEMORY, Model, Piece
 from apit.separate.signals import Signal, Spool
-from apit.wav import undate
+from apit.wav import missing_bytes, undate
 
 SUMMARY = "summary.json"
-UNKNOWN = 2**32 - 1  # length of a WAV that was written to a pipe
 LARGEST_WAV = 2**32 - 2**16  # bytes; RF64 has no such limit
 
 
@@ -30,7 +29,9 @@ def check_files(files: Sequence[Path]) -> None:
         with _opened(path) as file:
             if file.frames == 0:
                 raise UserError(f"{path}: holds no sample")
-        _check_length(path)
+        with path.open("rb") as content:
+            if missing := missing_bytes(content):
+                raise UserError(f"{path}: is cut short: {missing} bytes of its sound are missing")
         if (other := seen.setdefault(path.stem, path)) is not path:
             raise UserError(f"{path}: would be written to the folder that {other} has; rename one")
 
@@ -111,21 +112,6 @@ def _opened(path: Path) -> soundfile.SoundFile:
         return soundfile.SoundFile(path)
     except soundfile.LibsndfileError as error:
         raise UserError(f"{path}: cannot be read as sound ({error.error_string})") from None
-
-
-def _check_length(path: Path) -> None:
-    """Raise UserError for a WAV that is shorter than it says, which libsndfile takes for whole."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
-            return
-        file.seek(12)
-        while len(head := file.read(8)) == 8:
-            name, length = head[:4], int.from_bytes(head[4:], "little")
-            missing = file.tell() + length - size
-            if name == b"data" and length != UNKNOWN and missing > 0:
-                raise UserError(f"{path}: is cut short: {missing} bytes of its sound are missing")
-            file.seek(length + length % 2, 1)
 
 
 def _reader(path: Path, file: soundfile.SoundFile) -> Callable[[int, int], NDArray[np.float32]]:

@@ -4,13 +4,13 @@ import shutil
 
 import pytest
 
-from apit.data import shards
+from apit.data import packing
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Shards of a few sources each."""
-    monkeypatch.setattr(shards, "SHARD_BYTES", 40_000)
+    monkeypatch.setattr(packing, "SHARD_BYTES", 40_000)
 
 
 @pytest.fixture

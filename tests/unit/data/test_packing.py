@@ -10,31 +10,23 @@ from folders import assert_same, files
 from forks import forked, killed_at
 
 from apit.cli import main
-from apit.data import packing, shards
+from apit.data import packing
 from apit.data.examples import Packed, open_examples
 from apit.data.fuss import Format
-from apit.data.packing import pack
-from apit.data.shards import Wav
-from apit.data.unpacking import unpack
+from apit.data.packed import Index
+from apit.data.packing import Source, pack
 from apit.errors import UserError
 from apit.files import MADE, resumable_folder
 
 
 @pytest.mark.parametrize("form", ["folder", "tar.gz", "tar"])
-def test_packing_is_undone_bit_for_bit(mixtures, tmp_path, small, audio, form):
+def test_packed_examples_are_those_of_the_wavs(mixtures, tmp_path, small, audio, form):
     source = mixtures
     if form != "folder":
         source = archive_of(mixtures, tmp_path / f"FUSS.{form}")
     pack(source, tmp_path / "packed")
-    assert len(list((tmp_path / "packed" / "shards").glob("*.i16"))) > 5
-    unpack(tmp_path / "packed", tmp_path / "unpacked")
-    if form == "folder":
-        assert_same(mixtures, tmp_path / "unpacked")
-    else:  # the archive has the lists and splits alone
-        names = files(tmp_path / "unpacked")
-        assert names == [n for n in files(mixtures) if "/" in n or n.endswith("_list.txt")]
-        for name in names:
-            assert (tmp_path / "unpacked" / name).read_bytes() == (mixtures / name).read_bytes()
+    shards = sorted((tmp_path / "packed" / "shards").glob("*.i16"))
+    assert len(shards) > 5
     for split in ("train", "validation", "eval"):
         wavs, packed = (open_examples(p, split, audio) for p in (mixtures, tmp_path / "packed"))
         assert isinstance(packed, Packed)
@@ -43,37 +35,45 @@ def test_packing_is_undone_bit_for_bit(mixtures, tmp_path, small, audio, form):
             np.testing.assert_array_equal(packed.read(number), wavs.read(number))
 
 
+def test_shards_hold_the_sources_alone_and_the_index_tells_of_every_file(copied, tmp_path):
+    (copied / ".snakemake_timestamp").touch()
+    (copied / "top.csv").write_text("a,b\n")
+    (copied / "top.wav").touch()
+    pack(copied, tmp_path / "packed")
+    top = [p.name for p in copied.iterdir() if p.is_file() and p.name[0] != "."]
+    shards = ["shards/000.i16", "shards/index.json", "shards/sources.csv"]
+    assert files(tmp_path / "packed") == sorted({*top, *shards} - {"top.wav"})
+    named = (tmp_path / "packed/shards/sources.csv").read_text().splitlines()
+    sounds = [soundfile.read(copied / name, dtype="int16")[0] for name in named[1:]]
+    shard = np.concatenate(sounds).astype("<i2").tobytes()
+    assert (tmp_path / "packed/shards/000.i16").read_bytes() == shard
+    index = Index.read(tmp_path / "packed")
+    assert [*index.sha256] == [n for n in files(tmp_path / "packed") if "index.json" not in n]
+    for name in index.sha256:
+        index.verify(name)
+
+
 def test_packing_twice_gives_the_same_bytes(mixtures, packed, tmp_path):
     pack(mixtures, tmp_path / "again")
     assert_same(packed, tmp_path / "again")
 
 
-def test_mixtures_are_kept_whatever_they_are(copied, tmp_path, capsys):
-    lines = (copied / "train_example_list.txt").read_text().splitlines()
-    far, absent = (copied / lines[number].split("\t")[0] for number in (0, 1))
-    noise = np.random.default_rng(0).integers(-(2**15), 2**15, 4000, dtype=np.int16)
-    soundfile.write(far, noise, 8000)
-    absent.unlink()
+def test_mixtures_need_not_be_there(copied, packed, tmp_path):
+    for split in ("train", "validation", "eval"):
+        for path in (copied / split).glob("*.wav"):
+            path.unlink()
     pack(copied, tmp_path / "packed")
-    assert "train/example00000.wav differs from the sum of its" in capsys.readouterr().err
-    unpack(tmp_path / "packed", tmp_path / "unpacked")
-    assert_same(copied, tmp_path / "unpacked")
+    assert_same(packed, tmp_path / "packed")
 
 
-def test_odd_headers_and_files_that_no_list_names_come_back(copied, tmp_path):
+def test_odd_headers_do_not_matter(copied, packed, tmp_path):
     path = copied / "train/example00000_sources/background0_sound.wav"
     plain = path.read_bytes()
     chunk = b"LIST" + struct.pack("<I", 5) + b"apit\0" + b"\0"
     odd = plain[:36] + chunk + plain[36:] + b"junk" + struct.pack("<I", 2) + b"xy"
     path.write_bytes(odd[:4] + struct.pack("<I", len(odd) - 8) + odd[8:])
-    soundfile.write(copied / "train" / "other.wav", np.zeros(10), 44100)
-    (copied / "deep" / "er").mkdir(parents=True)
-    (copied / "deep" / "er" / "notes.md").write_text("…")
-    (copied / "top.csv").write_text("a,b\n")
     pack(copied, tmp_path / "packed")
-    assert (tmp_path / "packed" / "top.csv").exists()
-    unpack(tmp_path / "packed", tmp_path / "unpacked")
-    assert_same(copied, tmp_path / "unpacked")
+    assert_same(packed, tmp_path / "packed")
 
 
 MONO = struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16)
@@ -84,25 +84,32 @@ def riff(*chunks):
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body
 
 
-def test_a_wav_is_taken_apart_as_its_standard_says():
+def test_wavs_that_are_not_whole_or_not_of_16_bits_are_refused():
     samples = np.arange(6, dtype="<i2").tobytes()
     plain = struct.pack("<HHIIHH", 1, 2, 8000, 32000, 4, 16)
-    wav = Wav.of("x", riff((b"fmt ", plain), (b"data", samples)) + b"more")
-    assert wav.format == Format(8000, 2, 3)
-    assert bytes(wav.samples) == samples
-    assert wav.header.after == b"more"
-    extended = struct.pack("<HHIIHHHHIH", 0xFFFE, 1, 8000, 16000, 2, 16, 22, 16, 4, 1) + b"\0" * 14
-    assert Wav.of("x", riff((b"fmt ", extended), (b"data", samples))).format == Format(8000, 1, 6)
+    whole = riff((b"fmt ", plain), (b"data", samples))
+    source = Source.of("x", whole + b"more")
+    assert source.format == Format(8000, 2, 3)
+    assert source.samples.astype("<i2").tobytes() == samples
+    piped = whole.replace(struct.pack("<I", len(samples)), b"\xff" * 4)
+    assert Source.of("x", piped).format == Format(8000, 2, 3)
+    extended = struct.pack("<HHIIHHHHIH", 0xFFFE, 1, 8000, 16000, 2, 16, 22, 16, 4, 1)
+    extended += bytes.fromhex("000000001000800000aa00389b71")
+    assert Source.of("x", riff((b"fmt ", extended), (b"data", samples))).format.samples == 6
     for content, said in (
-        (b"nothing", "is not a wav"),
-        (riff((b"fmt ", plain)), "is cut"),
-        (riff((b"data", samples)), "is cut"),
-        (riff((b"fmt ", plain), (b"data", samples))[:-1], "is cut"),
-        (riff((b"fmt ", struct.pack("<HHIIHH", 3, 1, 8000, 32000, 4, 32))), "is no PCM of 16 bits"),
-        (riff((b"fmt ", struct.pack("<HHIIHH", 1, 1, 8000, 24000, 3, 24))), "is no PCM of 16 bits"),
-    ):
+        (b"nothing", "cannot be read as a wav"),
+        (riff((b"fmt ", plain)), "cannot be read as a wav|holds no sample"),
+        (riff((b"data", samples)), "cannot be read as a wav"),
+        (riff((b"fmt ", plain), (b"data", b"")), "holds no sample"),
+        (whole[:-1], "is cut: it lacks 1 bytes"),
+        (whole[:-8], "is cut: it lacks 8 bytes"),
+        (riff((b"fmt ", struct.pack("<HHIIHH", 3, 1, 8000, 32000, 4, 32)), (b"data", samples)),
+         "is no PCM of 16 bits"),
+        (riff((b"fmt ", struct.pack("<HHIIHH", 1, 1, 8000, 24000, 3, 24)), (b"data", samples)),
+         "is no PCM of 16 bits"),
+    ):  # fmt: skip
         with pytest.raises(UserError, match=f"x: {said}"):
-            Wav.of("x", content)
+            Source.of("x", content)
 
 
 def test_what_cannot_be_packed_is_named_and_leaves_nothing(copied, tmp_path, capsys):
@@ -120,7 +127,7 @@ def test_what_cannot_be_packed_is_named_and_leaves_nothing(copied, tmp_path, cap
     whole = path.read_bytes()
     for content, said in (
         (whole[:-10], "background0_sound.wav: is cut"),
-        (b"", "background0_sound.wav: is not a wav"),
+        (b"", "background0_sound.wav: cannot be read as a wav"),
         (riff((b"fmt ", MONO), (b"data", b"\0" * 99998)),
          r"8000 Hz, 1 channel(s), 49999 samples; all must have 8000 Hz, 1 channel(s), 4000"),
     ):  # fmt: skip
@@ -134,80 +141,41 @@ def test_what_cannot_be_packed_is_named_and_leaves_nothing(copied, tmp_path, cap
     assert "is packed already" in capsys.readouterr().err
 
 
-PHASES = {
-    "add": (shards.Shards, "add"),
-    "finish": (shards.json, "dumps"),
-    "mixture": (packing.zlib, "compress"),
-    "others": (packing, "_write_others"),
-    "end": (packing.shutil, "rmtree"),
-}
-
-
-def run(phase, moment, *arguments):
-    """Exit code of a command that is killed at its n-th call of a function."""
-
-    def killed():
-        shards.SHARD_BYTES = 40_000
-        module, name = PHASES[phase]
-        setattr(module, name, killed_at(moment, getattr(module, name)))
-        return main(list(map(str, arguments)))
-
-    return forked(killed)
-
-
 @pytest.mark.parametrize("form", ["folder", "tar"])
-def test_packing_goes_on_where_it_was_killed(mixtures, tmp_path, small, form, monkeypatch):
-    source = mixtures if form == "folder" else archive_of(mixtures, tmp_path / "FUSS.tar")
-    arguments = ("pack", source, "--output", tmp_path / "killed")
-    for phase, moment in (("add", 17), ("finish", 3), ("mixture", 5), ("others", 1), ("end", 1)):
-        assert run(phase, moment, *arguments) == -signal.SIGKILL
-        assert not (tmp_path / "killed").exists()
-    done = len(list((tmp_path / "killed.part" / "shards").glob("*.i16")))
-    written = []
-    usual = shards.Shards.finish
+@pytest.mark.parametrize("function", ["Source.of", "file_digest"])
+def test_a_killed_call_starts_again(copied, tmp_path, small, form, function):
+    """Whatever it left, and whatever of the wavs has changed since."""
 
-    def counted(self):
-        written.append(self._file is not None)
-        usual(self)
-
-    monkeypatch.setattr(shards.Shards, "finish", counted)
-    pack(source, tmp_path / "killed")
-    assert done > 5
-    assert not any(written)  # all shards were whole
-    pack(source, tmp_path / "whole")
-    assert_same(tmp_path / "whole", tmp_path / "killed")
-    assert not (tmp_path / "killed.part").exists()
-
-
-def test_a_part_of_other_mixtures_is_thrown_away(mixtures, copied, tmp_path, small):
-    assert run("end", 1, "pack", copied, "--output", tmp_path / "packed") == -signal.SIGKILL
-    pack(mixtures, tmp_path / "packed")
-    unpack(tmp_path / "packed", tmp_path / "unpacked")
-    assert_same(mixtures, tmp_path / "unpacked")
-
-
-@pytest.mark.parametrize("form", ["folder", "tar"])
-def test_wavs_that_changed_meanwhile_are_packed_anew(copied, tmp_path, small, form):
     def source():
         return copied if form == "folder" else archive_of(copied, tmp_path / "FUSS.tar")
 
-    assert run("end", 1, "pack", source(), "--output", tmp_path / "packed") == -signal.SIGKILL
-    for path in (copied / "train").rglob("*.wav"):
-        content = path.read_bytes()
-        path.write_bytes(content[:44] + bytes(len(content) - 44))
-    pack(source(), tmp_path / "packed")
-    unpack(tmp_path / "packed", tmp_path / "unpacked")
-    for path in (copied / "train").rglob("*.wav"):
-        assert (tmp_path / "unpacked" / path.relative_to(copied)).read_bytes() == path.read_bytes()
+    def killed():
+        owner = packing.Source if function == "Source.of" else packing
+        name = function.removeprefix("Source.")
+        setattr(owner, name, killed_at(17 if name == "of" else 3, getattr(owner, name)))
+        return main(["pack", str(source()), "--output", str(tmp_path / "packed")])
+
+    for change in (False, True):
+        assert forked(killed) == -signal.SIGKILL
+        assert not (tmp_path / "packed").exists()
+        if change:
+            for path in (copied / "train").rglob("*.wav"):
+                content = path.read_bytes()
+                path.write_bytes(content[:44] + bytes(len(content) - 44))
+        pack(source(), tmp_path / "packed")
+        assert not (tmp_path / "packed.part").exists()
+        pack(source(), tmp_path / "whole")
+        assert_same(tmp_path / "whole", tmp_path / "packed")
+        shutil.rmtree(tmp_path / "packed")
+        shutil.rmtree(tmp_path / "whole")
 
 
 def test_what_is_packed_already_is_left_as_it_is(mixtures, tmp_path):
-    for work, source, output in ((pack, mixtures, "packed"), (unpack, "packed", "unpacked")):
-        work(tmp_path / source, tmp_path / output)
-        mark = tmp_path / output / "mark"
-        mark.touch()
-        work(tmp_path / source, tmp_path / output)
-        mark.unlink()  # it is still there
+    pack(mixtures, tmp_path / "packed")
+    mark = tmp_path / "packed" / "mark"
+    mark.touch()
+    pack(mixtures, tmp_path / "packed")
+    assert mark.exists()
 
 
 def test_a_file_that_two_lists_name_is_refused(copied, tmp_path):
@@ -272,10 +240,10 @@ def test_a_part_that_is_not_ours_is_never_removed(mixtures, tmp_path):
 
 
 def test_a_disk_that_is_full_is_told(mixtures, tmp_path, capsys, monkeypatch):
-    def full(self, *arguments):
+    def full(*arguments):
         raise OSError(28, "No space left on device", str(tmp_path / "packed.part"))
 
-    monkeypatch.setattr(packing.Shards, "add", full)
+    monkeypatch.setattr(packing, "_write_shards", full)
     assert main(["pack", str(mixtures), "--output", str(tmp_path / "packed")]) == 2
     assert "packed.part: No space left on device" in capsys.readouterr().err
     assert not (tmp_path / "packed").exists()
