@@ -19,6 +19,7 @@ from apit.identity import (
     LENGTH,
     Identity,
     Stamp,
+    data_settings,
     differences,
     of_bank,
     of_clips,
@@ -76,11 +77,11 @@ class Artefacts:
         audio, data, found = self.scale.audio, self.scale.data, self.identities
         sounds, recipe = data.sounds, data.recipe
         if recipe is None:
-            found[f"{self.data}/packed"] = packed = of_packed(audio, data)
+            found[f"{self.data}/packed"] = packed = of_packed(data_settings(audio, data))
             return packed.stamp, None
         clips = None
         if sounds.kind == "packages":
-            found[f"{self.data}/clips"] = fetched = of_clips(data)
+            found[f"{self.data}/clips"] = fetched = of_clips(sounds.packages)
             clips = fetched.stamp
         elif sounds.kind == "folder" and sounds.folder:
             clips = stamp_of(Path(sounds.folder))
@@ -88,7 +89,7 @@ class Artefacts:
         rooms = stamp_of(Path(recipe.rooms.folder)) if own_rooms and recipe.rooms.folder else None
         found[f"{self.data}/bank"] = bank = of_bank(audio, data, clips, rooms)
         found[f"{self.data}/mixtures"] = mixtures = of_mixtures(audio, data, bank.stamp)
-        found[f"{self.data}/packed"] = packed = of_packed(audio, data, mixtures.stamp)
+        found[f"{self.data}/packed"] = packed = of_packed(mixtures.configuration, mixtures.stamp)
         return packed.stamp, bank.stamp
 
     def at(self, path: str) -> str:
@@ -102,6 +103,8 @@ class Artefacts:
 
 def beside(folder: Path) -> Path | None:
     """Weights of a run, or estimates of scores, that stand apart from their folder."""
+    if len(folder.parts) < 4:
+        return None
     *_, kind, name, found = folder.parts
     results = folder.parents[2]
     if kind == "runs":

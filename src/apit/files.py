@@ -124,8 +124,3 @@ def alone(path: Path, doing: str = "is making it") -> Iterator[None]:
             yield
         finally:
             name.unlink(missing_ok=True)
-
-
-def space_of(folder: Path) -> int:
-    """Bytes of a folder's files."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -11,7 +11,7 @@ changes no number (`computes`).
 
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from apit.code import code_of
-from apit.config import Audio, Data, Run, Scale, OF_MIXING_ALONE
+from apit.config import OF_MIXING_ALONE, Audio, Data, Package, Run, Scale
 from apit.errors import UserError
 from apit.provenance import digest, file_digest
 
@@ -37,7 +37,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "run": (
         *READING, *SEPARATING, "models/complexity", "losses/permutation", "losses/reconstruction",
         "measure/si_snr", "training/state", "training/step", "training/train",
-        "training/validation", "training/team",
+        "training/validation", "training/world",
     ),
     "scores": (
         *READING, *SEPARATING, "models/unet", "models/tdcnpp", "losses/permutation",
@@ -141,6 +141,15 @@ def differences(theirs: Any, ours: Any, key: str = "") -> Iterator[tuple[str, st
         yield key, f"{key.removeprefix('configuration.')} is {ours!r} and was {theirs!r}"
 
 
+def check_configuration(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Raise UserError, naming keys, where a folder says that it is of another configuration."""
+    identity = Identity.read(folder)
+    if identity is None or not identity.configuration:  # somebody else's
+        return
+    if said := "; ".join(text for _, text in differences(identity.configuration, wanted)):
+        raise UserError(f"{folder}: was made for another configuration ({said}); make it again")
+
+
 def stamp_of(folder: Path) -> Stamp:
     """The stamp of an input: of its identity, or else of its files' names, sizes and dates."""
     identity = Identity.read(folder)
@@ -153,12 +162,14 @@ def stamp_of(folder: Path) -> Stamp:
     return identity.stamp
 
 
-def of_clips(data: Data) -> Identity:
-    """Of recordings that are fetched: their packages, wherever they are fetched from."""
-    return Identity("clips", {"sounds": _dumped(data, PLACES)["sounds"]})
+def of_clips(packages: Sequence[Package]) -> Identity:
+    """Of recordings of packages."""
+    return Identity("clips", {"packages": [_dumped(package) for package in packages]})
 
 
-def of_bank(audio: Audio, data: Data, clips: Stamp | None, rooms: Stamp | None) -> Identity:
+def of_bank(
+    audio: Audio, data: Data, clips: Stamp | None = None, rooms: Stamp | None = None
+) -> Identity:
     """Of a bank, with folders of recorded clips and rooms where it has some."""
     configuration = data_settings(audio, data)
     recipe = configuration["data"]["recipe"]
@@ -173,11 +184,8 @@ def of_mixtures(audio: Audio, data: Data, bank: Stamp) -> Identity:
     return _identity("mixtures", data_settings(audio, data), {"bank": bank})
 
 
-def of_packed(
-    audio: Audio | None, data: Data | None, mixtures: Stamp | None = None
-) -> Identity:
-    """Of packed mixtures; of FUSS's archive, which `data` names, or of what somebody else mixed."""
-    configuration = data_settings(audio, data) if audio and data else {}
+def of_packed(configuration: Mapping[str, Any], mixtures: Stamp | None = None) -> Identity:
+    """Of packed mixtures, and the settings that they were mixed by; without, of FUSS's archive."""
     return _identity("packed", configuration, {"mixtures": mixtures})
 
 

@@ -6,7 +6,6 @@
     rooms.csv   of which room and source each is
     clips.html  a page on the clips
     sounds.txt  what all this was made from
-    bank.json   a hash of the configuration that it was made for, and the SHA-256 of each file
 
 Mixing draws from it once, into wavs; remixing in every step of a training. How rooms and
 procedural sounds are computed is imported where they are, since that takes most of a second.
@@ -14,7 +13,6 @@ procedural sounds are computed is imported where they are, since that takes most
 
 import functools
 import hashlib
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -25,17 +23,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from apit.config import Audio, Boxes, Data, Recipe, Recorded, Scale, Split, bank_digest
+from apit.config import Audio, Boxes, Data, Recipe, Recorded, Scale, Split
 from apit.data import clips_page, fuss, splits
 from apit.data.clips import Clip, Refused, Source, procedural, recorded
 from apit.errors import UserError
-from apit.files import check_apart, is_made, listing, resumable_folder, whole_file
-from apit.lineage import code_of
+from apit.files import check_apart, resumable_folder, whole_file
+from apit.identity import Identity, check_configuration, is_made, of_bank, stamp_of
 from apit.parallel import in_order
-from apit.provenance import array_generator, digest, file_digest
+from apit.provenance import array_generator
 
 SAMPLE = np.dtype("<f4")
-INDEX = "bank.json"
 TOLD = 5  # files that were left out
 
 
@@ -91,8 +88,10 @@ class Stock:
 
 def open_stock(root: Path, split: Split, audio: Audio, data: Data) -> Stock:
     """Open a split of a bank; raises UserError where it is none, or was made for another `data`."""
-    if _index(root)["made_for"] != bank_digest(audio, data):
-        raise UserError(f"{root}: was made for another audio or data; make it again (`apit bank`)")
+    identity = Identity.read(root)
+    if identity is None or identity.kind != "bank":
+        raise UserError(f"{root}: is no bank; `apit bank` makes one")
+    check_configuration(root, of_bank(audio, data).configuration)
     return Stock(root, split, recipe_of(data))
 
 
@@ -137,21 +136,21 @@ def make_bank(
     check_apart(output, clips_folder, rooms_folder)
     source = _source(scale, recipe, clips_folder)
     _check_rooms(recipe, rooms_folder)
-    wanted = bank_digest(scale.audio, scale.data)
-    made_of = digest([wanted, code_of("bank"), listing(clips_folder), listing(rooms_folder)])
-    if is_made(output, made_of):
+    identity = of_bank(
+        scale.audio,
+        scale.data,
+        stamp_of(clips_folder) if clips_folder else None,
+        stamp_of(rooms_folder) if rooms_folder else None,
+    )
+    if is_made(output, identity):
         return
-    with resumable_folder(output, made_of) as part:
+    with resumable_folder(output, identity) as part:
         if not (part / "clips.csv").exists():
             _write_clips(source, recipe, part, clips_folder, jobs)
         if recipe.rooms and not (part / "rooms.csv").exists():
             _write_rooms(scale, part, rooms_folder, jobs)
         (part / fuss.SOUNDS).write_text(f"{source.origin}\n")
         clips_page.write(_read_table(part / "clips.csv"), source.origin, part / "clips.html")
-        index = {"made_for": wanted}
-        files = (part / f"{kind}.{form}" for kind in ("clips", "rooms") for form in ("csv", "f32"))
-        index |= {path.name: file_digest(path) for path in files if path.exists()}
-        (part / INDEX).write_text(json.dumps(index, indent=1) + "\n")
 
 
 def _source(scale: Scale, recipe: Recipe, folder: Path | None) -> Source:
@@ -262,16 +261,3 @@ def _responses(
         )
         for source, (samples, position) in enumerate(zip(computed, room.positions, strict=True))
     ]
-
-
-def fingerprint(root: Path) -> str:
-    """Hash of what a bank holds."""
-    return digest(_index(root))
-
-
-def _index(root: Path) -> dict[str, str]:
-    try:
-        index: dict[str, str] = json.loads((root / INDEX).read_text())
-    except (OSError, ValueError):
-        raise UserError(f"{root}: is no bank; `apit bank` makes one") from None
-    return index

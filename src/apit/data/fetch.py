@@ -12,24 +12,17 @@ import pandas as pd
 from tqdm import tqdm
 from urllib3.util import Retry
 
-from apit.config import Audio, Fuss, Package, Split
+from apit.config import Audio, Data, Fuss, Package, Split
 from apit.data import fuss
 from apit.data.clips import LICENCES, SUFFIXES
 from apit.data.download import PATIENCE, download, fault_of
 from apit.data.fuss import Format
-from apit.data.packed import is_packed
 from apit.data.packing import pack
 from apit.errors import UserError
-from apit.files import (
-    check_replaceable,
-    is_made,
-    part_of,
-    resumable_folder,
-    space_of,
-    whole_file,
-)
+from apit.files import check_replaceable, resumable_folder, whole_file
+from apit.identity import data_settings, is_made, of_clips, of_packed
 from apit.progress import bar
-from apit.provenance import digest, file_digest
+from apit.provenance import file_digest
 
 FUSS_SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
 EXPANSION = 2.5  # of FUSS's archives: about 17.6 GB of sources
@@ -47,10 +40,10 @@ def fetch_packages(packages: Sequence[Package], output: Path) -> None:
     missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
     if missing:
         raise UserError(f"{' and '.join(missing)} cannot be found here, to fetch packages; {own}")
-    wanted = digest([package.model_dump() for package in packages])
-    if is_made(output, wanted):
+    identity = of_clips(packages)
+    if is_made(output, identity):
         return
-    with resumable_folder(output, wanted) as part:
+    with resumable_folder(output, identity) as part:
         for scratch in part.glob(f"{SCRATCH}*"):  # of a call that was killed
             shutil.rmtree(scratch)
         for package in bar(packages, desc="fetch", unit=" packages"):
@@ -102,8 +95,8 @@ def fetch_fuss(sounds: Fuss, audio: Audio, output: Path, *, patience: Retry = PA
     """
     output = output.resolve()
     check_replaceable(output)
-    origin = f"{sounds.name} (sha256 {sounds.sha256})\n"
-    if is_packed(output) and f"{fuss.sounds(output)}\n" == origin:
+    identity = of_packed(data_settings(audio, Data(sounds=sounds, recipe=None)))
+    if is_made(output, identity):
         return
     archive = output.with_name(sounds.archive)
     local = sounds.address.startswith("file://")
@@ -119,7 +112,9 @@ def fetch_fuss(sounds: Fuss, audio: Audio, output: Path, *, patience: Retry = PA
             f"{archive}: {fault}; give another file, or the size and hash that it should have"
         )
     lists = [fuss.list_path(Path(), split).name for split in FUSS_SPLITS]
-    pack(archive, output, Format(audio.sample_rate, 1, audio.samples), lists, origin)
+    origin = f"{sounds.name} (sha256 {sounds.sha256})\n"
+    wanted = Format(audio.sample_rate, 1, audio.samples)
+    pack(archive, output, wanted, lists, origin, identity)
 
 
 def _check_room(archive: Path, sounds: Fuss, output: Path) -> None:
@@ -127,8 +122,7 @@ def _check_room(archive: Path, sounds: Fuss, output: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     part = archive.with_name(f"{archive.name}.part")
     there = next((p.stat().st_size for p in (archive, part) if p.exists()), 0)
-    sources = max(0, round(EXPANSION * sounds.bytes) - space_of(part_of(output)))
-    needed = max(0, sounds.bytes - there) + sources
+    needed = max(0, sounds.bytes - there) + round(EXPANSION * sounds.bytes)
     free = shutil.disk_usage(output.parent).free
     if free < needed:
         raise UserError(

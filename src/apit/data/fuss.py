@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Signals = TypeVar("Signals", NDArray[np.float32], "torch.Tensor")
 
-MIXED_BY = "mixed_by.txt"  # hash of the configuration that mixed what lies beside it
 LIST_SUFFIX = "_example_list.txt"
 SOUNDS = "sounds.txt"  # says of what the mixtures beside it were made
 INDEX = "shards/index.json"  # of the packed form
@@ -52,13 +51,6 @@ def sounds(root: Path) -> str:
     """What a folder of mixtures was made of, as its maker wrote it down; FUSS has no such file."""
     path = root / SOUNDS
     return path.read_text().strip() if path.exists() else f"mixtures in {root}"
-
-
-def check_mixed_by(root: Path, digest: str) -> None:
-    """Raise UserError where a folder says that another configuration has mixed it."""
-    path = root / MIXED_BY
-    if path.exists() and path.read_text().strip() != digest:
-        raise UserError(f"{root}: was mixed for another audio or data; mix it again")
 
 
 def without_hashes(origin: str) -> str:

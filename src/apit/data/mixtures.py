@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy.io import wavfile
 from scipy.signal import fftconvolve
 
-from apit.config import Scale, mixing_digest
+from apit.config import Scale
 from apit.data import fuss
-from apit.data.bank import Stock, fingerprint, open_stock, recipe_of
+from apit.data.bank import Stock, open_stock, recipe_of
 from apit.data.recipe import PEAK, Draft, draft, dry
-from apit.files import check_apart, is_made, resumable_folder
-from apit.lineage import code_of
+from apit.files import check_apart, resumable_folder
+from apit.identity import is_made, of_mixtures, stamp_of
 from apit.parallel import in_order
 from apit.provenance import array_generator, digest
 
@@ -47,7 +47,7 @@ def mix(scale: Scale, bank: Path, output: Path, jobs: int = 0) -> None:
     recipe = recipe_of(scale.data)
     stocks = {split: open_stock(bank, split, scale.audio, scale.data) for split in recipe.examples}
     check_apart(output, bank)
-    identity = digest([mixing_digest(scale.audio, scale.data), code_of("mix"), fingerprint(bank)])
+    identity = of_mixtures(scale.audio, scale.data, stamp_of(bank))
     if is_made(output, identity):
         return
     with resumable_folder(output, identity) as part:
@@ -67,7 +67,6 @@ def mix(scale: Scale, bank: Path, output: Path, jobs: int = 0) -> None:
             pd.DataFrame(rooms).to_csv(part / "rooms.csv", index=False)
         for name in ("clips.csv", fuss.SOUNDS):
             shutil.copyfile(bank / name, part / name)
-        (part / fuss.MIXED_BY).write_text(f"{mixing_digest(scale.audio, scale.data)}\n")
         shutil.rmtree(part / ROWS)
 
 

@@ -17,8 +17,8 @@ from apit.data.archives import files_of
 from apit.data.fuss import INDEX, LIST_SUFFIX, Format, Line
 from apit.data.packed import SAMPLE, SOURCES, VERSION
 from apit.errors import UserError
-from apit.files import check_apart, is_made, listing, resumable_folder
-from apit.lineage import code_of
+from apit.files import check_apart, whole_folder
+from apit.identity import FILE, Identity, is_made, of_packed, stamp_of
 from apit.parallel import in_threads
 from apit.progress import bar
 from apit.provenance import digest, file_digest
@@ -99,12 +99,14 @@ def pack(
     wanted: Format | None = None,
     lists: Sequence[str] = (),
     origin: str | None = None,
+    identity: Identity | None = None,
 ) -> None:
     """Pack a folder in the FUSS layout, or a tar of one without unpacking it, into `output`.
 
     Sources alone are kept, and the plain files at the top. Mixtures are neither read nor compared
     with the sum of their sources: readers take that sum. `lists` are files that must be there;
-    `origin` is what `sounds.txt` will say, where there is none yet. Raises UserError, with the
+    `origin` is what `sounds.txt` will say, where there is none yet; `identity` of an archive is
+    known to whoever fetched it. Raises UserError, with the
     file's name, for sources that are cut, of unlike lengths, not 16-bit mono or not as `wanted`,
     for files that are listed and missing, and for a tar that is damaged or has links, devices or
     names outside of it.
@@ -114,14 +116,13 @@ def pack(
     if (source / INDEX).exists():
         raise UserError(f"{source}: is packed already")
     check_apart(output, source)
-    stat = source.stat()
-    state = listing(source) if source.is_dir() else [stat.st_size, stat.st_mtime_ns]
-    identity = digest([str(source.resolve()), state, wanted, lists, origin, code_of("pack")])
+    if identity is None:
+        mixed = Identity.read(source)
+        identity = of_packed(mixed.configuration if mixed else {}, stamp_of(source))
     if is_made(output, identity):
         return
-    with resumable_folder(output, identity) as part:
+    with whole_folder(output, identity) as part:
         shards = (part / INDEX).parent
-        shutil.rmtree(shards, ignore_errors=True)  # of a call that was killed
         shards.mkdir()
         plain = Plain(source)
         sources = _of_folder(source, plain) if source.is_dir() else _of_tar(source, plain)
@@ -156,8 +157,9 @@ def _folder(name: str) -> str:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether a file is neither sound nor hidden."""
-    return not (name.endswith(".wav") or name.rpartition("/")[2].startswith("."))
+    """Whether a file is neither sound nor hidden, nor the identity of what is packed."""
+    file = name.rpartition("/")[2]
+    return not (file.endswith(".wav") or file.startswith(".") or file == FILE)
 
 
 def _write_shards(

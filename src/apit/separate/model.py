@@ -18,13 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.optimize import linear_sum_assignment
 
+from apit.artefacts import today
 from apit.config import Run
 from apit.errors import UserError
 from apit.models.separators import MaskingSeparator
 from apit.progress import bar
 from apit.provenance import file_digest
 from apit.separate.signals import Signal, Spool
-from apit.training.record import WEIGHTS, load_separator
+from apit.training.record import load_separator, weights_of
 
 IN_MEMORY = 2**26  # bytes of estimates, beyond which they lie in a temporary file
 SHARED_OVER = 0.032  # seconds, over which power is averaged to share out what is left
@@ -71,8 +72,9 @@ class Model:
         Chunks are as long as the mixtures that it was trained on. Raises UserError where the folder
         holds no finished run.
         """
-        run, separator = load_separator(Path(folder))
-        return cls(run, separator, chunk_seconds, file_digest(Path(folder, WEIGHTS)))
+        folder = today(Path(folder))
+        run, separator = load_separator(folder)
+        return cls(run, separator, chunk_seconds, file_digest(weights_of(folder)))
 
     def separate(self, waveform: ArrayLike, rate: int, *, silent: bool = False) -> Piece:
         """Separate [time] → [source, time], or [channel, time] → [source, channel, time].

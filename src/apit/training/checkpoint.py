@@ -12,6 +12,7 @@ import torch
 
 from apit.errors import UserError
 from apit.files import PARTIAL, alone, whole_file
+from apit.identity import differences
 
 KEPT = 2
 LOGS = ("history.csv", "events.out.tfevents.*")  # what `apit.training.log` leaves beside them
@@ -94,11 +95,11 @@ class Checkpoints:
                 print(f"{path}: cannot be read ({reason}); trying the one before", file=sys.stderr)
                 path.rename(path.with_suffix(".unreadable"))
                 continue
-            every = _differences(identity, self.identity)
+            every = differences(identity, self.identity)
             differences = {key: text for key, text in every if key not in ignore}
             if not differences:
                 return dict(state)
-            if finished and not any(key.startswith("run.") for key in differences):
+            if finished and not any(key.startswith("configuration.") for key in differences):
                 self.clear()
                 return None
             raise UserError(
@@ -120,13 +121,3 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         raise ValueError("its checksum is wrong")
     read: Mapping[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return read
-
-
-def _differences(theirs: Any, ours: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Keys that differ, and what to say of them."""
-    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
-        for name in sorted(theirs.keys() | ours.keys()):
-            yield from _differences(theirs.get(name), ours.get(name), f"{key}.{name}".lstrip("."))
-    elif theirs != ours:
-        shown = key.removeprefix("run.")
-        yield key, f"{shown} is {ours!r} and was {theirs!r}"

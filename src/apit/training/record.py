@@ -8,6 +8,7 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from apit.artefacts import beside
 from apit.config import Run
 from apit.errors import UserError
 from apit.models.separators import MaskingSeparator, make_separator
@@ -36,12 +37,24 @@ def read_history(folder: Path) -> pd.DataFrame:
     return pd.read_csv(folder / HISTORY)
 
 
+def weights_of(folder: Path) -> Path:
+    """File of a finished run's weights: in its folder, or where the workflow keeps it apart."""
+    apart = None if (folder / WEIGHTS).exists() else beside(folder.resolve())
+    return apart if apart is not None and apart.exists() else folder / WEIGHTS
+
+
 def load_separator(folder: Path) -> tuple[Run, MaskingSeparator]:
     """A finished run's configuration and its separator, on the CPU and in evaluation mode."""
     run = Run.model_validate_json(json.dumps(read_record(folder)["run"]))
     separator = make_separator(run.separator, run.stft, run.audio)
+    weights = weights_of(folder)
+    if not weights.exists():
+        raise UserError(
+            f"{weights}: the weights are not here: `make restore` brings them, where there is a remote"
+            ", and `make reproduce` trains them anew"
+        )
     try:
-        separator.load_state_dict(load_file(folder / WEIGHTS))
+        separator.load_state_dict(load_file(weights))
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise UserError(f"{folder / WEIGHTS}: cannot be read ({error}); train it again") from None
+        raise UserError(f"{weights}: cannot be read ({error}); train it again") from None
     return run, separator.eval()

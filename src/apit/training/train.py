@@ -11,15 +11,14 @@ import pandas as pd
 import torch
 from safetensors.torch import save as packed
 
-from apit.config import Run, Split, mixing_digest
+from apit.config import Run, Split
 from apit.data import fuss
-from apit.data.bank import fingerprint
 from apit.data.batches import Batch, Prefetched
 from apit.data.examples import Examples, open_examples
 from apit.data.remixing import training_batches
 from apit.errors import Interrupted
-from apit.files import whole_folder
-from apit.lineage import code_of_training
+from apit.files import whole_file, whole_folder
+from apit.identity import Identity, check_configuration, data_settings, of_run, stamp_of, to_resume
 from apit.models.complexity import complexities, total_steps
 from apit.provenance import circumstances
 from apit.training import CHECKPOINT_SECONDS, log
@@ -33,7 +32,7 @@ from apit.training.validation import validate
 from apit.training.world import World
 
 # Keys of a checkpoint's identity that another machine may change, and with them the bits.
-MACHINE = ("run.training.threads", "processes", "device", "torch")
+MACHINE = ("configuration.training.threads", "processes", "device", "torch")
 
 
 def train(
@@ -44,13 +43,15 @@ def train(
     *,
     bank: Path | None = None,
     work: Path | None = None,
+    weights: Path | None = None,
     restart: bool = False,
     any_threads: bool = False,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> None:
     """Train one run on the mixtures in `data` and write weights, history and record to `output`.
 
-    `bank` is what `training.remix: clips` mixes anew. Checkpoints are written to `work` (beside
+    `bank` is what `training.remix: clips` mixes anew; `weights` is a file of their own for those,
+    which else stand in `output`. Checkpoints are written to `work` (beside
     `output`) every `checkpoint_seconds`, and the same call goes on from the newest one, to the same
     bits on a CPU; with `restart` it starts over. Started several times by `torchrun`, the processes
     share out every batch. Raises Interrupted after SIGTERM or SIGINT, with a checkpoint written;
@@ -59,7 +60,8 @@ def train(
     world = World(make_device(run.training.threads))
     if run.training.batch_size % (world.size * run.training.grad_accum_steps):
         raise log.cannot_be_shared(run, world.size)
-    fuss.check_mixed_by(data, mixing_digest(run.audio, run.data))
+    check_configuration(data, data_settings(run.audio, run.data))
+    identity = of_run(run, stamp_of(data), stamp_of(bank) if bank else None)
     splits: tuple[Split, ...] = ("train", "validation")
     examples = {split: open_examples(data, split, run.audio) for split in splits}
     steps = total_steps(run)
@@ -68,7 +70,7 @@ def train(
     share = (world.rank, world.size)
     batches = Prefetched(training_batches(run, examples["train"], bank, world.device, share))
     work = work or output.with_name(f"{output.name}.work")
-    checkpoints = Checkpoints(work, _identity(run, data, bank, world))
+    checkpoints = Checkpoints(work, _to_agree_in(identity, world))
 
     def save(*, finished: bool = False) -> None:
         if world.is_main:
@@ -141,8 +143,9 @@ def train(
         # Export.
         if world.is_main:
             record = _record(state, examples, data, settings)
-            with whole_folder(output) as folder:
-                (folder / WEIGHTS).write_bytes(packed(progress.best_weights))
+            with whole_folder(output, identity) as folder:
+                with whole_file(weights or folder / WEIGHTS) as partial:
+                    partial.write_bytes(packed(progress.best_weights))
                 pd.DataFrame(progress.history).to_csv(folder / HISTORY, index=False)
                 (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
 
@@ -176,13 +179,12 @@ def _count_skipped(state: TrainState, done: Step, batch: Batch) -> None:
         raise log.not_finite(state, done, batch.names)
 
 
-def _identity(run: Run, data: Path, bank: Path | None, world: World) -> dict[str, Any]:
+def _to_agree_in(identity: Identity, world: World) -> dict[str, Any]:
     """What a checkpoint must agree in with the run that goes on from it."""
     return {
-        "run": run.resume_identity,
-        "data": fuss.fingerprint(data),
-        "bank": fingerprint(bank) if bank else None,
-        "code": code_of_training(run),
+        "configuration": to_resume(identity).configuration,
+        "inputs": {name: stamp.id for name, stamp in identity.inputs.items()},
+        "code": identity.code,
         "processes": world.size,
         "device": world.device.type,
         "torch": str(torch.__version__),
@@ -196,8 +198,6 @@ def _record(
     run, progress = state.run, state.progress
     return {
         "run": run.model_dump(mode="json"),
-        "digest": run.training_digest,
-        "code": code_of_training(run),
         "settings": list(settings),
         "data": str(data),
         "data_sha256": fuss.fingerprint(data),
