@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+SILENT_RMS = 1e-8  # below which a target is silent
+
 
 def squared_distances(estimates: Tensor, references: Tensor) -> Tensor:
     """‖ŝ_i − s_j‖² of all pairs [batch, estimate, reference], by one inner-product matrix.

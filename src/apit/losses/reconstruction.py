@@ -15,12 +15,11 @@ from torch.autograd.function import once_differentiable
 
 from apit.config import LogMSE as LogMSEConfig
 from apit.errors import UserError
-from apit.losses.permutation import assign, energy, reorder, squared_distances
+from apit.losses.permutation import SILENT_RMS, assign, energy, reorder, squared_distances
 
 Reconstruction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 STABILISER = 1e-8
-SILENT_RMS = 1e-8  # a target is active from here on
 
 
 def is_silent(references: Tensor) -> Tensor:

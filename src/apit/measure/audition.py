@@ -14,7 +14,7 @@ from apit.config import HEADLINE_DB
 from apit.data.batches import whole_examples
 from apit.data.examples import Examples
 from apit.errors import UserError
-from apit.losses.reconstruction import SILENT_RMS
+from apit.losses.permutation import SILENT_RMS
 from apit.measure import si_snr, spectral_holes
 from apit.measure.score import System
 from apit.measure.selection import Chosen, Label

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from apit.losses.permutation import assign, energy
-from apit.losses.reconstruction import SILENT_RMS
+from apit.losses.permutation import SILENT_RMS, assign, energy
 
 BLOCK = 16_000  # samples
 ENERGY_FLOOR = 1e-16
