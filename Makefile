@@ -2,7 +2,7 @@
 # make reproduce           the environment, then the main job (SCALE=smoke unless params.yaml says otherwise)
 # make test                the tests, in minutes       make test-all   those marked slow, too
 # make check               linters and types           make lock       pin the environment anew
-# make bench               speed against peers, as ratios       make checklist   REPRODUCIBILITY.md, of what git has
+# make bench               speed against peers, as ratios
 # make readme              the graph and the table in README.md, of what git has
 SCALE ?=
 CLIPS ?=
@@ -13,9 +13,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CONFIG := $(strip train_absent=true $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips='$(CLIPS)') $(if $(ROOMS),rooms='$(ROOMS)'))
 RESULTS = results/$(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' params.yaml))
 READY := .venv/ready
-COMMITTED = $(shell git ls-files 'results/*/versions.json' | cut -d/ -f1-2 | sort -r)
 
-.PHONY: reproduce restore test bench test-all check checklist readme lock environment
+.PHONY: reproduce restore test bench test-all check readme lock environment
 
 reproduce: $(READY)
 	snakemake --cores all --config $(CONFIG)
@@ -50,8 +49,6 @@ check: $(READY)
 	snakefmt --check Snakefile workflow/rules
 	snakemake --dry-run --quiet all > /dev/null
 	python workflow/readme.py --check
-	@apit checklist $(COMMITTED) --output .snakemake/REPRODUCIBILITY.md > /dev/null
-	@cmp .snakemake/REPRODUCIBILITY.md REPRODUCIBILITY.md || { echo "REPRODUCIBILITY.md is not of the records and tables that are here: make checklist"; exit 1; }
 	python workflow/consistent.py
 	@# Rules need no conda environment or container: they run in .venv, made from requirements.lock.
 	snakemake --lint > .snakemake/lint 2>&1 || grep -q 'Lints for rule' .snakemake/lint
@@ -65,9 +62,6 @@ $(READY): requirements.lock pyproject.toml
 	pip install --quiet --requirement requirements.lock
 	pip install --quiet --no-deps --editable .
 	@touch $@
-
-checklist: $(READY)
-	apit checklist $(COMMITTED) --output REPRODUCIBILITY.md
 
 readme: $(READY)
 	python workflow/readme.py

@@ -27,7 +27,7 @@ PLUMBING = {
         "apit.training.log",
         "apit.training.record",
     ),
-    *("apit.present.checklist", "apit.present.origin"),
+    "apit.present.origin",
 }
 PLUMBED = ("apit.cli.", "apit.commands.", "apit.config.")  # and all in them
 # What each rule of the workflow computes with, modules and files, and what of that lies behind

@@ -37,7 +37,6 @@ The commands, in the order of the data; the workflow (`snakemake --cores all`) c
   spectrograms  kept estimates → a figure of one mixture under several systems
   listen    weights and scores → a page on which chosen mixtures are heard under every system
   report    tables, figures and records → a PDF to read
-  checklist records and verdicts → REPRODUCIBILITY.md
   versions  which code each result depends on, as hashes
   trace     a table or figure → the scores, runs and data that it was made from
   accept    note that today's code gives what the code of a commit gave

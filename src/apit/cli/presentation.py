@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from apit import commands, layers
+from apit import commands
 from apit.cli.words import Command
 
 LISTEN_EPILOGUE = """\
@@ -11,7 +11,7 @@ listening test, and says how to run it."""
 
 
 def add_presentation(command: Command) -> None:
-    """What can be asked of tables, figures, spectrograms, listen, report, checklist, trace."""
+    """What can be asked of tables, figures, spectrograms, listen, report, trace."""
     tables = command("tables", commands.tables, "Make the tables of a scale from scores.")
     tables.add_argument("--scores", type=Path, nargs="+", required=True, help="files of scores")
     tables.add_argument(
@@ -65,7 +65,7 @@ def add_presentation(command: Command) -> None:
     report.add_argument("--tables", type=Path, required=True, help="folder of the tables")
     report.add_argument(
         "--figures", type=Path, required=True,
-        help="folder of the figures; the report has those that are there",
+        help="folder of the figures; the report has all that are in it",
     )  # fmt: skip
     report.add_argument("--runs", type=Path, nargs="+", required=True, help="the runs behind them")
     report.add_argument(
@@ -73,20 +73,6 @@ def add_presentation(command: Command) -> None:
         help="the report's text (%(default)s)",
     )  # fmt: skip
     report.add_argument("--output", type=Path, required=True, help="file to write, .pdf")
-
-    checklist = command(
-        "checklist", commands.checklist,
-        "Answer the usual questions on reproducibility, and say how to try each claim.",
-        of_scale=False,
-    )  # fmt: skip
-    checklist.add_argument(
-        "results", type=Path, nargs="+", metavar="RESULTS",
-        help="folders with records, scores and tables, such as results/smoke",
-    )  # fmt: skip
-    checklist.add_argument(
-        "--configs", type=Path, default=layers.CONFIGS, help="folder of configurations (configs)"
-    )
-    checklist.add_argument("--output", type=Path, required=True, help="file to write, .md")
 
     trace = command(
         "trace", commands.trace, "Tell from what a table or figure was made, down to its data.",

@@ -7,7 +7,6 @@ from apit.commands.data import bank, fetch, mix, pack, unpack
 from apit.commands.lineage import accept, versions
 from apit.commands.measuring import evaluate, release, score, separate
 from apit.commands.presentation import (
-    checklist,
     figures,
     listen,
     report,
@@ -21,7 +20,6 @@ __all__ = [
     "accept",
     "bank",
     "bench",
-    "checklist",
     "evaluate",
     "fetch",
     "figures",

@@ -1,4 +1,4 @@
-"""Commands that present: tables, figures, spectrograms, report, checklist, listen, trace."""
+"""Commands that present: tables, figures, spectrograms, report, listen, trace."""
 
 import argparse
 import json
@@ -63,7 +63,7 @@ def tables(parsed: argparse.Namespace) -> None:
     sources += [parsed.cost] if parsed.cost else []
     sources += [folder / RECORD for folder in (*parsed.runs, *parsed.trials)]
     captions = {table.name: table.caption for table in made}
-    origin.write(parsed.output, captions, sources, records)
+    origin.write(parsed.output, captions, sources)
     histories = {f.name: read_history(f) for f in parsed.runs if (f / HISTORY).exists()}
     with whole_file(parsed.output / "training.csv") as partial:
         tables.training(histories).to_csv(partial, index=False)
@@ -102,7 +102,7 @@ def figures(parsed: argparse.Namespace) -> None:
     figures.replacement(drawn, studies.contexts(summary, records, caption).data)
     figures.holes(drawn, hole_curve(scores, resamples))
     sources = [folder / name for folder in parsed.runs for name in (RECORD, HISTORY)]
-    origin.write(parsed.output, drawn.captions, [*parsed.scores, *sources], records)
+    origin.write(parsed.output, drawn.captions, [*parsed.scores, *sources])
     print(f"{parsed.output}: {', '.join(drawn.captions)}, as PNG and PDF")
 
 
@@ -123,7 +123,7 @@ def spectrograms(parsed: argparse.Namespace) -> None:
     spectrograms.spectrograms(drawn, chosen)
     kept = [path for folder in runs for path in (parsed.estimates / folder.name).rglob("*.wav")]
     sources = [*kept, *(folder / RECORD for folder in runs)]
-    origin.write(parsed.output, drawn.captions, sources, records)
+    origin.write(parsed.output, drawn.captions, sources)
     print(f"{parsed.output}: {', '.join(drawn.captions)}, as PNG and PDF")
 
 
@@ -136,24 +136,13 @@ def report(parsed: argparse.Namespace) -> None:
     records = [read_record(folder) for folder in parsed.runs]
     claims = layers.load_claims(parsed.configs)
     found = report.content(scale, claims, parsed.tables, records)
-    figures = sorted(parsed.figures.glob("*.pdf"))
+    figures = sorted(parsed.figures.rglob("*.pdf"))
     report.write(parsed.source, found, figures, parsed.output)
     shown = [parsed.tables / f"{name}.csv" for name in found["tables"]]
     sources = [*report.text_of(parsed.source), *shown, *figures, *(f / RECORD for f in parsed.runs)]
     captions = {parsed.output.stem: tables.caption(records, scale.caption)}
-    origin.write(parsed.output.parent, captions, sources, records)
+    origin.write(parsed.output.parent, captions, sources)
     print(f"{parsed.output}: {len(shown)} tables and {len(figures)} figures of {len(records)} runs")
-
-
-def checklist(parsed: argparse.Namespace) -> None:
-    """`apit checklist`."""
-    from apit.files import whole_file
-    from apit.present.checklist import checklist, read_evidence
-
-    found = [read_evidence(folder) for folder in parsed.results]
-    with whole_file(parsed.output) as partial:
-        partial.write_text(checklist(found, layers.load_claims(parsed.configs)))
-    print(f"{parsed.output}: of {', '.join(map(str, parsed.results))}")
 
 
 def listen(parsed: argparse.Namespace) -> None:
@@ -202,7 +191,7 @@ def _listen_here(parsed: argparse.Namespace) -> None:
         credits = credits_of(parsed.data, "eval")
         listening.write(folder, scenes, about, scale.audio, credits)
         sources = [*parsed.scores, *(run / RECORD for run in runs)]
-        origin.write(folder, {"index": about.caption}, sources, records)
+        origin.write(folder, {"index": about.caption}, sources)
     print(f"{parsed.output / 'index.html'}: {len(selection.chosen)} mixtures, to be listened to")
 
 
