@@ -129,7 +129,7 @@ def score_example(measures: Measures, example: Example) -> Scored:
             (name, source, metric, float(values[0, source]), "")
             for metric, values in {
                 "si_snr_standard": paper.si_snr,
-                "si_snri_standard": paper.si_snr - paper.si_snr_mixture,
+                "si_snri_standard": paper.si_snri,
                 "buried": paper.buried,
             }.items()
         ]

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from apit.config import HEADLINE_DB, TRIVIAL, Domain
 from apit.measure.spread import Spread
-from apit.present.gallery import COLUMN, PAGE, PALE, Gallery, empty, height_of_key, key, signed
+from apit.present.gallery import COLUMN, DECIBELS, PAGE, PALE, Gallery, empty, height_of_key, key
 from apit.present.looks import BLACK, LEGEND
 
 SMOOTHED = 25  # training curves are means over this share of the training
@@ -91,7 +91,7 @@ def improvement(gallery: Gallery, summary: pd.DataFrame) -> None:
             y = names.index(row["experiment"])
             if row["mean"] > FAR_BELOW:
                 _interval(gallery, axes, y, row)
-            _beside(axes, y, signed(row["mean"]))
+            _beside(axes, y, row["mean"])
         axes.axvline(0, color=PALE, lw=0.8, zorder=0)
         axes.set(xlabel=title)
         axes.locator_params("x", nbins=4)
@@ -120,7 +120,7 @@ def per_mixture(gallery: Gallery, spreads: Mapping[str, Spread]) -> None:
     for y, spread in enumerate(shown.values()):
         axes.plot([spread.lower, spread.upper], [y, y], color=BLACK, lw=1.6, solid_capstyle="butt")
         axes.plot(spread.median, y, "o", ms=3.2, mfc="white", mec=BLACK, mew=0.7)
-        _beside(axes, y, signed(spread.median))
+        _beside(axes, y, spread.median)
     axes.axvline(0, color=PALE, lw=0.8, zorder=0)
     axes.set(xlabel="SI-SNR_I of a mixture (dB)", ylabel="")
     gallery.write(
@@ -182,10 +182,9 @@ def replacement(gallery: Gallery, cells: pd.DataFrame) -> None:
         cbar_kws={"label": "SI-SNR_I (dB)", "aspect": 16},
     )  # fmt: skip
     for row in shown.to_dict("records"):
-        bounds = f"[{row['lower']:.2f}, {row['upper']:.2f}]".replace("-", "−")
         axes.text(
             row["replace"] + 0.5, rows.index(row["row"]) + 0.5,
-            f"{signed(row['mean'])}\n{bounds}", fontsize=5.2, linespacing=1.3, ha="center",
+            f"{DECIBELS.number(row['mean'], '+')}\n{DECIBELS.bounds(row)}", fontsize=5.2, linespacing=1.3, ha="center",
             va="center", color="white" if row["mean"] <= (low + high) / 2 else BLACK,
         )  # fmt: skip
     axes.set(xlabel="replaced estimates I (0: the standard context)", ylabel="")
@@ -220,7 +219,7 @@ def differences(
                 axes.plot(row["mean"], y + 0.32, ".", color="0.35", ms=2.5)
                 continue
             _interval(gallery, axes, y, row)
-            _beside(axes, y, signed(row["mean"]))
+            _beside(axes, y, row["mean"])
         axes.axvline(0, color=PALE, lw=0.8, zorder=0)
         axes.set(xlabel=f"{title.removesuffix(' (dB)')} less\nthat of {baseline} (dB)")
         axes.locator_params("x", nbins=4)
@@ -230,7 +229,7 @@ def differences(
     if known:
         line = Line2D([], [], color="0.3", lw=0.9, ls=(0, (2, 1)), label="published SI-SNR_I")
         figure.legend(handles=[line], loc="outside upper left")
-    said = ", ".join(f"{name} {signed(gain)} dB" for name, gain in known.items())
+    said = ", ".join(f"{name} {DECIBELS.number(gain, '+')} dB" for name, gain in known.items())
     dashed = f"Dashed: published, of the same data: {said}. " if known else ""
     gallery.write(
         figure,
@@ -272,8 +271,9 @@ def _interval(gallery: Gallery, axes: Axes, y: int, row: Mapping[Any, Any]) -> N
     axes.plot(row["mean"], y, ms=4.5, **look.of_marker)
 
 
-def _beside(axes: Axes, y: int, text: str) -> None:
-    """Write at the right of a line."""
+def _beside(axes: Axes, y: int, value: float) -> None:
+    """Write a value in dB at the right of a line."""
+    text = DECIBELS.number(value, "+")
     axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center", ha="left")
 
 
