@@ -45,17 +45,14 @@ def _evaluate_here(parsed: argparse.Namespace) -> None:
         system = System(parsed.scale, parsed.oracle, 0, separate)
     config = scoring_of(scale)
     examples = open_examples(parsed.data, parsed.split, audio)
-    measures = Measures.of(config, spectral_holes=parsed.spectral_holes)
+    measures = Measures(config, spectral_holes=parsed.spectral_holes)
     if parsed.bss_eval:
         check_output(parsed.bss_eval)
-    evaluate(
-        system, examples, measures, config, parsed.output, parsed.estimates, parsed.jobs,
-        parsed.first,
-    )  # fmt: skip
+    evaluate(system, examples, measures, parsed.output, parsed.estimates, parsed.jobs, parsed.first)
     if parsed.bss_eval:
         first = min(config.evaluation.bss_eval.examples, parsed.first or len(examples))
-        measures = Measures.of(config, bss_eval=True)
-        evaluate(system, examples, measures, config, parsed.bss_eval, None, parsed.jobs, first)
+        measures = Measures(config, bss_eval=True)
+        evaluate(system, examples, measures, parsed.bss_eval, None, parsed.jobs, first)
     print(f"{parsed.output}: scores of {system.experiment}")
 
 
@@ -86,9 +83,9 @@ def score(parsed: argparse.Namespace) -> None:
         config = scoring_of(scale_of(parsed))
     else:
         config = layers.load_scoring(parsed.settings, parsed.configs)
-    measures = Measures.of(config, spectral_holes=parsed.spectral_holes, bss_eval=parsed.bss_eval)
+    measures = Measures(config, spectral_holes=parsed.spectral_holes, bss_eval=parsed.bss_eval)
     summary = score_estimates(
-        parsed.references, parsed.estimates, measures, config, parsed.output, parsed.jobs
+        parsed.references, parsed.estimates, measures, parsed.output, parsed.jobs
     )
     for name, found in summary.items():
         if isinstance(found, dict) and found["n"]:
