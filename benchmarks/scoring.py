@@ -144,10 +144,10 @@ def files(count: int, references: torch.Tensor, estimates: torch.Tensor) -> None
             ("SI-SNR, holes", True, False),
             ("SI-SNR, BSS Eval", False, True),
         ):
-            measures = Measures.of(config, spectral_holes=holes, bss_eval=bss)
+            measures = Measures(config, spectral_holes=holes, bss_eval=bss)
             start = time.perf_counter()
             output = folder / "scores.csv"
-            score_estimates(listed, folder / "estimates", measures, config, output)
+            score_estimates(listed, folder / "estimates", measures, output)
             seconds = time.perf_counter() - start
             print(f"  {1e3 * seconds / count:9.1f} ms a mixture, start included  {label}")
 

@@ -11,15 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from apit.present.tables import COLUMNS, by_experiment
+
 README = Path("README.md")
 GRAPH = re.compile(r"(?<=```mermaid\n).*?(?=```)", re.DOTALL)
 TABLE = re.compile(r"(<!-- table of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-COLUMNS = {  # aggregate: title, digits, factor
-    "si_snr_s": ("SI-SNR_S (dB)", 1, 1),
-    "si_snr_i": ("SI-SNR_I (dB)", 2, 1),
-    "si_snri_all/2-4": ("MSi(all) (dB)", 2, 1),
-    "buried": ("buried (%)", 1, 100),
-}
+AGGREGATES = ("si_snr_s", "si_snr_i", "si_snri_all/2-4", "buried")
 
 
 def graph() -> str:
@@ -36,23 +33,18 @@ def graph() -> str:
 def table(scale: str) -> str:
     """The main columns of a scale's `tables/ablations`, means and intervals in one line."""
     rows = pd.read_csv(Path("results", scale, "tables", "ablations.csv"))
-    titles = ["experiment", *(title for title, _, _ in COLUMNS.values())]
-    lines = [titles, ["---", *["---:"] * len(COLUMNS)]]
-    for experiment, own in rows.groupby("experiment", sort=False):
-        of = own.set_index("aggregate")
-        cells = []
-        for aggregate, (_, digits, factor) in COLUMNS.items():
-            mean, *ends = (factor * of.loc[aggregate, key] for key in ("mean", "lower", "upper"))
-            lower, upper = (f"{end:.{digits}f}" for end in ends)
-            cells.append(f"{mean:.{digits}f} [{lower}, {upper}]".replace("-", "−"))
-        lines.append([str(experiment), *cells])
+    columns = {aggregate: COLUMNS[aggregate] for aggregate in AGGREGATES}
+    lines = [["experiment", *(c.heading for c in columns.values())], ["---", *["---:"] * 4]]
+    for experiment, aggregates in by_experiment(rows).items():
+        cells = (column.cell(aggregates[name]) for name, column in columns.items())
+        lines.append([experiment, *(f"{mean} {bounds}" for mean, bounds, _ in cells)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":
     text = README.read_text()
     made = GRAPH.sub(lambda _: graph(), text, count=1)
-    made, tables = TABLE.subn(lambda found: found[1] + table(found[2]) + found[3], made)
+    made, tables = TABLE.subn(lambda mark: mark[1] + table(mark[2]) + mark[3], made)
     if not tables:
         sys.exit(
             "README.md: has no table of results between <!-- table of SCALE --> and <!-- end -->"

@@ -61,7 +61,9 @@ def bss_eval(
     museval does; an example with an estimate that is all zero has no ratio at all.
     """
     if not references.any(1).all() or not estimates.any(1).all():
-        return _undefined(len(references), "an estimate is silent: BSS Eval has no value")
+        nothing = _named(np.full((len(METRICS), len(references)), np.nan))
+        note = "an estimate is silent: BSS Eval has no value"
+        return BSSEval(nothing, nothing, note, note)
     with np.errstate(divide="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ill-conditioned solves, as in museval itself
         return _bss_eval(
@@ -93,10 +95,10 @@ def _bss_eval(references: Floats, estimates: Floats, window: int, hop: int) -> B
             )
             for s in range(sources)
         ]
-        found = np.array(values).T
+        by_metric = np.array(values).T
         if sources == 1:
-            found[METRICS.index("sir")] = np.nan
-        return found
+            by_metric[METRICS.index("sir")] = np.nan
+        return by_metric
 
     every = np.stack([ratios(part) for part in museval.Framing(window, hop, samples)])
     whole = ratios(slice(0, samples))
@@ -117,8 +119,8 @@ def _cross_correlations(references: Floats, estimates: Floats) -> Floats:
     length = fft.next_fast_len(references.shape[1] + TAPS - 1, real=True)
     spectra = fft.rfft(references, length), fft.rfft(estimates, length)
     products = spectra[0].conj()[:, None] * spectra[1][None]
-    found = fft.irfft(products, length)[..., :TAPS]  # [source, estimate, tap]
-    return np.asarray(np.moveaxis(found, 1, 2))
+    cross = fft.irfft(products, length)[..., :TAPS]  # [source, estimate, tap]
+    return np.asarray(np.moveaxis(cross, 1, 2))
 
 
 def _filters(correlations: Floats, cross: Floats) -> Floats:
@@ -133,8 +135,3 @@ def _filters(correlations: Floats, cross: Floats) -> Floats:
 
 def _named(values: Floats) -> dict[str, Floats]:
     return dict(zip(METRICS, values, strict=True))
-
-
-def _undefined(sources: int, note: str) -> BSSEval:
-    nothing = _named(np.full((len(METRICS), sources), np.nan))
-    return BSSEval(nothing, nothing, note, note)

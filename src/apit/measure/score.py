@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apit.config import BSSEval, Scoring, Transform
+from apit.config import BSSEval, Scoring
 from apit.data import fuss
 from apit.data.batches import whole_examples
 from apit.data.examples import Examples
@@ -45,31 +45,20 @@ class System:
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured beside SI-SNR; None: it is not."""
+    """What is measured beside SI-SNR, and how the configuration defines it."""
 
-    stft: Transform
-    hole_depths_db: tuple[float, ...] | None
-    bss_eval: BSSEval | None
+    config: Scoring
+    spectral_holes: bool = False
+    bss_eval: bool = False
 
     @property
     def spectral(self) -> bool:
         """Whether spectrograms are needed: for holes, and for the distance beside BSS Eval."""
-        return self.hole_depths_db is not None or self.bss_eval is not None
-
-    @classmethod
-    def of(
-        cls, config: Scoring, *, spectral_holes: bool = False, bss_eval: bool = False
-    ) -> "Measures":
-        """What a command was asked for, as the configuration defines it."""
-        return cls(
-            config.stft,
-            config.evaluation.hole_depths_db if spectral_holes else None,
-            config.evaluation.bss_eval if bss_eval else None,
-        )
+        return self.spectral_holes or self.bss_eval
 
 
 @dataclass(frozen=True)
-class Example:
+class SeparatedMixture:
     """References and estimates [source, time] of one example, of which `listed` have files."""
 
     name: str
@@ -89,7 +78,7 @@ class Scored:
     missing: int
 
 
-def score_example(measures: Measures, example: Example) -> Scored:
+def score_example(measures: Measures, example: SeparatedMixture) -> Scored:
     """Score one example; its rows are complete, or say why they are not."""
     name = example.name
     references, estimates = (torch.from_numpy(x) for x in (example.references, example.estimates))
@@ -125,24 +114,20 @@ def score_example(measures: Measures, example: Example) -> Scored:
             continue
         counted = bool(scores.counted[0, source])
         why = "" if counted else "the estimate is 20 dB below the quietest target, or more"
-        rows += [
-            (name, source, metric, float(values[0, source]), "")
-            for metric, values in {
-                "si_snr_standard": paper.si_snr,
-                "si_snri_standard": paper.si_snr - paper.si_snr_mixture,
-                "buried": paper.buried,
-            }.items()
-        ]
-        rows += [
-            (name, source, "si_snr", float(scores.si_snr[0, source]), ""),
-            (name, source, "si_snr_mixture", float(scores.si_snr_mixture[0, source]), ""),
-            (name, source, "si_snri", float(scores.si_snri[0, source]), ""),
-            (name, source, "counted", float(counted), why),
-        ]
+        values = {
+            "si_snr_standard": paper.si_snr,
+            "si_snri_standard": paper.si_snri,
+            "buried": paper.buried,
+            "si_snr": scores.si_snr,
+            "si_snr_mixture": scores.si_snr_mixture,
+            "si_snri": scores.si_snri,
+        }
+        rows += [(name, source, metric, float(v[0, source]), "") for metric, v in values.items()]
+        rows.append((name, source, "counted", float(counted), why))
     if measures.spectral:
         rows += _spectral(measures, example, aligned, active)
     if measures.bss_eval:
-        rows += _bss_eval(measures.bss_eval, example, aligned, active)
+        rows += _bss_eval(measures.config.evaluation.bss_eval, example, aligned, active)
     return Scored(rows, example.missing)
 
 
@@ -154,32 +139,32 @@ NO_BINS = {
 }
 
 
-def _spectral(measures: Measures, example: Example, aligned: Tensor, active: Tensor) -> list[Row]:
-    found = spectral_holes.rates(
+def _spectral(
+    measures: Measures, example: SeparatedMixture, aligned: Tensor, active: Tensor
+) -> list[Row]:
+    config = measures.config
+    rates = spectral_holes.rates(
         references=torch.from_numpy(example.references)[active],
         estimates=aligned[active],
-        stft=make_stft(measures.stft, example.rate),
-        depths_db=measures.hole_depths_db or (),
+        stft=make_stft(config.stft, example.rate),
+        depths_db=config.evaluation.hole_depths_db if measures.spectral_holes else (),
     )
-    if measures.hole_depths_db is None:
-        found = {"log_spectral_distance": found["log_spectral_distance"]}
-    return [
-        (
-            example.name,
-            source,
-            metric,
-            value,
-            "" if isfinite(value) else NO_BINS.get(metric, TOO_LARGE),
-        )
-        for number, source in enumerate(active.nonzero().flatten().tolist())
-        for metric, values in found.items()
-        for value in [float(values[number])]
-    ]
+    if not measures.spectral_holes:
+        rates = {"log_spectral_distance": rates["log_spectral_distance"]}
+    rows: list[Row] = []
+    for number, source in enumerate(active.nonzero().flatten().tolist()):
+        for metric, values in rates.items():
+            value = float(values[number])
+            why = "" if isfinite(value) else NO_BINS.get(metric, TOO_LARGE)
+            rows.append((example.name, source, metric, value, why))
+    return rows
 
 
-def _bss_eval(config: BSSEval, example: Example, aligned: Tensor, active: Tensor) -> list[Row]:
+def _bss_eval(
+    config: BSSEval, example: SeparatedMixture, aligned: Tensor, active: Tensor
+) -> list[Row]:
     sources = active.nonzero().flatten().tolist()
-    found = bss_eval.bss_eval(
+    ratios = bss_eval.bss_eval(
         references=example.references[sources],
         estimates=aligned[sources].numpy(),
         window=round(config.window * example.rate),
@@ -188,11 +173,11 @@ def _bss_eval(config: BSSEval, example: Example, aligned: Tensor, active: Tensor
     alone = "a single source: nothing interferes" if len(sources) == 1 else ""
     rows: list[Row] = []
     for number, source in enumerate(sources):
-        for suffix, ratios, note in (
-            ("", found.windows, found.windows_note),
-            ("_whole", found.whole, found.whole_note),
+        for suffix, by_metric, note in (
+            ("", ratios.windows, ratios.windows_note),
+            ("_whole", ratios.whole, ratios.whole_note),
         ):
-            for metric, values in ratios.items():
+            for metric, values in by_metric.items():
                 value, why = float(values[number]), note
                 if not isfinite(value):
                     value, why = nan, note or alone or "infinite: nothing but the target"
@@ -204,7 +189,6 @@ def evaluate(
     system: System,
     examples: Examples,
     measures: Measures,
-    config: Scoring,
     output: Path,
     estimates: Path | None = None,
     jobs: int = 1,
@@ -217,12 +201,13 @@ def evaluate(
     how many were left out.
     """
     check_output(output)
+    config = measures.config
     chosen = range(len(examples))[:first]
     keep = config.evaluation.keep_examples if estimates else 0
 
     with whole_folder(estimates) if estimates else nullcontext() as kept:
 
-        def separated() -> Iterator[Example]:
+        def separated() -> Iterator[SeparatedMixture]:
             number = 0
             for batch in whole_examples(examples, config.evaluation.batch_size, chosen):
                 with torch.inference_mode():
@@ -230,7 +215,7 @@ def evaluate(
                 for name, references, signals in zip(
                     batch.names, batch.references.numpy(), estimates_of.numpy(), strict=True
                 ):
-                    yield Example(
+                    yield SeparatedMixture(
                         name, examples.audio.sample_rate, examples.counts[number], references,
                         signals, keep=kept / name if kept and number < keep else None,
                     )  # fmt: skip
@@ -244,12 +229,7 @@ def evaluate(
 
 
 def score_estimates(
-    references: Path,
-    estimates: Path,
-    measures: Measures,
-    config: Scoring,
-    output: Path,
-    jobs: int = 0,
+    references: Path, estimates: Path, measures: Measures, output: Path, jobs: int = 0
 ) -> dict[str, Any]:
     """Score any program's estimates of the examples in the list `references` → the summary.
 
@@ -258,33 +238,32 @@ def score_estimates(
     what is missing, unknown, unreadable, not finite, or of another rate, length or channel count.
     """
     check_output(output)
-    slots = config.audio.sources
-    entries = fuss.read_list(references, slots)
+    config = measures.config
+    entries = fuss.read_list(references, config.audio.sources)
     check_folders(estimates, entries, references)
-    work = partial(_read_and_score, measures, slots, estimates)
+    work = partial(_read_and_score, measures, estimates)
     scored = in_order(work, entries, len(entries), "score", jobs)
     return _write(scored, len(entries), {}, config.evaluation.resamples, output)
 
 
-def _read_and_score(measures: Measures, slots: int, folder: Path, entry: fuss.Entry) -> Scored:
+def _read_and_score(measures: Measures, folder: Path, entry: fuss.Entry) -> Scored:
+    slots, hop = measures.config.audio.sources, measures.config.stft.hop
     first = fuss.Format.of(entry.sources[0])
     if first.channels != 1:
         raise UserError(f"{entry.sources[0]}: {first}; references must be mono")
     if first.samples == 0:
         raise UserError(f"{entry.sources[0]}: holds no sample")
-    if measures.spectral and round(measures.stft.hop * first.rate) < 1:
+    if measures.spectral and round(hop * first.rate) < 1:
         raise UserError(
-            f"{entry.sources[0]}: at {first.rate} Hz, stft.hop of {measures.stft.hop} s is less "
-            "than a sample"
+            f"{entry.sources[0]}: at {first.rate} Hz, stft.hop of {hop} s is less than a sample"
         )
-    wanted = fuss.Format(first.rate, 1, first.samples)
     said_by = f"{entry.sources[0]}, the example's first reference, asks for"
-    references = np.zeros((slots, wanted.samples), np.float32)
+    references = np.zeros((slots, first.samples), np.float32)
     for path, signal in zip(entry.sources, references, strict=False):
-        fuss.read_wav(path, wanted, said_by, signal)
-    signals, missing = read_slots(folder / entry.name, slots, wanted, said_by)
-    example = Example(
-        entry.name, wanted.rate, len(entry.sources), references, signals, missing=missing
+        fuss.read_wav(path, first, said_by, signal)
+    signals, missing = read_slots(folder / entry.name, slots, first, said_by)
+    example = SeparatedMixture(
+        entry.name, first.rate, len(entry.sources), references, signals, missing=missing
     )
     return score_example(measures, example)
 
@@ -307,12 +286,11 @@ def _write(
     if aggregates["examples_scored"] + aggregates["examples_skipped"] != examples:
         raise UserError(f"{output}: not all of {examples} examples were scored or skipped")
     aggregates |= {"examples_left_out": left_out, "missing_slots": missing}
-    text = json.dumps(aggregates, indent=2, allow_nan=False) + "\n"
     for position, (column, value) in enumerate(labels.items()):
         scores.insert(position, column, value)
     write_scores(scores, output)
     with whole_file(summary_path(output)) as partial_path:
-        partial_path.write_text(text)
+        partial_path.write_text(json.dumps(aggregates, indent=2, allow_nan=False) + "\n")
     return aggregates
 
 

@@ -1,6 +1,5 @@
 """SI-SNR in float64: the paper's (`standard`), and the public FUSS evaluator's (`score`)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,46 +36,59 @@ def _decibels(inner: Tensor, first: Tensor, second: Tensor) -> Tensor:
     return 10 * torch.log10((cosine2 + STABILISER) / (rest + STABILISER))
 
 
-def _inner_products(groups: Sequence[Tensor], references: int) -> tuple[Tensor, Tensor]:
-    """Inner products and energies of signals [batch, signal, time] in several groups, in float64.
+def _inner_products(
+    references: Tensor, estimates: Tensor, mixture: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of estimates, then the mixture, with references → [batch, signal, reference], in float64.
 
-    → [batch, other signal, reference], where references are the first signals, and
-    [batch, signal]. One float32 matrix product would be off by up to 0.13 dB. Block by block, since
-    float64 copies of whole signals fit into no cache, and moving them costs most of the time.
+    And the energies of references [batch, reference] and of the others [batch, signal]. One float32
+    matrix product would be off by up to 0.13 dB. Block by block, since float64 copies of whole
+    signals fit into no cache, and moving them costs most of the time.
     """
-    batch, _, samples = groups[0].shape
-    counts = [group.shape[1] for group in groups]
-    firsts = [sum(counts[:number]) for number in range(len(counts))]
-    like = groups[0].new_empty(0, dtype=torch.float64)
-    block = like.new_empty(batch, sum(counts), min(BLOCK, samples))
-    inner = like.new_zeros(batch, sum(counts) - references, references)
-    energies = like.new_zeros(batch, sum(counts))
+    batch, slots, samples = references.shape
+    signals = 2 * slots + 1
+    block = references.new_empty(batch, signals, min(BLOCK, samples), dtype=torch.float64)
+    inner = block.new_zeros(batch, signals - slots, slots)
+    energies = block.new_zeros(batch, signals)
     for start in range(0, samples, BLOCK):
+        time = slice(start, start + BLOCK)
         part = block[..., : min(BLOCK, samples - start)]
-        for first, group in zip(firsts, groups, strict=True):
-            part[:, first : first + group.shape[1]] = group[..., start : start + BLOCK]
-        inner += part[:, references:] @ part[:, :references].mT
+        part[:, :slots] = references[..., time]
+        part[:, slots:-1] = estimates[..., time]
+        part[:, -1] = mixture[..., time]
+        inner += part[:, slots:] @ part[:, :slots].mT
         energies += energy(part)
-    return inner, energies
+    return inner, energies[:, :slots], energies[:, slots:]
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Scores of a batch of mixtures, estimates aligned with targets; values in dB.
-
-    All [batch, source], where `active` targets have meaning.
-    """
-
+class _Aligned:
     permutation: Tensor  # of estimates: `reorder(estimates, permutation)` is aligned
     si_snr: Tensor
     si_snr_mixture: Tensor
     active: Tensor  # bool: the target sounds
-    sounding: Tensor  # bool: the estimate exceeds 1 % of the quietest active target's power
 
     @property
     def si_snri(self) -> Tensor:
         """Improvement over the mixture."""
         return self.si_snr - self.si_snr_mixture
+
+
+def _align(values: Tensor, power: Tensor) -> _Aligned:
+    """Align by SI-SNR [batch, estimates and mixture, target]; `power` is that of the targets."""
+    permutation = assign(-values[:, :-1])
+    chosen = values.gather(1, permutation[:, None]).squeeze(1)
+    return _Aligned(permutation, chosen, values[:, -1], power.sqrt() > SILENT_RMS)
+
+
+@dataclass(frozen=True)
+class Scores(_Aligned):
+    """Scores of a batch of mixtures, estimates aligned with targets; values in dB.
+
+    All [batch, source], where `active` targets have meaning.
+    """
+
+    sounding: Tensor  # bool: the estimate exceeds 1 % of the quietest active target's power
 
     @property
     def counted(self) -> Tensor:
@@ -89,37 +101,22 @@ def score(*, references: Tensor, estimates: Tensor, mixture: Tensor) -> Scores:
 
     References and estimates [batch, source, time], mixture [batch, time].
     """
-    slots = references.shape[1]
-    inner, energies = _inner_products((references, estimates, mixture[:, None]), slots)
-    target, other = energies[:, :slots], energies[:, slots:]
+    inner, target, other = _inner_products(references, estimates, mixture)
     values = _decibels(inner, other[..., None], target[..., None, :])
-
-    pairs = values[:, :-1]  # [batch, estimate, reference]
-    permutation = assign(-pairs)
-    power = target / references.shape[-1]
-    active = power.sqrt() > SILENT_RMS
-    quietest = torch.where(active, target, torch.inf).amin(-1, keepdim=True)
-    return Scores(
-        permutation=permutation,
-        si_snr=pairs.gather(1, permutation[:, None]).squeeze(1),
-        si_snr_mixture=values[:, -1],
-        active=active,
-        sounding=other[:, :-1].gather(1, permutation) > ACTIVE_ESTIMATE * quietest,
-    )
+    aligned = _align(values, target / references.shape[-1])
+    quietest = torch.where(aligned.active, target, torch.inf).amin(-1, keepdim=True)
+    sounding = other.gather(1, aligned.permutation) > ACTIVE_ESTIMATE * quietest
+    return Scores(**vars(aligned), sounding=sounding)
 
 
 @dataclass(frozen=True)
-class Standard:
+class Standard(_Aligned):
     """The paper's scores of a batch of mixtures, estimates aligned with targets; values in dB.
 
     All [batch, source], where `active` targets have meaning, and [batch] where mixtures are meant.
     """
 
-    permutation: Tensor  # of estimates: `reorder(estimates, permutation)` is aligned
-    si_snr: Tensor
-    si_snr_mixture: Tensor
-    active: Tensor  # bool: the target sounds
-    buried: Tensor  # bool: it does, and its estimate lies 40 dB below it, or more
+    buried: Tensor  # bool: the target sounds, and its estimate lies 40 dB below it, or more
 
     @property
     def single(self) -> Tensor:
@@ -129,7 +126,7 @@ class Standard:
     @property
     def improvement(self) -> Tensor:
         """SI-SNR_I [batch]: over the mixture, averaged over the active targets of each mixture."""
-        return self._mean(self.si_snr - self.si_snr_mixture)
+        return self._mean(self.si_snri)
 
     def _mean(self, values: Tensor) -> Tensor:
         return torch.where(self.active, values, 0).sum(-1) / self.active.sum(-1)
@@ -142,22 +139,11 @@ def standard(*, references: Tensor, estimates: Tensor, mixture: Tensor) -> Stand
     silent targets, too, which are left out of scores, and not of the alignment [inferred]. A silent
     estimate scores 0 dB. References and estimates [batch, source, time], mixture [batch, time].
     """
-    slots = references.shape[1]
-    inner, energies = _inner_products((references, estimates, mixture[:, None]), slots)
-    target, other = energies[:, None, :slots], energies[:, slots:, None]
-    alpha = (inner + EPSILON) / (target + EPSILON)  # [batch, estimate, reference]
-    scaled = alpha.square() * target
-    residual = (scaled - 2 * alpha * inner + other).clamp_min(0)
+    inner, target, other = _inner_products(references, estimates, mixture)
+    alpha = (inner + EPSILON) / (target[:, None] + EPSILON)  # [batch, signal, reference]
+    scaled = alpha.square() * target[:, None]
+    residual = (scaled - 2 * alpha * inner + other[..., None]).clamp_min(0)
     values = 10 * torch.log10((scaled + EPSILON) / (residual + EPSILON))
-    pairs = values[:, :-1]
-    permutation = assign(-pairs)
-    target = target.squeeze(1)
-    active = (target / references.shape[-1]).sqrt() > SILENT_RMS
-    chosen = other[:, :-1, 0].gather(1, permutation)
-    return Standard(
-        permutation=permutation,
-        si_snr=pairs.gather(1, permutation[:, None]).squeeze(1),
-        si_snr_mixture=values[:, -1],
-        active=active,
-        buried=active & (chosen <= BURIED * target),
-    )
+    aligned = _align(values, target / references.shape[-1])
+    buried = other.gather(1, aligned.permutation) <= BURIED * target
+    return Standard(**vars(aligned), buried=aligned.active & buried)

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apit.config import HEADLINE_DB, ORACLES, Reported
+from apit.measure.bss_eval import METRICS
 from apit.measure.table import WHOLE_MIXTURE
 from apit.provenance import array_generator
 
@@ -27,11 +28,11 @@ class Aggregate:
 
     metric: str  # of the long table
     targets: tuple[int, ...]  # numbers of active targets
-    counted_only: bool  # the FUSS evaluator's pairs, or all active targets
+    counted_only: bool = False  # the FUSS evaluator's pairs alone, not all active targets
     median: bool = False
 
 
-ANY = (1, 2, 3, 4, 5, 6)
+ANY, SEVERAL = (1, 2, 3, 4, 5, 6), (2, 3, 4)
 EVERY = (
     *("si_snr_s", "si_snr_i", "buried", "si_snr", "si_snri"),
     *("under_separation", "equal_separation", "over_separation"),
@@ -39,42 +40,29 @@ EVERY = (
 HOLES = f"hole_rate_{HEADLINE_DB}"
 AGGREGATES = {
     # The paper's SI-SNR: one value for each mixture.
-    "si_snr_s": Aggregate("si_snr_s", (1,), False),
-    "si_snr_i": Aggregate("si_snr_i", (2, 3, 4), False),
-    "si_snr_i/2": Aggregate("si_snr_i", (2,), False),
-    "si_snr_i/3": Aggregate("si_snr_i", (3,), False),
-    "si_snr_i/4": Aggregate("si_snr_i", (4,), False),
-    "si_snr_i/median": Aggregate("si_snr_i", (2, 3, 4), False, median=True),
-    "buried": Aggregate("buried", ANY, False),  # a share of active targets
+    "si_snr_s": Aggregate("si_snr_s", (1,)),
+    "si_snr_i": Aggregate("si_snr_i", SEVERAL),
+    **{f"si_snr_i/{count}": Aggregate("si_snr_i", (count,)) for count in SEVERAL},
+    "si_snr_i/median": Aggregate("si_snr_i", SEVERAL, median=True),
+    "buried": Aggregate("buried", ANY),  # a share of active targets
     # The FUSS evaluator's: one value for each active target.
-    "si_snr/1": Aggregate("si_snr", (1,), True),
-    "si_snri/2": Aggregate("si_snri", (2,), True),
-    "si_snri/3": Aggregate("si_snri", (3,), True),
-    "si_snri/4": Aggregate("si_snri", (4,), True),
-    "si_snri/2-4": Aggregate("si_snri", (2, 3, 4), True),
-    "si_snri_all/2-4": Aggregate("si_snri", (2, 3, 4), False),
-    "si_snri_all/2-4/median": Aggregate("si_snri", (2, 3, 4), False, median=True),
-    "under_separation": Aggregate("under_separation", ANY, False),
-    "equal_separation": Aggregate("equal_separation", ANY, False),
-    "over_separation": Aggregate("over_separation", ANY, False),
-    "hole_rate": Aggregate(HOLES, ANY, True),
-    "excess_rate": Aggregate("excess_rate", ANY, True),
-    "hole_rate_energy": Aggregate("hole_rate_energy", ANY, True),
-    "hole_rate_dominant": Aggregate("hole_rate_dominant", ANY, True),
-    "hole_rate_buried": Aggregate("hole_rate_buried", ANY, True),
-    "hole_rate_unscaled": Aggregate("hole_rate_unscaled", ANY, True),
-    "hole_rate_all": Aggregate(HOLES, ANY, False),
-    "excess_rate_all": Aggregate("excess_rate", ANY, False),
-    "sdr/2-4": Aggregate("sdr", (2, 3, 4), False),
-    "isr/2-4": Aggregate("isr", (2, 3, 4), False),
-    "sir/2-4": Aggregate("sir", (2, 3, 4), False),
-    "sar/2-4": Aggregate("sar", (2, 3, 4), False),
-    "sdr_whole/2-4": Aggregate("sdr_whole", (2, 3, 4), False),
-    "isr_whole/2-4": Aggregate("isr_whole", (2, 3, 4), False),
-    "sir_whole/2-4": Aggregate("sir_whole", (2, 3, 4), False),
-    "sar_whole/2-4": Aggregate("sar_whole", (2, 3, 4), False),
-    "log_spectral_distance/2-4": Aggregate("log_spectral_distance", (2, 3, 4), False),
-}
+    "si_snr/1": Aggregate("si_snr", (1,), counted_only=True),
+    **{f"si_snri/{count}": Aggregate("si_snri", (count,), counted_only=True) for count in SEVERAL},
+    "si_snri/2-4": Aggregate("si_snri", SEVERAL, counted_only=True),
+    "si_snri_all/2-4": Aggregate("si_snri", SEVERAL),
+    "si_snri_all/2-4/median": Aggregate("si_snri", SEVERAL, median=True),
+    **{f"{kind}_separation": Aggregate(f"{kind}_separation", ANY)
+       for kind in ("under", "equal", "over")},
+    "hole_rate": Aggregate(HOLES, ANY, counted_only=True),
+    **{metric: Aggregate(metric, ANY, counted_only=True)
+       for metric in ("excess_rate", "hole_rate_energy", "hole_rate_dominant", "hole_rate_buried",
+                      "hole_rate_unscaled")},
+    "hole_rate_all": Aggregate(HOLES, ANY),
+    "excess_rate_all": Aggregate("excess_rate", ANY),
+    **{f"{metric}{of}/2-4": Aggregate(f"{metric}{of}", SEVERAL)
+       for of in ("", "_whole") for metric in METRICS},
+    "log_spectral_distance/2-4": Aggregate("log_spectral_distance", SEVERAL),
+}  # fmt: skip
 # By which systems are compared: the paper's measure, and that under which silence is −80 dB.
 COMPARED = ("si_snr_i", "si_snri_all/2-4")
 
@@ -89,9 +77,9 @@ def summarise(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
     """
     return pd.DataFrame(
         [
-            {"experiment": experiment, "aggregate": name} | found
+            {"experiment": experiment, "aggregate": name} | values
             for experiment, rows in scores.groupby("experiment", sort=False)
-            for name, found in _aggregated(rows, resamples).items()
+            for name, values in _aggregated(rows, resamples).items()
         ]
     )
 
@@ -114,10 +102,9 @@ def summary(scores: pd.DataFrame, resamples: int) -> dict[str, Any]:
     """
     skipped = scores.loc[scores["metric"] == "skipped", "example"].nunique()
     scored = scores["example"].nunique() - skipped
-    found = _aggregated(scores.assign(seed=0), resamples)
     clean: dict[str, Any] = {
         name: {key: None if np.isnan(value) else value for key, value in values.items()}
-        for name, values in found.items()
+        for name, values in _aggregated(scores.assign(seed=0), resamples).items()
     }
     for name in [name for name in clean if AGGREGATES[name].median]:
         clean[name.removesuffix("/median")]["median"] = clean.pop(name)["mean"]
@@ -199,7 +186,7 @@ def hole_curve(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
     for experiment, own in scores.groupby("experiment", sort=False):
         table = _by_pair(own)
         for metric in metrics:
-            values = _select(table, Aggregate(metric, ANY, True))
+            values = _select(table, Aggregate(metric, ANY, counted_only=True))
             depth = float(metric.removeprefix("hole_rate_"))
             rows.append(
                 {"experiment": experiment, "depth_db": depth} | interval(values, False, resamples)

@@ -1,6 +1,6 @@
 """Figures: aggregates and histories in, PDF and PNG out; nothing is computed here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, get_args
 
 import pandas as pd
@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from apit.config import HEADLINE_DB, TRIVIAL, Domain
 from apit.measure.spread import Spread
-from apit.present.gallery import COLUMN, PAGE, PALE, Gallery, empty, height_of_key, key, signed
+from apit.present.gallery import COLUMN, DECIBELS, PAGE, PALE, Gallery, empty, height_of_key, key
 from apit.present.looks import BLACK, LEGEND
 
 SMOOTHED = 25  # training curves are means over this share of the training
@@ -85,16 +85,8 @@ def improvement(gallery: Gallery, summary: pd.DataFrame) -> None:
     """
     rows = summary[~summary["experiment"].isin(TRIVIAL[1:-1])]
     names = list(dict.fromkeys(rows["experiment"]))
-    figure, panels = _panels(names)
-    for axes, (aggregate, title) in zip(panels, COMPARED.items(), strict=True):
-        for row in rows[rows["aggregate"] == aggregate].to_dict("records"):
-            y = names.index(row["experiment"])
-            if row["mean"] > FAR_BELOW:
-                _interval(gallery, axes, y, row)
-            _beside(axes, y, signed(row["mean"]))
-        axes.axvline(0, color=PALE, lw=0.8, zorder=0)
-        axes.set(xlabel=title)
-        axes.locator_params("x", nbins=4)
+    figure, panels = _panels(names, 0.05)
+    _compared(gallery, panels, rows, names)
     gallery.write(
         figure,
         "improvement",
@@ -107,7 +99,7 @@ def improvement(gallery: Gallery, summary: pd.DataFrame) -> None:
 def per_mixture(gallery: Gallery, spreads: Mapping[str, Spread]) -> None:
     """Distribution over mixtures of SI-SNR_I, with median and quartiles."""
     shown = {name: spread for name, spread in spreads.items() if name not in TRIVIAL[:-1]}
-    figure, axes = _rows(shown)
+    figure, (axes,) = _panels(shown, 0, columns=1)
     values = [(name, value) for name, spread in shown.items() for value in spread.values]
     table = pd.DataFrame(values, columns=["experiment", "value"])
     colours = {name: gallery.looks[name].colour for name in shown}
@@ -120,7 +112,7 @@ def per_mixture(gallery: Gallery, spreads: Mapping[str, Spread]) -> None:
     for y, spread in enumerate(shown.values()):
         axes.plot([spread.lower, spread.upper], [y, y], color=BLACK, lw=1.6, solid_capstyle="butt")
         axes.plot(spread.median, y, "o", ms=3.2, mfc="white", mec=BLACK, mew=0.7)
-        _beside(axes, y, signed(spread.median))
+        _beside(axes, y, spread.median)
     axes.axvline(0, color=PALE, lw=0.8, zorder=0)
     axes.set(xlabel="SI-SNR_I of a mixture (dB)", ylabel="")
     gallery.write(
@@ -182,11 +174,11 @@ def replacement(gallery: Gallery, cells: pd.DataFrame) -> None:
         cbar_kws={"label": "SI-SNR_I (dB)", "aspect": 16},
     )  # fmt: skip
     for row in shown.to_dict("records"):
-        bounds = f"[{row['lower']:.2f}, {row['upper']:.2f}]".replace("-", "−")
         axes.text(
             row["replace"] + 0.5, rows.index(row["row"]) + 0.5,
-            f"{signed(row['mean'])}\n{bounds}", fontsize=5.2, linespacing=1.3, ha="center",
-            va="center", color="white" if row["mean"] <= (low + high) / 2 else BLACK,
+            f"{DECIBELS.number(row['mean'], '+')}\n{DECIBELS.bounds(row)}", fontsize=5.2,
+            linespacing=1.3, ha="center", va="center",
+            color="white" if row["mean"] <= (low + high) / 2 else BLACK,
         )  # fmt: skip
     axes.set(xlabel="replaced estimates I (0: the standard context)", ylabel="")
     axes.set_facecolor("0.93")
@@ -212,25 +204,20 @@ def differences(
     """
     names = list(dict.fromkeys(rows["experiment"]))
     known = {name: gain for name, gain in published.items() if name in names}
-    figure, panels = _panels(names, more=0.2 if known else 0.0)
+    figure, panels = _panels(names, 0.25 if known else 0.05)
+    _compared(gallery, panels, rows[rows["seed"] == "all"], names)
     for axes, (aggregate, title) in zip(panels, COMPARED.items(), strict=True):
-        for row in rows[rows["aggregate"] == aggregate].to_dict("records"):
-            y = names.index(row["experiment"])
-            if row["seed"] != "all":
-                axes.plot(row["mean"], y + 0.32, ".", color="0.35", ms=2.5)
-                continue
-            _interval(gallery, axes, y, row)
-            _beside(axes, y, signed(row["mean"]))
-        axes.axvline(0, color=PALE, lw=0.8, zorder=0)
+        single = rows[(rows["seed"] != "all") & (rows["aggregate"] == aggregate)]
+        for name, mean in zip(single["experiment"], single["mean"], strict=True):
+            axes.plot(mean, names.index(name) + 0.32, ".", color="0.35", ms=2.5)
         axes.set(xlabel=f"{title.removesuffix(' (dB)')} less\nthat of {baseline} (dB)")
-        axes.locator_params("x", nbins=4)
     for name, gain in known.items():
         y = names.index(name)
         panels[0].plot([gain, gain], [y - 0.4, y + 0.4], color="0.3", lw=0.9, ls=(0, (2, 1)))
     if known:
         line = Line2D([], [], color="0.3", lw=0.9, ls=(0, (2, 1)), label="published SI-SNR_I")
         figure.legend(handles=[line], loc="outside upper left")
-    said = ", ".join(f"{name} {signed(gain)} dB" for name, gain in known.items())
+    said = ", ".join(f"{name} {DECIBELS.number(gain, '+')} dB" for name, gain in known.items())
     dashed = f"Dashed: published, of the same data: {said}. " if known else ""
     gallery.write(
         figure,
@@ -244,36 +231,38 @@ def _width(panels: Mapping[str, Any]) -> float:
     return COLUMN if len(panels) == 1 else PAGE
 
 
-def _rows(names: Any, more: float = 0.0) -> tuple[Figure, Axes]:
-    """A figure of one line for each name, from the top down."""
-    figure, axes = plt.subplots(figsize=(COLUMN, 0.16 * max(len(names), 2) + 0.75 + more))
-    if len(names):
-        axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
-    else:
-        empty(axes, "nothing was run")
-    return figure, axes
-
-
-def _panels(names: Sequence[str], more: float = 0.0) -> tuple[Figure, Sequence[Axes]]:
-    """The same twice side by side, for the two measures by which systems are compared."""
-    height = 0.16 * max(len(names), 2) + 0.8 + more
-    figure, panels = plt.subplots(1, 2, figsize=(COLUMN, height), sharey=True)
-    for axes in panels:
+def _panels(names: Collection[str], more: float, columns: int = 2) -> tuple[Figure, Any]:
+    """A figure of one line for each name, from the top down, in panels side by side."""
+    height = 0.16 * max(len(names), 2) + 0.75 + more
+    figure, grid = plt.subplots(1, columns, figsize=(COLUMN, height), sharey=True, squeeze=False)
+    for axes in grid[0]:
         if names:
             axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
         else:
             empty(axes, "nothing was run")
-    return figure, panels
+    return figure, grid[0]
 
 
-def _interval(gallery: Gallery, axes: Axes, y: int, row: Mapping[Any, Any]) -> None:
-    look = gallery.looks[row["experiment"]]
-    axes.plot([row["lower"], row["upper"]], [y, y], color=look.colour, lw=1.4)
-    axes.plot(row["mean"], y, ms=4.5, **look.of_marker)
+def _compared(
+    gallery: Gallery, panels: Sequence[Axes], rows: pd.DataFrame, names: Sequence[str]
+) -> None:
+    """Means and intervals of both measures by which systems are compared, a panel for each."""
+    for axes, (aggregate, title) in zip(panels, COMPARED.items(), strict=True):
+        for row in rows[rows["aggregate"] == aggregate].to_dict("records"):
+            y = names.index(row["experiment"])
+            if row["mean"] > FAR_BELOW:
+                look = gallery.looks[row["experiment"]]
+                axes.plot([row["lower"], row["upper"]], [y, y], color=look.colour, lw=1.4)
+                axes.plot(row["mean"], y, ms=4.5, **look.of_marker)
+            _beside(axes, y, row["mean"])
+        axes.axvline(0, color=PALE, lw=0.8, zorder=0)
+        axes.set(xlabel=title)
+        axes.locator_params("x", nbins=4)
 
 
-def _beside(axes: Axes, y: int, text: str) -> None:
-    """Write at the right of a line."""
+def _beside(axes: Axes, y: int, value: float) -> None:
+    """Write a value in dB at the right of a line."""
+    text = DECIBELS.number(value, "+")
     axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center", ha="left")
 
 

@@ -17,10 +17,11 @@ from matplotlib.figure import Figure
 from apit.config import ORACLES, Domain
 from apit.files import whole_file
 from apit.present.looks import ALONE, SEVERAL, looks
-from apit.present.table import span
+from apit.present.table import Column, span
 
 COLUMN, PAGE = 3.4, 7.0  # widths in inches, of one and of both columns of a conference's page
 PALE = "0.7"  # lines that help the eye
+DECIBELS = Column("", "dB", 2)
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
     "font.size": 7,
@@ -71,8 +72,8 @@ class Gallery:
             panel: [name for name in names if self.looks[name].panel == panel]
             for panel in (*get_args(Domain), SEVERAL)
         }
-        found = {panel: [*plain, *own, *oracles] for panel, own in of.items() if own}
-        return found or {ALONE: [*plain, *oracles]}
+        filled = {panel: [*plain, *own, *oracles] for panel, own in of.items() if own}
+        return filled or {ALONE: [*plain, *oracles]}
 
     def write(self, figure: Figure, name: str, says: str) -> None:
         """Write a figure; `says` is what its caption says before that of the scale."""
@@ -104,11 +105,6 @@ def empty(axes: Axes, what: str) -> None:
     """Say that there is nothing to draw."""
     axes.text(0.5, 0.5, what, transform=axes.transAxes, ha="center", va="center", color="0.45")
     axes.set(xticks=[], yticks=[])
-
-
-def signed(number: float) -> str:
-    """A number with two digits and its sign."""
-    return f"{number:+.2f}".replace("-", "−")
 
 
 def _mark(records: Sequence[Mapping[str, Any]]) -> str:

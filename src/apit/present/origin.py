@@ -1,8 +1,8 @@
-"""Origins: beside each table and figure a file with its caption and what it was made of."""
+"""Origins: one file for each folder that is made, with captions and what all in it was made of."""
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +10,26 @@ from apit.errors import UserError
 from apit.files import whole_file
 from apit.provenance import commit, file_digest
 
+ORIGIN = "origin.json"
 OF_RUN = (
     *("code", "digest", "settings", "sounds", "data", "data_sha256", "commit", "date", "steps"),
     *("training_seconds", "device", "python", "versions", "hardware", "threads"),
 )
 
 
-def write(
-    folder: Path,
-    captions: Mapping[str, str],
-    sources: Iterable[Path],
-    records: Sequence[Mapping[str, Any]],
-) -> None:
-    """Write `NAME.json` for each name: caption, command, commit, hashes of sources, and runs."""
-    found = {
+def write(folder: Path, captions: Mapping[str, str], sources: Iterable[Path]) -> None:
+    """Write `origin.json`: captions by name, command, commit, and the SHA-256 of each source.
+
+    What a source itself is of stands beside it, in `record.json` of a run and `identity.json`.
+    """
+    origin = {
         "command": ["apit", *sys.argv[1:]],
         "commit": commit(),
         "sources": {str(path): file_digest(path) for path in sorted(sources)},
-        "runs": {
-            f"{record['run']['experiment']}-s{record['run']['seed']}": {
-                key: record[key] for key in OF_RUN if key in record
-            }
-            for record in records
-        },
+        "captions": captions,
     }
-    for name, caption in captions.items():
-        with whole_file(folder / f"{name}.json") as partial:
-            partial.write_text(json.dumps({"caption": caption} | found, indent=1) + "\n")
+    with whole_file(folder / ORIGIN) as partial:
+        partial.write_text(json.dumps(origin, ensure_ascii=False, indent=1) + "\n")
 
 
 def trace(file: Path) -> Iterator[str]:
@@ -44,23 +37,28 @@ def trace(file: Path) -> Iterator[str]:
 
     Raises UserError where nothing says of what it was made.
     """
-    beside = file.with_suffix(".json")
+    beside = file.with_name(ORIGIN)
     try:
-        found = json.loads(beside.read_text())
-        command, runs, sources = found["command"], found["runs"], found["sources"]
+        origin = json.loads(beside.read_text())
+        command, sources, captions = origin["command"], origin["sources"], origin["captions"]
     except (OSError, ValueError, KeyError):
-        raise UserError(f"{file}: has no {beside.name} beside it that says what it is of") from None
+        raise UserError(f"{file}: has no {ORIGIN} beside it that says what it is of") from None
+    if file.stem not in captions:
+        raise UserError(f"{file}: {beside} tells of {', '.join(captions)}, and not of it")
     yield f"{file}"
-    yield f"  made at commit {found['commit']} by"
+    yield f"  made at commit {origin['commit']} by"
     yield f"    {' '.join(command)}"
     yield "  from"
     for path, sha256 in sources.items():
         yield f"    {path}  sha256 {sha256}{_now(Path(path), sha256)}"
-    for name, run in runs.items():
-        yield f"  run {name}"
-        for key in OF_RUN:
-            if key in run:
-                yield f"    {key}: {_shown(run[key])}"
+    for folder in dict.fromkeys(Path(path).parent for path in sources):
+        if (path := folder / "record.json").exists():
+            record = json.loads(path.read_text())
+            yield f"  run {record['run']['experiment']}-s{record['run']['seed']}, in {folder}"
+            yield from _listed({key: record[key] for key in OF_RUN if key in record})
+        if (path := folder / "identity.json").exists():
+            yield f"  identity of {folder}"
+            yield from _listed(json.loads(path.read_text()))
 
 
 def _now(path: Path, sha256: str) -> str:
@@ -69,7 +67,10 @@ def _now(path: Path, sha256: str) -> str:
     return "" if file_digest(path) == sha256 else "  (IS ANOTHER FILE NOW)"
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {inner}" for key, inner in value.items())
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _listed(values: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            shown = ", ".join(f"{inner} {what}" for inner, what in value.items())
+        else:
+            shown = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+        yield f"    {key}: {shown}"

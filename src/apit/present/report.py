@@ -22,7 +22,7 @@ from apit.errors import UserError
 from apit.files import whole_file
 from apit.measure.verdicts import FEWEST_SEEDS
 from apit.present import runs, studies, tables
-from apit.present.table import Cell, Column, best, cell, number
+from apit.present.table import Cell, best, plain_cells
 
 PARTS = ("*.typ", "*.bib")  # of the report's text, in one folder
 AGGREGATES = {  # tables with a row for each experiment and aggregate
@@ -33,7 +33,8 @@ AGGREGATES = {  # tables with a row for each experiment and aggregate
     "bss_eval": tables.BSS_EVAL_COLUMNS,
     "out_of_domain": tables.COLUMNS,
 }
-TABLES = (*AGGREGATES, "verdicts", "published", "models", "tuning", "cost")
+PLAIN = {"models": runs.MODEL_COLUMNS, "cost": runs.COST_COLUMNS}  # with a row for each of theirs
+TABLES = (*AGGREGATES, *PLAIN, "verdicts", "published", "tuning")
 OPTIONAL = ("bss_eval", "out_of_domain", "tuning", "cost")
 TEXTS = ("better", "differences", "verdict", "note", "domain")  # columns that may be empty
 
@@ -66,7 +67,7 @@ def content(
                 f"the record of {name} lacks {', '.join(lacking)}: it is of an older apit; train "
                 "it again"
             )
-    found = {name: read_table(folder, name) for name in TABLES}
+    rows_of = {name: read_table(folder, name) for name in TABLES}
     return {
         "caption": scale.caption,
         "evaluation": scale.evaluation.model_dump(mode="json"),
@@ -82,26 +83,24 @@ def content(
         "records": [
             {**record, "sounds": fuss.without_hashes(str(record["sounds"]))} for record in records
         ],
-        "tables": {name: rows for name, rows in found.items() if rows is not None},
+        "tables": {name: rows for name, rows in rows_of.items() if rows is not None},
     }
 
 
-def write(source: Path, found: Mapping[str, Any], figures: Sequence[Path], output: Path) -> None:
-    """Compile `source` with the content `found`; the same input gives the same bytes.
+def write(source: Path, content: Mapping[str, Any], figures: Sequence[Path], output: Path) -> None:
+    """Compile `source` with its content; the same input gives the same bytes.
 
     Raises UserError where the source has a fault.
     """
-    with prepared(source, found, figures) as text, whole_file(output) as partial:
+    with prepared(source, content, figures) as text, whole_file(output) as partial:
         try:
-            typst.compile(
-                text, partial, root=text.parent, ignore_system_fonts=True, timestamp=0
-            )  # fmt: skip
+            typst.compile(text, partial, root=text.parent, ignore_system_fonts=True, timestamp=0)
         except typst.TypstError as error:
             raise UserError(f"{source}: {error.message}\n{error.diagnostic}") from None
 
 
 @contextmanager
-def prepared(source: Path, found: Mapping[str, Any], figures: Sequence[Path]) -> Iterator[Path]:
+def prepared(source: Path, content: Mapping[str, Any], figures: Sequence[Path]) -> Iterator[Path]:
     """Give the source as typst needs it: in one folder with all that it reads."""
     if not source.is_file():
         raise UserError(f"{source}: is no file; the report's text is paper/report.typ")
@@ -112,7 +111,7 @@ def prepared(source: Path, found: Mapping[str, Any], figures: Sequence[Path]) ->
             shutil.copy(path, root)
         for path in figures:
             shutil.copy(path, root / "figures")
-        shown = {**found, "figures": [path.stem for path in figures]}
+        shown = {**content, "figures": [path.stem for path in figures]}
         (root / "report.json").write_text(json.dumps(shown, allow_nan=False))
         yield root / source.name
 
@@ -140,45 +139,31 @@ def _printed(name: str, table: pd.DataFrame, rows: Sequence[Row]) -> list[Row]:
     """What is printed of each row of a table, and whether it is the best."""
     if name == "verdicts":
         return [{"shown": cells} for _, cells in tables.verdicts(table, "").rows]
-    if name == "models":
-        return [{"shown": _size(row)} for row in rows]
-    if name == "cost":
-        return [{"shown": cells} for _, cells in runs.cost(table, "").rows]
+    if name in PLAIN:
+        return [{"shown": plain_cells(row, PLAIN[name])} for row in rows]
     if name == "tuning":
-        return [_trial(row, rows) for row in rows]
+        values, column = table["si_snri_all"], tables.COLUMNS["si_snri_all/2-4"]
+        best_ones = values == values.groupby(table["experiment"]).transform("max")
+        shown = [(column.number(value),) for value in values]
+        return [{"shown": s, "best": b} for s, b in zip(shown, best_ones.tolist(), strict=True)]
     if name == "published":
         return [{"shown": _published(row)} for row in rows]
     columns = AGGREGATES[name]
-    chosen = best(table, columns)
-    keys = list(zip(table["experiment"], table["aggregate"], strict=True))
+    bold = best(table, columns)
     return [
-        {"shown": cell(row, columns[key[1]]), "best": key in chosen}
-        for key, row in zip(keys, rows, strict=True)
+        {
+            "shown": columns[row["aggregate"]].cell(row),
+            "best": (row["experiment"], row["aggregate"]) in bold,
+        }
+        for row in rows
     ]
-
-
-def _trial(row: Row, rows: Sequence[Row]) -> Row:
-    """The value of a trial, and whether it is the best of its experiment."""
-    own = [other["si_snri_all"] for other in rows if other["experiment"] == row["experiment"]]
-    shown = (number(row["si_snri_all"], tables.COLUMNS["si_snri_all/2-4"]),)
-    return {"shown": shown, "best": row["si_snri_all"] == max(own)}
 
 
 def _published(row: Row) -> Cell:
     """A published number has neither interval nor n, one of ours has both."""
     if isnan(row["n"]):
-        return (number(row["mean"], Column("", "dB", 1)),)
-    return cell(row, tables.COLUMNS[tables.PUBLISHED_COLUMNS[row["metric"]][row["value"]]])
-
-
-def _size(row: Row) -> list[Cell]:
-    """Parameters in millions, multiply-accumulates in millions, and their share in percent."""
-    columns = {
-        "parameters": Column("", "M", 3, 1e-6),
-        "multiply_accumulates": Column("", "M", 2, 1e-6),
-        "share": Column("", "%", 1, 100),
-    }
-    return [(number(row[key], column),) for key, column in columns.items()]
+        return (tables.AS_PRINTED.number(row["mean"]),)
+    return tables.COLUMNS[tables.PUBLISHED_COLUMNS[row["metric"]][row["value"]]].cell(row)
 
 
 def _defined(value: Any) -> Any:

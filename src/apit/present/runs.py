@@ -1,14 +1,19 @@
 """Tables of the runs themselves: what they cost, and how their rate and batch were chosen."""
 
 from collections.abc import Mapping, Sequence
-from math import nan
 from typing import Any
 
 import pandas as pd
 
-from apit.present.table import Best, Cell, Column, Table, number
+from apit.present.table import Best, Cell, Column, Table, plain_cells
 from apit.present.tables import COLUMNS
 
+MODEL_COLUMNS = {
+    "parameters": Column("parameters", "M", 3, 1e-6),
+    "multiply_accumulates": Column("MMAC/s", "M", 2, 1e-6),
+    "share": Column("of the separator's", "%", 1, 100),
+}
+COUNTED = ("parameters", "multiply_accumulates")
 COST_COLUMNS = {
     "step_ms": Column("a step", "ms", 0),
     "relative": Column("relative", "×", 2),
@@ -24,31 +29,32 @@ def models(records: Sequence[Mapping[str, Any]], caption: str) -> Table:
     Columns of the data: network, parameters, multiply_accumulates (per second of sound), share (of
     the separator's), experiments.
     """
-    found: dict[tuple[str, int, int, float], list[str]] = {}
-    for record in {r["run"]["experiment"]: r for r in records}.values():
-        networks = record["networks"]
-        for name, counts in networks.items():
-            weights, macs = counts["parameters"], counts["multiply_accumulates"]
-            share = macs / networks["separator"]["multiply_accumulates"]
-            found.setdefault((name, weights, macs, share), []).append(record["run"]["experiment"])
-    names = [name for name, *_ in found]
-    rows: list[tuple[str, list[Cell]]] = [
-        (
-            name if names.count(name) == 1 else f"{name} of {', '.join(experiments)}",
-            [(f"{weights / 1e6:.3f}",), (f"{macs / 1e6:.2f}",), (f"{100 * share:.1f}",)],
-        )
-        for (name, weights, macs, share), experiments in found.items()
-    ]
+    data = pd.DataFrame(
+        {
+            "network": name,
+            **{key: counts[key] for key in COUNTED},
+            "share": counts[COUNTED[1]] / record["networks"]["separator"][COUNTED[1]],
+            "experiments": experiment,
+        }
+        for experiment, record in {r["run"]["experiment"]: r for r in records}.items()
+        for name, counts in record["networks"].items()
+    )
+    data = data.groupby([*data.columns[:-1]], sort=False, as_index=False).agg(" ".join)
+    alike = data["network"].value_counts()
     return Table(
         "models",
         ["network", "parameters (M)", "MMAC/s", "of the separator's (%)"],
-        rows,
+        [
+            (
+                name if alike[name] == 1 else f"{name} of {row['experiments'].replace(' ', ', ')}",
+                plain_cells(row, MODEL_COLUMNS),
+            )
+            for row in data.to_dict("records")
+            for name in [row["network"]]
+        ],
         f"{caption} MMAC/s: millions of multiply-accumulates of one forward pass per second of "
         "sound, without Fourier transforms.",
-        pd.DataFrame(
-            [(*counted, " ".join(experiments)) for counted, experiments in found.items()],
-            columns=["network", "parameters", "multiply_accumulates", "share", "experiments"],
-        ),
+        data,
     )
 
 
@@ -79,9 +85,11 @@ def tuning(
     rows: list[tuple[str, list[Cell]]] = []
     for experiment, own in data.groupby("experiment", sort=False):
         values = own.set_index(["learning_rate", "batch_size"])["si_snri_all"]
-        shown = [(number(values.get(pair, nan), column),) for pair in pairs]
-        best_ones = [values.get(pair) == values.max() for pair in pairs]
-        cells = [Best(c) if is_best else c for c, is_best in zip(shown, best_ones, strict=True)]
+        cells: list[Cell] = [
+            Best(shown) if values.get(pair) == values.max() else shown
+            for pair in pairs
+            for shown in [(column.number(values.get(pair)),)]
+        ]
         of_runs = chosen.get(str(experiment))
         rows.append((str(experiment), [*cells, (_named(*of_runs) if of_runs else "–",)]))
     steps = ", ".join(map(str, sorted(data["steps"].unique())))
@@ -111,11 +119,8 @@ def cost(timed: pd.DataFrame, caption: str) -> Table:
     threads = f"{where['threads']} thread{'s' if where['threads'] > 1 else ''}"
     return Table(
         "cost",
-        ["experiment", *(f"{c.title} ({c.unit})" for c in COST_COLUMNS.values())],
-        [
-            (str(row["experiment"]), [(number(row[k], c),) for k, c in COST_COLUMNS.items()])
-            for row in timed.to_dict("records")
-        ],
+        ["experiment", *(column.heading for column in COST_COLUMNS.values())],
+        [(row["experiment"], plain_cells(row, COST_COLUMNS)) for row in timed.to_dict("records")],
         f"{caption} Time of a training step, and relative to that of {timed['experiment'][0]}: "
         f"medians of {where['rounds']} rounds, in which all took turns in one process on "
         f"{where['device']}, {threads}; multiply-accumulates of a step, parameters of all its "

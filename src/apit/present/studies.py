@@ -12,6 +12,7 @@ import pandas as pd
 from apit.config import Discriminator, Domain, Reported, Run
 from apit.present.table import Cell, Table
 from apit.present.tables import (
+    AS_PRINTED,
     BOLD,
     COLUMNS,
     INTERVALS,
@@ -46,22 +47,26 @@ def contexts(summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], captio
         if (judge := _context_alone(run, runs)) is not None
     }
     study = _Study(summary, [*names.values(), *BOUNDS])
-    rows: list[tuple[str, list[Cell]]] = []
-    data = []
-    for domain in get_args(Domain):
-        for replace in range(runs[0].audio.sources):
-            pair = [names.get((domain, replace, seen)) for seen in (False, True)]
-            rows.append((f"{domain}, I = {replace}", study.cells(pair)))
-            for name, seen in zip(pair, (False, True), strict=True):
-                place = {"domain": domain, "replace": replace, "mixture": seen}
-                data += study.data(name, place)
-    for name in study.bounds:
-        rows.append((name, study.cells([name, None])))
-        data += study.data(name, {"domain": "", "replace": None, "mixture": False})
+    rows: list[tuple[str, Pair, dict[str, Any]]] = [
+        (
+            f"{domain}, I = {replace}",
+            [names.get((domain, replace, seen)) for seen in (False, True)],
+            {"domain": domain, "replace": replace},
+        )
+        for domain in get_args(Domain)
+        for replace in range(runs[0].audio.sources)
+    ]
+    rows += [(name, [name, None], {"domain": "", "replace": None}) for name in study.bounds]
+    data = [
+        row
+        for _, pair, place in rows
+        for name, seen in zip(pair, (False, True), strict=True)
+        for row in study.data(name, place | {"mixture": seen})
+    ]
     return Table(
         "contexts",
         ["discriminator", *_paired("m unseen", "m seen")],
-        rows,
+        [(label, study.cells(pair)) for label, pair, _ in rows],
         f"{caption} Purely adversarial, with one context-based discriminator, by its domain and "
         "the number I of replaced estimates; m seen: it is shown the mixture, too; – was not run. "
         f"Below: bounds. {LEGEND} {INTERVALS} {BOLD}",
@@ -92,13 +97,14 @@ def combinations(
     rows: list[tuple[str, list[Cell]]] = []
     data = []
     for label, pair in pairs.items():
-        beside = [_as_printed(printed, name) for name in pair] if any_printed else []
-        rows.append((label, [*study.cells(pair), *beside]))
-        for name, with_pit in zip(pair, (False, True), strict=True):
-            data += [
-                row | {"published": printed.get(row["experiment"], {}).get(row["aggregate"])}
-                for row in study.data(name, {"discriminators": label, "pit": with_pit})
-            ]
+        values = [printed.get(name, {}) for name in pair]
+        beside = [(AS_PRINTED.number(value.get("si_snr_i")),) for value in values]
+        rows.append((label, [*study.cells(pair), *(beside if any_printed else [])]))
+        data += [
+            row | {"published": value.get(row["aggregate"])}
+            for name, value, with_pit in zip(pair, values, (False, True), strict=True)
+            for row in study.data(name, {"discriminators": label, "pit": with_pit})
+        ]
     titles = ["discriminators", *_paired("alone", "with L_PIT")]
     if any_printed:
         titles += ["published SI-SNR_I, alone (dB)", "published SI-SNR_I, with L_PIT (dB)"]
@@ -118,19 +124,19 @@ class _Study:
 
     def __init__(self, summary: pd.DataFrame, experiments: Iterable[str]):
         chosen = summary["experiment"].isin(list(experiments)) & summary["aggregate"].isin(STUDIED)
-        self.found = by_experiment(summary[chosen])
+        self.aggregates = by_experiment(summary[chosen])
         self.shown = cells_of(summary[chosen], STUDIED)
-        self.bounds = [name for name in BOUNDS if name in self.found]
+        self.bounds = [name for name in BOUNDS if name in self.aggregates]
 
     def cells(self, pair: Sequence[str | None]) -> list[Cell]:
         """Cells of a pair of experiments; dashes for one that was not run."""
         absent: list[Cell] = [("–",)] * len(STUDIED)
-        both = [self.shown.get(name, absent) if name else absent for name in pair]
+        both = (self.shown.get(name or "", absent) for name in pair)
         return [cell for cells in zip(*both, strict=True) for cell in cells]
 
     def data(self, name: str | None, place: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Rows of the data of an experiment, with what `place` says of it."""
-        own = self.found.get(name, {}) if name else {}
+        own = self.aggregates.get(name or "", {})
         return [
             {**place, **{key: own[aggregate][key] for key in DATA}}
             for aggregate in STUDIED
@@ -150,26 +156,24 @@ def _combined(runs: Sequence[Run]) -> dict[str, Pair]:
     """Rows of `combinations`: label → experiments without and with L_PIT."""
     sets: dict[str, Pair] = {}
     others: dict[str, Pair] = {}
-    for run in runs:
-        with_pit = run.reconstruction != "none"
-        pair = sets.setdefault(_label(run), [None, None])
-        if not _is_usual(run, runs) or pair[with_pit] is not None:
-            pair = others.setdefault(run.experiment, [None, None])
-        pair[with_pit] = run.experiment
+    usual = {run.experiment: _is_usual(run, runs) for run in runs}
+    tried = {_label(r) for r in runs if usual[r.experiment] and r.reconstruction != "none"}
     for run in runs:
         judge = _context_alone(run, runs)
-        if judge is None or (judge.condition_on_mixture and judge.replace == _largest(run)):
+        elsewhere = judge is not None and not (
+            judge.condition_on_mixture and judge.replace == run.audio.sources - 1
+        )  # in the table `contexts`
+        if elsewhere and _label(run) not in tried:
             continue
-        if _label(run) in sets and sets[_label(run)][1] is None:
-            del sets[_label(run)]
-        others.pop(run.experiment, None)
+        with_pit = run.reconstruction != "none"
+        pair = sets.setdefault(_label(run), [None, None])
+        if usual[run.experiment] and pair[with_pit] is None:
+            pair[with_pit] = run.experiment
+        elif not elsewhere:
+            others[run.experiment] = [None, run.experiment] if with_pit else [run.experiment, None]
     counts = {_label(run): len(run.discriminators) for run in runs}
     ordered = sorted(sets, key=lambda label: counts[label])
     return {label: sets[label] for label in ordered if any(sets[label])} | others
-
-
-def _largest(run: Run) -> int:
-    return run.audio.sources - 1
 
 
 def _is_usual(run: Run, runs: Sequence[Run]) -> bool:
@@ -209,15 +213,10 @@ def _label(run: Run) -> str:
     return " + ".join(parts) or "none"
 
 
-def _printed(reported: Sequence[Reported]) -> dict[str, dict[str, float]]:
+def _printed(reported: Sequence[Reported]) -> dict[str | None, dict[str, float]]:
     """Published numbers of the paper's metric: experiment → aggregate → value."""
     return {
         line.experiment: {PUBLISHED_COLUMNS["A"][key]: value for key, value in line.values.items()}
         for line in reported
         if line.experiment is not None and line.metric == "A"
     }
-
-
-def _as_printed(printed: Mapping[str, Mapping[str, float]], name: str | None) -> Cell:
-    value = printed.get(name, {}).get("si_snr_i") if name else None
-    return ("–",) if value is None else (f"{value:.1f}",)

@@ -25,9 +25,16 @@ LATEX = {
 LONG_LABEL, LONG_CELL = 40, 26  # signs; what is longer, LaTeX breaks into lines
 
 
+Cell = tuple[str, ...]  # lines, the first of which is the number itself
+
+
+class Best(Cell):
+    """A cell that is the best of its column."""
+
+
 @dataclass(frozen=True)
 class Column:
-    """How an aggregate is headed and printed."""
+    """How a quantity is headed and printed, wherever it is."""
 
     title: str
     unit: str
@@ -35,12 +42,31 @@ class Column:
     factor: float = 1.0
     better: Literal["higher", "lower"] | None = None  # None: neither of itself
 
+    @property
+    def heading(self) -> str:
+        """Title and unit."""
+        return f"{self.title} ({self.unit})"
 
-Cell = tuple[str, ...]  # lines, the first of which is the number itself
+    def number(self, value: float | None, sign: str = "") -> str:
+        """A value, or a dash where there is none; with `+` as sign, positive ones have theirs."""
+        if value is None or isnan(value):
+            return "–"
+        return f"{self.factor * value:{sign}.{self.digits}f}".replace("-", "−")
+
+    def bounds(self, row: Mapping[Any, Any]) -> str:
+        """An aggregate's interval."""
+        return f"[{self.number(row['lower'])}, {self.number(row['upper'])}]"
+
+    def cell(self, row: Mapping[Any, Any] | None) -> Cell:
+        """An aggregate's mean, interval and n; a dash where nothing has a value."""
+        if row is None or row["n"] == 0:
+            return ("–", "", "n = 0")
+        return (self.number(row["mean"]), self.bounds(row), f"n = {row['n']:.0f}")
 
 
-class Best(Cell):
-    """A cell that is the best of its column."""
+def plain_cells(row: Mapping[Any, Any], columns: Mapping[str, Column]) -> list[Cell]:
+    """A cell of one line for each column of a row that has nothing but numbers."""
+    return [(column.number(row[key]),) for key, column in columns.items()]
 
 
 @dataclass(frozen=True)
@@ -113,35 +139,20 @@ def best(summary: pd.DataFrame, columns: Mapping[str, Column]) -> set[tuple[str,
     Of trained experiments, where there are several; `summary` as `statistics.summarise` gives it.
     """
     trained = summary[~summary["experiment"].isin(ORACLES) & (summary["n"] > 0)]
-    found = set()
+    pairs = set()
     for aggregate, rows in trained.groupby("aggregate"):
         column = columns.get(str(aggregate))
         if column is None or column.better is None or len(rows) < 2:
             continue
-        chosen = rows["mean"].max() if column.better == "higher" else rows["mean"].min()
-        alike = rows["mean"].map(lambda mean, c=column: number(mean, c)) == number(chosen, column)
-        found |= {(str(name), str(aggregate)) for name in rows.loc[alike, "experiment"]}
-    return found
-
-
-def cell(row: Mapping[str, Any] | None, column: Column) -> Cell:
-    """An aggregate's mean, interval and n; a dash where nothing has a value."""
-    if row is None or row["n"] == 0:
-        return ("–", "", "n = 0")
-    mean, lower, upper = (number(row[key], column) for key in ("mean", "lower", "upper"))
-    return (mean, f"[{lower}, {upper}]", f"n = {row['n']:.0f}")
+        extreme = rows["mean"].max() if column.better == "higher" else rows["mean"].min()
+        alike = rows["mean"].map(column.number) == column.number(extreme)
+        pairs |= {(str(name), str(aggregate)) for name in rows.loc[alike, "experiment"]}
+    return pairs
 
 
 def span(values: Sequence[float], form: str = "d") -> str:
     """The least and the largest of some values: `900 to 1200`, or one where they are the same."""
     return " to ".join(dict.fromkeys(format(end, form) for end in (min(values), max(values))))
-
-
-def number(value: float, column: Column) -> str:
-    """A value as its column prints it; a dash for NaN."""
-    if isnan(value):
-        return "–"
-    return f"{column.factor * value:.{column.digits}f}".replace("-", "−")
 
 
 def _latex(cell: Cell, line: int) -> str:

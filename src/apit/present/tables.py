@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import isnan
 from typing import Any, cast
 
 import pandas as pd
 
 from apit.config import Reported
 from apit.data import fuss
-from apit.present.table import Best, Cell, Column, Table, best, cell, number, span
+from apit.measure.bss_eval import METRICS
+from apit.present.table import Best, Cell, Column, Table, best, span
 
 COLUMNS = {
     "si_snr_s": Column("SI-SNR_S", "dB", 1, better="higher"),
@@ -41,16 +43,14 @@ HOLE_COLUMNS = {
     "excess_rate_all": Column("excess(all)", "%", 1, 100, better="lower"),
 }
 BSS_EVAL_COLUMNS = {
-    "sdr/2-4": Column("SDR", "dB", 2, better="higher"),
-    "isr/2-4": Column("ISR", "dB", 2, better="higher"),
-    "sir/2-4": Column("SIR", "dB", 2, better="higher"),
-    "sar/2-4": Column("SAR", "dB", 2, better="higher"),
-    "sdr_whole/2-4": Column("SDR, whole", "dB", 2, better="higher"),
-    "isr_whole/2-4": Column("ISR, whole", "dB", 2, better="higher"),
-    "sir_whole/2-4": Column("SIR, whole", "dB", 2, better="higher"),
-    "sar_whole/2-4": Column("SAR, whole", "dB", 2, better="higher"),
+    **{
+        f"{metric}{of}/2-4": Column(f"{metric.upper()}{told}", "dB", 2, better="higher")
+        for of, told in (("", ""), ("_whole", ", whole"))
+        for metric in METRICS
+    },
     "log_spectral_distance/2-4": Column("LSD", "dB", 2, better="lower"),
 }
+AS_PRINTED = Column("published", "dB", 1)
 PUBLISHED_COLUMNS = {  # by metric: name of a published value, and the aggregate that is ours
     "A": {
         "1": "si_snr_s",
@@ -160,7 +160,7 @@ def _of_aggregates(
     rows = list(cells_of(data, columns).items())
     return Table(
         name,
-        ["experiment", *_titles(columns)],
+        ["experiment", *(column.heading for column in columns.values())],
         rows,
         f"{caption} {legend} {INTERVALS} {BOLD}",
         data,
@@ -169,12 +169,12 @@ def _of_aggregates(
 
 def cells_of(summary: pd.DataFrame, columns: Mapping[str, Column]) -> dict[str, list[Cell]]:
     """Cells of every experiment, of which the best of a column is a `Best`."""
-    chosen = best(summary, columns)
+    bold = best(summary, columns)
     return {
         experiment: [
-            Best(shown) if (experiment, aggregate) in chosen else shown
+            Best(shown) if (experiment, aggregate) in bold else shown
             for aggregate, column in columns.items()
-            for shown in [cell(own.get(aggregate), column)]
+            for shown in [column.cell(own.get(aggregate))]
         ]
         for experiment, own in by_experiment(summary).items()
     }
@@ -187,12 +187,11 @@ def verdicts(decisions: pd.DataFrame, caption: str) -> Table:
         column = COLUMNS[row["measure"]] if row["measure"] in COLUMNS else Column("", "", 3)
         noise = row["experiment"] == row["baseline"]
         contrast = row["baseline"] if noise else f"{row['experiment']} − {row['baseline']}"
-        unit = {"%": "points"}.get(column.unit, column.unit)
-        mean, lower, upper = (number(row[key], column) for key in ("mean", "lower", "upper"))
-        difference: Cell = ("–",) if mean == "–" else (f"{mean} {unit}".strip(),)
-        if lower != "–":
-            difference += (f"[{lower}, {upper}]",)
-        p = number(row["p_holm"], Column("p", "", 3))
+        unit = "points" if column.unit == "%" else column.unit
+        mean, p = column.number(row["mean"]), Column("p", "", 3).number(row["p_holm"])
+        difference: Cell = (mean if mean == "–" else f"{mean} {unit}".strip(),)
+        if not isnan(row["lower"]):
+            difference += (column.bounds(row),)
         verdict: Cell = (row["verdict"] or "–", *([row["note"]] if row["note"] else []))
         rows.append(
             (row["claim"], [(contrast,), (column.title or row["measure"],), (str(row["seeds"]),),
@@ -217,33 +216,23 @@ def published(
     rows: list[tuple[str, list[Cell]]] = []
     data = []
     for line in reported:
-        shown: list[Cell] = [
-            (f"{line.values[key]:.1f}",) if key in line.values else ("–",)
-            for key in cast(list[Any], names)
-        ]
-        rows.append((line.system, [*shown, (line.data,), (line.metric,), (line.read_in,)]))
-        data += [
-            {"system": line.system, "value": key, "mean": value}
-            | {"data": line.data, "metric": line.metric, "read_in": line.read_in}
-            for key, value in line.values.items()
-        ]
-    found = by_experiment(summary)
+        origin = {"data": line.data, "metric": line.metric, "read_in": line.read_in}
+        values: Mapping[str, float] = {**line.values}
+        shown: list[Cell] = [(AS_PRINTED.number(values.get(key)),) for key in names]
+        rows.append((line.system, [*shown, *((text,) for text in origin.values())]))
+        data += [{"system": line.system, "value": k, "mean": v} | origin for k, v in values.items()]
+    ours = by_experiment(summary)
     for name in dict.fromkeys(record["run"]["experiment"] for record in records):
         sounds = next(_sounds(r) for r in records if r["run"]["experiment"] == name)
         kind, of, _ = sounds.partition(" of ")  # which ones the caption says
         data_here = f"{kind} (scale {records[0]['run']['scale']})" if of else sounds
         for metric, aggregates in PUBLISHED_COLUMNS.items():
             origin = {"data": data_here, "metric": metric, "read_in": "ours"}
-            own = {key: found[name].get(aggregate) for key, aggregate in aggregates.items()}
-            shown = [cell(own[key], COLUMNS[aggregates[key]]) for key in own]
+            own = {key: ours[name].get(aggregate) for key, aggregate in aggregates.items()}
+            shown = [COLUMNS[aggregates[key]].cell(row) for key, row in own.items()]
             rows.append((name, [*shown, *((text,) for text in origin.values())]))
-            data += [
-                {"system": name, "value": key}
-                | {statistic: row[statistic] for statistic in ("mean", "lower", "upper", "n")}
-                | origin
-                for key, row in own.items()
-                if row is not None
-            ]
+            data += [{**row, "system": name, "value": k} | origin for k, row in own.items() if row]
+    columns = ["system", "value", "mean", "lower", "upper", "n", "data", "metric", "read_in"]
     return Table(
         "published",
         ["system", *(f"{name} (dB)" for name in names), "data", "metric", "read in"],
@@ -251,9 +240,8 @@ def published(
         f"{caption} 1: SI-SNR of mixtures of one source; 2, 3, 4 and 2-4: its improvement. Metric "
         "A: the paper's SI-SNR; B: the FUSS evaluator's. Numbers compare only where data and "
         f"metric are the same. {INTERVALS}",
-        pd.DataFrame(data, columns=["system", "value", "mean", "lower", "upper", "n", "data",
-                                    "metric", "read_in"]),
-    )  # fmt: skip
+        pd.DataFrame(data, columns=columns),
+    )
 
 
 def training(histories: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -279,16 +267,12 @@ def metrics(summary: pd.DataFrame) -> dict[str, dict[str, float]]:
     }
 
 
-def _titles(columns: Mapping[str, Column]) -> list[str]:
-    return [f"{c.title} ({c.unit})" for c in columns.values()]
-
-
 def by_experiment(summary: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
     """Rows of a summary by experiment and aggregate."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
     for row in cast(list[dict[str, Any]], summary.to_dict("records")):
-        found.setdefault(row["experiment"], {})[row["aggregate"]] = row
-    return found
+        rows.setdefault(row["experiment"], {})[row["aggregate"]] = row
+    return rows
 
 
 def _sounds(record: Mapping[str, Any]) -> str:

@@ -63,11 +63,11 @@ def scores(scale, systems, packed, tmp_path_factory):
     """Of both, by `evaluate`."""
     folder = tmp_path_factory.mktemp("scores")
     config = Scoring(audio=Slots(sources=4), stft=scale.stft, evaluation=scale.evaluation)
-    measures = Measures.of(config, spectral_holes=True, bss_eval=False)
+    measures = Measures(config, spectral_holes=True)
     examples = open_examples(packed, "eval", scale.audio)
     files = [folder / f"{system.experiment}.csv" for system in systems]
     for system, file in zip(systems, files, strict=True):
-        evaluate(system, examples, measures, config, file, folder / system.experiment)
+        evaluate(system, examples, measures, file, folder / system.experiment)
     return read_scores(files)
 
 

@@ -9,7 +9,7 @@ import soundfile
 import torch
 from numpy.testing import assert_array_equal
 
-from apit.config import ORACLES, BSSEval, Slots
+from apit.config import ORACLES, Slots
 from apit.config import Scoring as ScoringConfig
 from apit.data import fuss
 from apit.data.batches import Batch
@@ -18,8 +18,8 @@ from apit.errors import UserError
 from apit.layers import load_scale, load_scoring
 from apit.measure.estimates import read_estimates
 from apit.measure.score import (
-    Example,
     Measures,
+    SeparatedMixture,
     System,
     evaluate,
     score_estimates,
@@ -53,8 +53,7 @@ def scored(scale, config, mixtures, tmp_path_factory):
         evaluate(
             System("tiny", name, 0, oracle(name, stft)),
             open_examples(mixtures, "eval", scale.audio),
-            Measures.of(config, spectral_holes=True, bss_eval=False),
-            config,
+            Measures(config, spectral_holes=True),
             folder / f"{name}.csv.gz",
             folder / name,
         )
@@ -90,8 +89,8 @@ def test_the_same_scores_give_the_same_bytes_in_any_number_of_processes(
     name = "ideal-ratio-mask"
     again = tmp_path / f"{name}.csv.gz"
     system = System("tiny", name, 0, oracle(name, make_stft(scale.stft, scale.audio.sample_rate)))
-    measures = Measures.of(config, spectral_holes=True, bss_eval=False)
-    evaluate(system, open_examples(mixtures, "eval", scale.audio), measures, config, again, jobs=2)
+    measures = Measures(config, spectral_holes=True)
+    evaluate(system, open_examples(mixtures, "eval", scale.audio), measures, again, jobs=2)
     assert again.read_bytes() == (scored / again.name).read_bytes()
     assert summary_path(again).read_bytes() == summary_path(scored / again.name).read_bytes()
 
@@ -110,13 +109,13 @@ def test_long_signals_give_the_same_bytes_in_any_number_of_processes(tmp_path):
                             8000, subtype="FLOAT")  # fmt: skip
         lines.append("\t".join([f"e{number}.wav", *paths]) + "\n")
     (tmp_path / "list.txt").write_text("".join(lines))
-    measures = Measures.of(load_scoring(), spectral_holes=True, bss_eval=True)
+    measures = Measures(load_scoring(), spectral_holes=True, bss_eval=True)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         for jobs in (1, 2):
             score_estimates(tmp_path / "list.txt", tmp_path / "estimates", measures,
-                            load_scoring(), tmp_path / f"{jobs}.csv", jobs)  # fmt: skip
+                            tmp_path / f"{jobs}.csv", jobs)  # fmt: skip
     finally:
         torch.set_num_threads(threads)
     assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
@@ -132,11 +131,11 @@ def test_kept_estimates_are_those_that_were_scored(scored, scale):
     assert torch.equal(estimates[0], estimates[3])
 
 
-PLAIN = Measures.of(load_scoring(), spectral_holes=False, bss_eval=False)
+PLAIN = Measures(load_scoring())
 
 
 def rows_of(references, estimates, measures=PLAIN, listed=None, rate=8000):
-    example = Example("e", rate, listed or len(references), references, estimates)
+    example = SeparatedMixture("e", rate, listed or len(references), references, estimates)
     rows = score_example(measures, example).rows
     return pd.DataFrame(rows, columns=["example", "source", "metric", "value", "note"])
 
@@ -164,8 +163,8 @@ def test_silent_examples_are_skipped_and_silent_targets_named():
 
 def test_a_silent_estimate_scores_minus_eighty_and_is_said_not_to_count():
     references = noise(2, 4000)
-    windows = BSSEval(window=0.1, hop=0.1, examples=1)
-    measures = Measures(PLAIN.stft, (20.0,), windows)
+    config = load_scoring(["evaluation.bss_eval={window: 0.1, hop: 0.1}"])
+    measures = Measures(config, spectral_holes=True, bss_eval=True)
     table = rows_of(references, np.stack([references[0], 0 * references[0]]), measures)
     table = table.set_index(["source", "metric"])
     assert table.loc[(1, "si_snr"), "value"] == pytest.approx(-80)
@@ -209,8 +208,7 @@ def estimates(scored, tmp_path):
 
 def score_all(mixtures, estimates, tmp_path, jobs=1):
     return score_estimates(
-        fuss.list_path(mixtures, "eval"), estimates, PLAIN, load_scoring(),
-        tmp_path / "scores.csv", jobs,
+        fuss.list_path(mixtures, "eval"), estimates, PLAIN, tmp_path / "scores.csv", jobs,
     )  # fmt: skip
 
 
@@ -307,10 +305,8 @@ def test_only_the_first_examples_are_scored_and_the_summary_says_so(
     output = tmp_path / "bss.csv.gz"
     stft = make_stft(scale.stft, scale.audio.sample_rate)
     system = System("tiny", "irm", 0, oracle("ideal-ratio-mask", stft))
-    measures = Measures.of(config, spectral_holes=False, bss_eval=True)
-    evaluate(
-        system, open_examples(mixtures, "eval", scale.audio), measures, config, output, first=3
-    )
+    measures = Measures(config, bss_eval=True)
+    evaluate(system, open_examples(mixtures, "eval", scale.audio), measures, output, first=3)
     scores = read_scores([output])
     assert scores["example"].unique().tolist() == [f"example{i:05d}" for i in range(3)]
     alone = scores[scores["note"].str.contains("single source")]
@@ -330,10 +326,10 @@ def test_perfect_estimates_have_infinite_ratios_and_a_summary(mixtures, estimate
         for slot, source in enumerate(entry.sources):
             shutil.copy(source, estimates / entry.name / f"source{slot}.wav")
     config = load_scoring(["evaluation.bss_eval={window: 0.1, hop: 0.1}"])
-    measures = Measures.of(config, spectral_holes=True, bss_eval=True)
+    measures = Measures(config, spectral_holes=True, bss_eval=True)
     output = tmp_path / "scores.csv"
     references = fuss.list_path(mixtures, "eval")
-    summary = score_estimates(references, estimates, measures, config, output, 1)
+    summary = score_estimates(references, estimates, measures, output, 1)
     assert summary["si_snri_all/2-4"]["mean"] > 50
     assert summary["hole_rate_all"]["mean"] == 0
     scores = pd.read_csv(output, keep_default_na=False)
@@ -347,7 +343,7 @@ def test_perfect_estimates_have_infinite_ratios_and_a_summary(mixtures, estimate
 @pytest.mark.parametrize("gain", [1e-12, 1e15])
 def test_no_gain_of_an_estimate_is_a_hole(gain):
     references = noise(2, 4000)
-    measures = Measures(PLAIN.stft, (20.0,), None)
+    measures = Measures(load_scoring(), spectral_holes=True)
     estimates = (gain * references.astype(np.float64)).astype(np.float32)
     table = rows_of(references, estimates, measures).set_index(["source", "metric"])["value"]
     for source in (0, 1):
@@ -359,7 +355,7 @@ def test_where_scores_cannot_be_written_is_said_before_any_work(mixtures, estima
     (tmp_path / "file").write_text("")
     for output, said in (("folder.csv", "is a folder"), ("file/scores.csv", "cannot be written")):
         with pytest.raises(UserError, match=said):
-            score_estimates(Path("no list"), estimates, PLAIN, load_scoring(), tmp_path / output, 1)
+            score_estimates(Path("no list"), estimates, PLAIN, tmp_path / output, 1)
 
 
 def test_references_must_be_mono_and_fast_enough_for_the_stft(tmp_path):
@@ -371,11 +367,9 @@ def test_references_must_be_mono_and_fast_enough_for_the_stft(tmp_path):
         (noise(100), 40, "at 40 Hz, stft.hop of 0.008 s is less than a sample"),
     ):
         soundfile.write(tmp_path / "s.wav", samples, rate, subtype="FLOAT")
-        measures = Measures(PLAIN.stft, (20.0,), None)
+        measures = Measures(load_scoring(), spectral_holes=True)
         with pytest.raises(UserError, match=said):
-            score_estimates(
-                listed, tmp_path / "estimates", measures, load_scoring(), tmp_path / "s.csv", 1
-            )
+            score_estimates(listed, tmp_path / "estimates", measures, tmp_path / "s.csv", 1)
 
 
 def test_ideal_masks_by_hand():

@@ -141,7 +141,7 @@ def test_the_command_sets_the_same_bytes_twice_on_a_few_pages(given, configs, tm
     assert "8 tables and 1 figures of 3 runs" in capsys.readouterr().out
     assert made[0].startswith(b"%PDF")
     assert made[0] == made[1]
-    sources = json.loads(output.with_name("report.json").read_text())["sources"]
+    sources = json.loads(output.with_name("origin.json").read_text())["sources"]
     names = {Path(path).name for path in sources}
     assert names >= {"report.typ", "layout.typ", "ablations.csv", "holes.pdf", "record.json"}
     content = report.content(load_scale("tiny", configs=configs), load_claims(), folder, records)

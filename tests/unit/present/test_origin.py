@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+from apit.errors import UserError
+from apit.present.origin import trace, write
+
+
+def test_what_is_traced_leads_to_records_and_to_files_that_are_others_now(tmp_path):
+    run = tmp_path / "records" / "pit-s0"
+    run.mkdir(parents=True)
+    record = {"run": {"experiment": "pit", "seed": 0}, "sounds": "beeps", "hardware": {"cores": 1}}
+    (run / "record.json").write_text(json.dumps(record))
+    (run / "identity.json").write_text('{"code": "abc"}')
+    scores = tmp_path / "pit-s0.csv.gz"
+    scores.write_bytes(b"1")
+    write(tmp_path, {"holes": "What it shows."}, [scores, run / "record.json"])
+    assert json.loads((tmp_path / "origin.json").read_text())["captions"] == {
+        "holes": "What it shows."
+    }
+    lines = list(trace(tmp_path / "holes.png"))
+    assert lines[-5:] == [
+        f"  run pit-s0, in {run}", "    sounds: beeps", "    hardware: cores 1",
+        f"  identity of {run}", "    code: abc",
+    ]  # fmt: skip
+    assert not any("now" in line for line in lines)
+    scores.write_bytes(b"2")
+    (run / "record.json").unlink()
+    said = "\n".join(trace(tmp_path / "holes.pdf"))
+    assert "pit-s0.csv.gz  sha256 6b86b273" in said
+    assert said.count("(IS ANOTHER FILE NOW)") == said.count("(not here now)") == 1
+    with pytest.raises(UserError, match=r"origin\.json tells of holes, and not of it"):
+        list(trace(tmp_path / "training.csv"))
+    with pytest.raises(UserError, match=r"has no origin\.json beside it"):
+        list(trace(run / "holes.png"))
