@@ -3,8 +3,7 @@
 import lzma
 import tarfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from gzip import BadGzipFile
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -17,16 +16,15 @@ DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, BadGzipFile)
 BLOCK = 1 << 20
 
 
-@contextmanager
-def files_of(archive: Path, doing: str) -> Iterator[Iterator[tuple[IO[bytes], str]]]:
-    """Every file of a tar, compressed or not: a stream of its content, and its name.
+def files_of(archive: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the wanted files of a tar, compressed or not, in its order.
 
-    Raises UserError, while they are read, too, for what is no whole tar, for links, devices and
-    sparse files, and for names outside it.
+    Raises UserError for what is no whole tar, for links, devices and sparse files, and for names
+    outside it.
     """
     try:
         with archive.open("rb") as file, tarfile.open(fileobj=file) as tar:
-            yield _members(archive, file, tar, f"{doing} {archive.name}")
+            yield from _members(archive, file, tar, wanted)
     except DAMAGE as error:
         said = str(error)
         if "\n" in said:  # what tarfile tells of each compression that it tried
@@ -35,10 +33,11 @@ def files_of(archive: Path, doing: str) -> Iterator[Iterator[tuple[IO[bytes], st
 
 
 def _members(
-    archive: Path, file: IO[bytes], tar: tarfile.TarFile, label: str
-) -> Iterator[tuple[IO[bytes], str]]:
+    archive: Path, file: IO[bytes], tar: tarfile.TarFile, wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, bytes]]:
     last = "its beginning"
-    with bar(total=archive.stat().st_size, unit="B", unit_scale=True, desc=label) as shown:
+    size = archive.stat().st_size
+    with bar(total=size, unit="B", unit_scale=True, desc=f"pack {archive.name}") as shown:
         for member in tar:
             shown.update(file.tell() - shown.n)
             name = last = str(PurePosixPath(member.name))
@@ -48,8 +47,8 @@ def _members(
                 raise UserError(
                     f"{archive}: {member.name} is a link, a device or sparse; not taken"
                 )
-            if (content := tar.extractfile(member)) is not None:
-                yield content, name
+            if wanted(name) and (content := tar.extractfile(member)) is not None:
+                yield name, content.read()
     # tarfile takes a damaged header for the end, and does not look at what follows.
     stream = tar.fileobj
     assert stream is not None, "it is open"

@@ -37,7 +37,7 @@ class Plain:
         self.lists: dict[str, list[Line]] = {}
 
     def add(self, name: str, content: bytes) -> None:
-        """Keep a file; raises UserError for a damaged list, or one beside which is no other."""
+        """Keep a file; raises UserError for a list that is damaged, or not beside the others."""
         self.files[name] = content
         if name.endswith(LIST_SUFFIX):
             self.lists[name] = fuss.parse_lines(content, self.source / name, SLOTS)
@@ -209,12 +209,16 @@ def _of_tar(archive: Path, plain: Plain) -> Iterator[Source]:
     """
     listed: set[str] = set()
     mixtures: set[str] = set()
-    with files_of(archive, "pack") as files:
-        for stream, name in files:
-            if _is_plain(name):
-                plain.add(name, stream.read())
-                for line in plain.lists.get(name, ()):
-                    listed |= {plain.root + file for file in line.sources}
-                    mixtures.add(plain.root + line.mixture)
-            elif name in listed or (name not in mixtures and _folder(name).endswith("_sources/")):
-                yield Source.of(name, stream.read())
+
+    def wanted(name: str) -> bool:
+        is_guessed = name not in mixtures and _folder(name).endswith("_sources/")
+        return _is_plain(name) or name in listed or is_guessed
+
+    for name, content in files_of(archive, wanted):
+        if not _is_plain(name):
+            yield Source.of(name, content)
+            continue
+        plain.add(name, content)
+        for line in plain.lists.get(name, ()):
+            listed |= {plain.root + file for file in line.sources}
+            mixtures.add(plain.root + line.mixture)
