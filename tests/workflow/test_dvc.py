@@ -69,7 +69,7 @@ def test_git_has_what_is_small_and_dvc_the_rest(made):
     assert not [name for name in tracked if ".snakemake" in name]
     lock = YAML(typ="safe").load(made / "dvc.lock")
     outs = {out["path"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
-    results = ("runs", "weights", "scores", "estimates", "tables", "figures", "spectrograms",
+    results = ("runs", "weights", "scores", "estimates", "tables", "figures",
                "listen", "report.pdf")  # fmt: skip
     assert outs == {"data/tiny/packed", *(f"results/tiny/{name}" for name in results)}
     assert all((made / path).exists() for path in outs)

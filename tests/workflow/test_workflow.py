@@ -57,7 +57,7 @@ def test_the_main_job_makes_the_tables_and_the_figures(finished):
     assert "Scale tiny" in markdown
     assert "over mixtures" in markdown
     assert r"\toprule" in (results / "tables" / "ablations.tex").read_text()
-    for figure in ("figures/training", "figures/holes", "spectrograms/spectrograms"):
+    for figure in ("figures/training", "figures/holes", "figures/spectrograms/spectrograms"):
         for suffix, magic in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
             assert (results / f"{figure}.{suffix}").read_bytes().startswith(magic)
     (path,) = (results / "runs" / "pit-s0").glob("*/record.json")
@@ -273,7 +273,7 @@ def test_tables_and_figures_lead_back_to_their_data(finished):
     for made in (
         "tables/ablations.csv",
         "figures/holes.pdf",
-        "spectrograms/spectrograms.png",
+        "figures/spectrograms/spectrograms.png",
         "listen/index.html",
         "report.pdf",
     ):

@@ -86,14 +86,14 @@ rule spectrograms:
         data=PACKED,
     output:
         *shown(
-            f"{RESULTS}/spectrograms",
+            f"{RESULTS}/figures/spectrograms",
             ["spectrograms"],
             "png",
             "Figures",
             "../report/spectrograms.rst",
         ),
-        f"{RESULTS}/spectrograms/spectrograms.pdf",
-        f"{RESULTS}/spectrograms/origin.json",
+        f"{RESULTS}/figures/spectrograms/spectrograms.pdf",
+        f"{RESULTS}/figures/spectrograms/origin.json",
     log:
         f"logs/{SCALE}/spectrograms.log",
     params:
