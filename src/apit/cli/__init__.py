@@ -68,11 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     said = " ".join(("apit", *arguments[:1]))
     output = None
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop)  # so that what is half made is cleared away
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         output = bound.arguments.get("output")
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, _stop)  # so that what is half made is cleared away
         command(*bound.args, **bound.kwargs)
     except (CycloptsError, UserError) as error:
         print(f"{said}: {error}", file=sys.stderr)
