@@ -200,11 +200,14 @@ def of_run(run: Run, data: Stamp, bank: Stamp | None = None) -> Identity:
     return Identity("run", configuration, inputs, code)
 
 
-def of_scores(scale: Scale, system: str, data: Stamp, run: Stamp | None = None) -> Identity:
-    """Of the scores of a run, or of an oracle's."""
+def of_scores(
+    scale: Scale, system: str, data: Stamp, run: Stamp | None = None, **part: Any
+) -> Identity:
+    """Of the scores of a run, or of an oracle's; `part` says of what, if not of all that is due."""
     evaluation = _dumped(scale.evaluation)
     del evaluation["resamples"], evaluation["batch_size"]  # no score depends on them
     configuration = {"system": system, "stft": _dumped(scale.stft), "evaluation": evaluation}
+    configuration |= part
     return _identity("scores", configuration, {"data": data, "run": run})
 
 

@@ -3,7 +3,6 @@
 import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, nan
@@ -21,7 +20,7 @@ from apit.data import fuss
 from apit.data.batches import whole_examples
 from apit.data.examples import Examples
 from apit.errors import UserError
-from apit.files import whole_file, whole_folder
+from apit.files import whole_file
 from apit.measure import bss_eval, si_snr, spectral_holes
 from apit.measure.estimates import check_folders, read_slots, write_estimates
 from apit.measure.statistics import summary
@@ -189,43 +188,40 @@ def evaluate(
     system: System,
     examples: Examples,
     measures: Measures,
-    output: Path,
-    estimates: Path | None = None,
+    kept: Path | None = None,
     jobs: int = 1,
     first: int | None = None,
-) -> None:
-    """Score a system over a split into `output`, and its summary beside it.
+) -> pd.DataFrame:
+    """Score a system over a split, or its first examples → the long table, with labels.
 
-    The first `keep_examples` estimates, aligned with their targets, are kept in `estimates` as
-    `EXAMPLE/source0.wav …`. With `first`, only so many examples are scored, and the summary says
-    how many were left out.
+    The first `keep_examples` estimates, aligned with their targets, are written to the folder
+    `kept` as `EXAMPLE/source0.wav …`.
     """
-    check_output(output)
-    config = measures.config
+    evaluation = measures.config.evaluation
     chosen = range(len(examples))[:first]
-    keep = config.evaluation.keep_examples if estimates else 0
+    keep = evaluation.keep_examples
 
-    with whole_folder(estimates) if estimates else nullcontext() as kept:
+    def separated() -> Iterator[SeparatedMixture]:
+        number = 0
+        for batch in whole_examples(examples, evaluation.batch_size, chosen):
+            with torch.inference_mode():
+                estimates_of = system.separate(batch)
+            for name, references, signals in zip(
+                batch.names, batch.references.numpy(), estimates_of.numpy(), strict=True
+            ):
+                yield SeparatedMixture(
+                    name, examples.audio.sample_rate, examples.counts[number], references,
+                    signals, keep=kept / name if kept and number < keep else None,
+                )  # fmt: skip
+                number += 1
 
-        def separated() -> Iterator[SeparatedMixture]:
-            number = 0
-            for batch in whole_examples(examples, config.evaluation.batch_size, chosen):
-                with torch.inference_mode():
-                    estimates_of = system.separate(batch)
-                for name, references, signals in zip(
-                    batch.names, batch.references.numpy(), estimates_of.numpy(), strict=True
-                ):
-                    yield SeparatedMixture(
-                        name, examples.audio.sample_rate, examples.counts[number], references,
-                        signals, keep=kept / name if kept and number < keep else None,
-                    )  # fmt: skip
-                    number += 1
-
-        work = partial(score_example, measures)
-        scored = in_order(work, separated(), len(chosen), f"score {system.experiment}", jobs)
-        labels = {column: getattr(system, column) for column in RUN_COLUMNS}
-        left_out = len(examples) - len(chosen)
-        _write(scored, len(chosen), labels, config.evaluation.resamples, output, left_out)
+    work = partial(score_example, measures)
+    scored = in_order(work, separated(), len(chosen), f"score {system.experiment}", jobs)
+    rows = [row for one in scored for row in one.rows]
+    scores = pd.DataFrame(rows, columns=SCORE_COLUMNS)
+    for position, column in enumerate(RUN_COLUMNS):
+        scores.insert(position, column, getattr(system, column))
+    return scores
 
 
 def score_estimates(
@@ -243,7 +239,14 @@ def score_estimates(
     check_folders(estimates, entries, references)
     work = partial(_read_and_score, measures, estimates)
     scored = in_order(work, entries, len(entries), "score", jobs)
-    return _write(scored, len(entries), {}, config.evaluation.resamples, output)
+    parts = list(scored)
+    scores = pd.DataFrame([row for one in parts for row in one.rows], columns=SCORE_COLUMNS)
+    aggregates = summary(scores, config.evaluation.resamples)
+    aggregates |= {"missing_slots": sum(one.missing for one in parts)}
+    write_scores(scores, output)
+    with whole_file(summary_path(output)) as partial_path:
+        partial_path.write_text(json.dumps(aggregates, indent=2, allow_nan=False) + "\n")
+    return aggregates
 
 
 def _read_and_score(measures: Measures, folder: Path, entry: fuss.Entry) -> Scored:
@@ -268,32 +271,6 @@ def _read_and_score(measures: Measures, folder: Path, entry: fuss.Entry) -> Scor
     return score_example(measures, example)
 
 
-def _write(
-    scored: Iterable[Scored],
-    examples: int,
-    labels: Mapping[str, Any],
-    resamples: int,
-    output: Path,
-    left_out: int = 0,
-) -> dict[str, Any]:
-    rows: list[Row] = []
-    missing = 0
-    for one in scored:
-        rows += one.rows
-        missing += one.missing
-    scores = pd.DataFrame(rows, columns=SCORE_COLUMNS)
-    aggregates = summary(scores, resamples)
-    if aggregates["examples_scored"] + aggregates["examples_skipped"] != examples:
-        raise UserError(f"{output}: not all of {examples} examples were scored or skipped")
-    aggregates |= {"examples_left_out": left_out, "missing_slots": missing}
-    for position, (column, value) in enumerate(labels.items()):
-        scores.insert(position, column, value)
-    write_scores(scores, output)
-    with whole_file(summary_path(output)) as partial_path:
-        partial_path.write_text(json.dumps(aggregates, indent=2, allow_nan=False) + "\n")
-    return aggregates
-
-
 def check_output(output: Path) -> None:
     """Raise UserError, before hours of work, where the scores could not be written."""
     if output.is_dir():
@@ -307,5 +284,5 @@ def check_output(output: Path) -> None:
 
 
 def summary_path(scores: Path) -> Path:
-    """`scores.csv` or `scores.csv.gz` → `scores.summary.json`, beside it."""
-    return scores.with_name(scores.name.removesuffix(".gz").removesuffix(".csv") + ".summary.json")
+    """`scores.csv` → `scores.summary.json`, beside it."""
+    return scores.with_suffix(".summary.json")
