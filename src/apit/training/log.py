@@ -29,16 +29,14 @@ class Log:
 
     def __init__(self, state: TrainState, folder: Path, steps: int, *, quiet: bool):
         self.state, self.folder, self.steps, self.quiet = state, folder, steps, quiet
-        name = state.run.name
-        self.bar = bar(
-            total=steps, initial=state.progress.step, unit="step", desc=name, quiet=quiet
-        )
+        step, name = state.progress.step, state.run.name
+        self.bar = bar(total=steps, initial=step, unit="step", desc=name, quiet=quiet)
         self.writer: Any = None
         if not quiet:
             try:
                 from torch.utils.tensorboard import SummaryWriter
 
-                self.writer = SummaryWriter(str(folder), purge_step=state.progress.step + 1)
+                self.writer = SummaryWriter(str(folder), purge_step=step + 1)
             except ImportError:  # it is an extra
                 pass
 
@@ -65,9 +63,8 @@ class Log:
         if value is not None and self.bar.disable:
             each = progress.spent / progress.step
             print(
-                f"{self.state.run.name}: step {progress.step}, loss {row['loss/total']:.2f}, "
-                f"validation MSi(all) {value:+.2f} dB, {1000 * each:.0f} ms a step, "
-                f"{each * (self.steps - progress.step):.0f} s left",
+                f"{self.state.run.name}: step {progress.step}, {said}, "
+                f"{1000 * each:.0f} ms a step, {each * (self.steps - progress.step):.0f} s left",
                 file=sys.stderr,
                 flush=True,
             )

@@ -67,10 +67,9 @@ class TrainState:
         self.discriminators: dict[str, Discriminator] = {}
         for config in run.discriminators:
             assert run.adversary is not None
+            shape = self.shape(config.domain)
             with seeded(run.seed, "discriminators", config.name):
-                made = Discriminator(
-                    config, run.adversary, run.audio.sources, self.shape(config.domain)
-                )
+                made = Discriminator(config, run.adversary, run.audio.sources, shape)
             self.discriminators[config.name] = made.to(device)
         self.discriminator_optimiser = self._discriminator_optimiser()
         self._check_shift()
@@ -83,9 +82,7 @@ class TrainState:
     def shape(self, domain: Domain) -> Sequence[int]:
         """Of what a discriminator of a domain sees of each source: (time,), or (bins, frames)."""
         samples = self.run.audio.samples
-        if domain == "wave":
-            return (samples,)
-        return self.separator.mask_shape(samples)
+        return (samples,) if domain == "wave" else self.separator.mask_shape(samples)
 
     def _check_shift(self) -> None:
         adversary = self.run.adversary
