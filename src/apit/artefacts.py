@@ -1,9 +1,9 @@
 """Artefacts: everything that takes time to make for a scale, by name, and where today's stands.
 
-    data/SCALE/{clips,bank,mixtures,packed}/ID
-    results/SCALE/{runs,trials,scores}/NAME/ID     small: git keeps it
-    results/SCALE/weights/NAME/ID.safetensors      of a run
-    results/SCALE/estimates/NAME/ID                of scores: a few sounds
+data/SCALE/{clips,bank,mixtures,packed}/ID
+results/SCALE/{runs,trials,scores}/NAME/ID     small: git keeps it
+results/SCALE/weights/NAME/ID.safetensors      of a run
+results/SCALE/estimates/NAME/ID                of scores: a few sounds
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from apit.config import ORACLES, Run
+from apit.config import ORACLES, Recorded, Run
 from apit.errors import UserError
 from apit.identity import (
     FILE,
@@ -85,8 +85,8 @@ class Artefacts:
             clips = fetched.stamp
         elif sounds.kind == "folder" and sounds.folder:
             clips = stamp_of(Path(sounds.folder))
-        own_rooms = recipe.rooms is not None and recipe.rooms.kind == "recorded"
-        rooms = stamp_of(Path(recipe.rooms.folder)) if own_rooms and recipe.rooms.folder else None
+        own = recipe.rooms.folder if isinstance(recipe.rooms, Recorded) else None
+        rooms = stamp_of(Path(own)) if own else None
         found[f"{self.data}/bank"] = bank = of_bank(audio, data, clips, rooms)
         found[f"{self.data}/mixtures"] = mixtures = of_mixtures(audio, data, bank.stamp)
         found[f"{self.data}/packed"] = packed = of_packed(mixtures.configuration, mixtures.stamp)
@@ -96,20 +96,18 @@ class Artefacts:
         """Where today's artefact of a name stands, or will."""
         return f"{path}/{self.identities[path].id}"
 
-    def beside(self, path: str) -> Path | None:
+    def beside(self, path: str) -> Path:
         """What of a run or of scores is too large for git: weights, or estimates."""
         return beside(Path(self.at(path)))
 
 
-def beside(folder: Path) -> Path | None:
-    """Weights of a run, or estimates of scores, that stand apart from their folder."""
-    if len(folder.parts) < 4:
-        return None
-    *_, kind, name, found = folder.parts
-    results = folder.parents[2]
+def beside(folder: Path) -> Path:
+    """Weights of a run, or estimates of scores, that stand apart from their folder; or itself."""
+    *_, kind, name, id = folder.absolute().parts
+    results = Path(*folder.parts[:-3])
     if kind == "runs":
-        return results / "weights" / name / f"{found}.safetensors"
-    return results / "estimates" / name / found if kind == "scores" else None
+        return results / "weights" / name / f"{id}.safetensors"
+    return results / "estimates" / name / id if kind == "scores" else folder
 
 
 def versions(path: Path) -> list[Path]:
@@ -137,7 +135,10 @@ def today(path: Path) -> Path:
 
 def others(artefacts: Artefacts) -> Iterator[tuple[Path, str]]:
     """Artefacts that are here and not today's, and in what they differ from it."""
-    roots = [Path(artefacts.data), *(Path(artefacts.results, k) for k in ("runs", "trials", "scores"))]
+    roots = [
+        Path(artefacts.data),
+        *(Path(artefacts.results, k) for k in ("runs", "trials", "scores")),
+    ]
     names = {p for root in roots if root.is_dir() for p in root.iterdir() if p.is_dir()}
     for name in sorted(names):
         identity = artefacts.identities.get(name.as_posix())
@@ -159,11 +160,8 @@ def _compared(folder: Path, identity: Identity) -> Iterator[tuple[str, str]]:
 def remove(folder: Path) -> None:
     """Remove an artefact, with what of it stands beside."""
     apart = beside(folder)
-    if apart is not None and apart.is_dir():
-        shutil.rmtree(apart)
-    elif apart is not None:
-        apart.unlink(missing_ok=True)
-    shutil.rmtree(folder)
+    shutil.rmtree(apart) if apart.is_dir() else apart.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def accept(artefacts: Artefacts, **note: str) -> list[Path]:
@@ -181,10 +179,10 @@ def accept(artefacts: Artefacts, **note: str) -> list[Path]:
             other = Identity.read(one)
             if other is None or other.stamp.without_code != identity.stamp.without_code:
                 continue
-            before, after = beside(one), beside(target)
+            large = beside(one)
             one.rename(target)
-            if before is not None and after is not None and before.exists():
-                before.rename(after)
+            if large != one and large.exists():
+                large.rename(beside(target))
             history = (*other.accepted, {"id": other.id, "code": other.code, **note})
             replace(identity, accepted=history).write(target)
             accepted.append(target)

@@ -14,14 +14,28 @@ DRAWN = ("present/gallery", "present/looks")
 PRESENTATION: dict[str, tuple[str, ...]] = {
     "tables": (*SHOWN, "present/runs", "measure/table", "measure/verdicts"),
     "figures": (*SHOWN, *DRAWN, "present/figures", "measure/table", "measure/spread"),
-    "spectrograms": (*SHOWN, *DRAWN, "present/spectrograms", "measure/showcase", "measure/spectral_holes"),
-    "listen": (*DRAWN, "present/listening", "present/listening.html", "present/spectrograms", "measure/audition", "measure/selection", "data/credits"),
+    "spectrograms": (
+        *SHOWN,
+        *DRAWN,
+        "present/spectrograms",
+        "measure/showcase",
+        "measure/spectral_holes",
+    ),
+    "listen": (
+        *DRAWN,
+        "present/listening",
+        "present/listening.html",
+        "present/spectrograms",
+        "measure/audition",
+        "measure/selection",
+        "data/credits",
+    ),
     "report": (*SHOWN, "present/report"),
 }
 
 
 def code_of(files: Iterable[str]) -> str:
-    """Version of some files of the package, named by their paths in it; of modules without `.py`."""
+    """Version of files of the package, named by their paths in it; modules without `.py`."""
     return digest({name: _version(name) for name in files})
 
 

@@ -55,7 +55,7 @@ def check_apart(output: Path, *sources: Path | None) -> None:
 def whole_folder(path: Path, identity: Identity) -> Iterator[Path]:
     """Give a temporary folder beside `path`; it replaces `path` if the block succeeds.
 
-    It has its identity. Raises UserError at once where `path` holds anything that was not made here.
+    It has its identity. Raises UserError at once where `path` holds anything else.
     """
     path = path.resolve()  # a link stays, and leads to what is made
     check_replaceable(path)

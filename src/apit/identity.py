@@ -111,11 +111,15 @@ class Identity:
             content = json.loads(path.read_text())
             inputs = {name: Stamp(**stamp) for name, stamp in content["inputs"].items()}
             accepted = tuple(content.get("accepted", ()))
-            identity = cls(content["kind"], content["configuration"], inputs, content["code"], accepted)
+            identity = cls(
+                content["kind"], content["configuration"], inputs, content["code"], accepted
+            )
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); remove it, to make it anew") from None
+            raise UserError(
+                f"{path}: cannot be read ({error}); remove it, to make it anew"
+            ) from None
         if identity.id != content["id"]:
             raise UserError(f"{path}: says {content['id']}, and is {identity.id}; it was edited")
         return identity
@@ -216,15 +220,15 @@ def data_settings(audio: Audio, data: Data) -> dict[str, Any]:
     return {"audio": _dumped(audio), "data": _dumped(data, PLACES)}
 
 
-def _identity(kind: str, configuration: Mapping[str, Any], inputs: Mapping[str, Stamp | None]) -> Identity:
+def _identity(
+    kind: str, configuration: Mapping[str, Any], inputs: Mapping[str, Stamp | None]
+) -> Identity:
     given = {name: stamp for name, stamp in inputs.items() if stamp is not None}
     return Identity(kind, configuration, given, code_of(CODE[kind]))
 
 
 def _dumped(part: BaseModel, exclude: Any = None) -> dict[str, Any]:
     return part.model_dump(mode="json", exclude=exclude)
-
-
 
 
 def _own_loss(reconstruction: str) -> str | None:

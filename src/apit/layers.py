@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from apit.config import Claim, Config, Experiment, Reported, Run, Scale, Scoring, Tuning
+from apit.config import Claim, Config, Experiment, Recorded, Reported, Run, Scale, Scoring, Tuning
 from apit.errors import UserError
 
 CONFIGS = Path("configs")
@@ -309,10 +309,10 @@ def own_folders_settings(scale: Scale, clips: str | None, rooms: str | None) -> 
             settings.append(f"data.recipe.held_out={json.dumps(left)}")
     elif sounds.kind == "folder" and not sounds.folder:
         raise UserError("this scale mixes a folder of yours: add clips=FOLDER")
-    recorded = recipe.rooms is not None and recipe.rooms.kind == "recorded"
-    if rooms and not recorded:
+    recorded = recipe.rooms if isinstance(recipe.rooms, Recorded) else None
+    if rooms and recorded is None:
         raise UserError("rooms: data.recipe.rooms has no kind: recorded, which would read them")
-    if recorded and not rooms and not recipe.rooms.folder:
+    if recorded and not rooms and not recorded.folder:
         raise UserError("this scale has recorded rooms of yours: add rooms=FOLDER")
     return settings + ([f"data.recipe.rooms.folder={json.dumps(rooms)}"] if rooms else [])
 

@@ -22,14 +22,30 @@ def package(tmp_path, monkeypatch):
 def versions():
     """Of the code of everything that is made at smoke, and of what is shown."""
     code._version.cache_clear()
-    identities = Artefacts("smoke").identities | Artefacts("smoke", ["training.remix=clips"]).identities
+    identities = (
+        Artefacts("smoke").identities | Artefacts("smoke", ["training.remix=clips"]).identities
+    )
     found = {path.split("/", 2)[2].removesuffix("-s0"): i.code for path, i in identities.items()}
     remixed = Artefacts("smoke", ["training.remix=clips"]).identities
     found["remixed"] = remixed["results/smoke/runs/pit-s0"].code
-    found |= {path.split("/", 2)[2].removesuffix("-s0"): i.code for path, i in Artefacts("smoke").identities.items()}
+    found |= {
+        path.split("/", 2)[2].removesuffix("-s0"): i.code
+        for path, i in Artefacts("smoke").identities.items()
+    }
     found["scores"] = found["scores/pit"]
-    kept = ("bank", "mixtures", "packed", "runs/pit", "runs/pit-tdcnpp", "runs/pit-ctx-all", "remixed", "scores")
-    return {name: found[name] for name in kept} | {n: code_of(files) for n, files in PRESENTATION.items()}
+    kept = (
+        "bank",
+        "mixtures",
+        "packed",
+        "runs/pit",
+        "runs/pit-tdcnpp",
+        "runs/pit-ctx-all",
+        "remixed",
+        "scores",
+    )
+    return {name: found[name] for name in kept} | {
+        n: code_of(files) for n, files in PRESENTATION.items()
+    }
 
 
 FLAG = ("\n\n\n", "\n\nFLAG = 1\n\n\n")
@@ -145,7 +161,17 @@ def test_a_module_computes_the_same_on_every_python():
 
 # What listed modules import, and that decides no number: how something is told, stored or read.
 TOLD = {
-    *("errors", "files", "identity", "code", "layers", "parallel", "progress", "provenance", "config"),
+    *(
+        "errors",
+        "files",
+        "identity",
+        "code",
+        "layers",
+        "parallel",
+        "progress",
+        "provenance",
+        "config",
+    ),
     *("data/archives", "data/clips_page", "training/checkpoint", "training/devices"),
     *("training/interruption", "training/log", "training/record", "wav"),
     *("measure/estimates", "measure/statistics", "measure/table"),  # what comes after scores

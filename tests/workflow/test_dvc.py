@@ -63,7 +63,8 @@ def test_git_has_what_is_small_and_dvc_the_rest(made):
     tracked = set(git(made, "ls-files", "results/tiny").split())
     for name in ("scores/pit-s0/*/scores.csv", "scores/pit-s0/*/identity.json",
                  "runs/pit-s0/*/record.json", "runs/pit-s0/*/history.csv",
-                 "runs/pit-s0/*/identity.json", "tables/ablations.md", "tables/origin.json"):  # fmt: skip
+                 "runs/pit-s0/*/identity.json", "tables/ablations.md",
+                 "tables/origin.json"):  # fmt: skip
         assert fnmatch.filter(tracked, f"results/tiny/{name}"), name
     assert {name.split("/")[2] for name in tracked} == {"scores", "runs", "tables"}
     assert not [name for name in tracked if ".snakemake" in name]
@@ -111,7 +112,9 @@ def test_a_finished_run_is_never_trained_again_for_want_of_weights(made, tmp_pat
         scores.unlink()
     code, printed = snakemake(clone, "scores")
     assert code != 0
-    assert "the weights of pit-s0 are not here: make restore, or remove results/tiny/runs" in printed
+    assert (
+        "the weights of pit-s0 are not here: make restore, or remove results/tiny/runs" in printed
+    )
     shutil.rmtree(clone / "results" / "tiny" / "runs" / "pit-s0")
     assert jobs(clone, "tiny", "scores")["train"] == 1
     config = clone / "configs" / "tiny.yaml"

@@ -12,9 +12,7 @@ from archives import archive_of, served
 from repositories import (
     REPOSITORY,
     call,
-    commit,
     copy_of_the_repository,
-    git,
     jobs,
     planned,
     snakemake,
@@ -235,7 +233,11 @@ def test_trials_are_short_runs_on_request_of_which_records_remain(finished):
         training = trial["training"]
         assert (trial["seed"], training["learning_rate"], training["batch_size"]) == (9, 1e-3, 4)
         assert training["steps"] == 2
-        assert {path.name for path in one.iterdir()} == {"record.json", "history.csv", "identity.json"}
+        assert {path.name for path in one.iterdir()} == {
+            "record.json",
+            "history.csv",
+            "identity.json",
+        }
         assert jobs(finished) == {"tables": 1, "report": 1}
     finally:
         config.write_text(kept)
@@ -393,7 +395,9 @@ def test_recordings_from_a_package_go_the_whole_way(tmp_path):
     config.write_text(text)
     code, printed = snakemake(folder)
     assert code == 0, printed
-    (bank,), (packed,) = ((folder / "data" / "tiny" / k).glob("????????") for k in ("bank", "packed"))
+    (bank,), (packed,) = (
+        (folder / "data" / "tiny" / k).glob("????????") for k in ("bank", "packed")
+    )
     clips = pd.read_csv(bank / "clips.csv")
     assert len(clips) > 150
     assert clips["left_out"].notna().sum() < 20

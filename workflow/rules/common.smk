@@ -9,7 +9,10 @@ try:
     SETTINGS = shlex.split(str(config.get("set") or ""))
     SETTINGS += own_folders_settings(
         load_scale(SCALE, SETTINGS),
-        *(str(config[name]) if config.get(name) else None for name in ("clips", "rooms")),
+        *(
+            str(config[name]) if config.get(name) else None
+            for name in ("clips", "rooms")
+        ),
     )
     made = Artefacts(SCALE, SETTINGS)
 except UserError as error:

@@ -3,13 +3,28 @@
 COST = [path for path in [f"{RESULTS}/cost.csv"] if Path(path).exists()]
 TRIED = [f"{trial}/record.json" for trial in TRIALS if Path(trial).exists()]
 TABLES = [
-    *("ablations", "contexts", "combinations", "holes", "bss_eval", "verdicts", "published"),
+    *(
+        "ablations",
+        "contexts",
+        "combinations",
+        "holes",
+        "bss_eval",
+        "verdicts",
+        "published",
+    ),
     "models",
     *(["out_of_domain"] if "out_of_domain.csv" in SCORED else []),
     *(["tuning"] if TRIED else []),
     *(["cost"] if COST else []),
 ]
-FIGURES = ["training", "improvement", "per_mixture", "differences", "replacement", "holes"]
+FIGURES = [
+    "training",
+    "improvement",
+    "per_mixture",
+    "differences",
+    "replacement",
+    "holes",
+]
 
 # What is seen and heard, which needs weights: one seed of each experiment.
 HEARD = [run for run in RUNS if made.runs[run].seed == scale.seeds[0]]
@@ -45,7 +60,9 @@ rule tables:
         reported="configs/reported.yaml",
     output:
         *shown(f"{RESULTS}/tables", TABLES, "csv", "Tables", "../report/tables.rst"),
-        expand(f"{RESULTS}/tables/{{name}}.{{suffix}}", name=TABLES, suffix=["md", "tex"]),
+        expand(
+            f"{RESULTS}/tables/{{name}}.{{suffix}}", name=TABLES, suffix=["md", "tex"]
+        ),
         origin=f"{RESULTS}/tables/origin.json",
         metrics=f"{RESULTS}/tables/metrics.json",
         training=f"{RESULTS}/tables/training.csv",
@@ -109,7 +126,10 @@ rule spectrograms:
 rule listen:
     input:
         weights=[beside(Path(RUNS[run])) for run in HEARD],
-        scores=[f"{OF_SYSTEMS[system]}/scores.csv" for system in (*HEARD, "ideal-ratio-mask")],
+        scores=[
+            f"{OF_SYSTEMS[system]}/scores.csv"
+            for system in (*HEARD, "ideal-ratio-mask")
+        ],
         data=PACKED,
     output:
         directory(f"{RESULTS}/listen"),
@@ -136,7 +156,9 @@ rule report:
         claims="configs/claims.yaml",
         text=expand("paper/{name}", name=["report.typ", "layout.typ", "references.bib"]),
     output:
-        in_report(f"{RESULTS}/report.pdf", category="Report", caption="../report/report.rst"),
+        in_report(
+            f"{RESULTS}/report.pdf", category="Report", caption="../report/report.rst"
+        ),
         f"{RESULTS}/origin.json",
     log:
         f"logs/{SCALE}/report.log",

@@ -5,7 +5,9 @@ BANK = [TODAY[f"{DATA}/bank"]] if scale.training.remix == "clips" else []
 
 OF_DATA = f"--data {PACKED}" + "".join(f" --bank {bank}" for bank in BANK)
 SCORED = ["scores.csv", "bss_eval.csv", "identity.json"]
-SCORED += ["out_of_domain.csv"] if scale.data.recipe and scale.data.recipe.held_out else []
+SCORED += (
+    ["out_of_domain.csv"] if scale.data.recipe and scale.data.recipe.held_out else []
+)
 
 
 def to_train(name):
@@ -47,7 +49,9 @@ rule train:
         runtime=2880,  # minutes, after which a run goes on from its checkpoint
     params:
         scale=OF_SCALE,
-        run=lambda wildcards: "--experiment {} --seed {}".format(*wildcards.name.rsplit("-s", 1)),
+        run=lambda wildcards: "--experiment {} --seed {}".format(
+            *wildcards.name.rsplit("-s", 1)
+        ),
         data=OF_DATA,
         folder=subpath(output[0], parent=True),
         # Checkpoints, from which a run that was killed goes on; whose other steps are the same may, too.

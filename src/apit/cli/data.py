@@ -7,7 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt
 
+from apit.artefacts import today
 from apit.cli.options import Folder, Jobs, ScaleOptions
+from apit.config import Recorded
 from apit.data import mixtures, packing
 from apit.data.bank import make_bank
 from apit.data.fetch import fetch_fuss, fetch_packages
@@ -79,7 +81,13 @@ def bank(
     rooms
         Folder of impulse responses, SPLIT/ROOM/background0.wav …, for rooms of kind: recorded.
     """
-    make_bank(options.load(), output, clips, rooms, jobs)
+    scale = options.load()
+    sounds, recipe = scale.data.sounds, scale.data.recipe
+    if clips is None and sounds.kind == "folder" and sounds.folder:
+        clips = Path(sounds.folder)
+    if rooms is None and recipe and isinstance(recipe.rooms, Recorded) and recipe.rooms.folder:
+        rooms = Path(recipe.rooms.folder)
+    make_bank(scale, output, today(clips) if clips else None, rooms, jobs)
     print(f"{output}: clips and rooms of scale {options.name}; clips.html tells of them")
 
 
@@ -93,7 +101,7 @@ def mix(
     bank
         Folder made by `apit bank`.
     """
-    mixtures.mix(options.load(), bank, output, jobs)
+    mixtures.mix(options.load(), today(bank), output, jobs)
     print(f"{output}: mixtures of scale {options.name}, in the FUSS layout")
 
 
@@ -105,5 +113,5 @@ def pack(source: Annotated[Path, Parameter(metavar="FOLDER_OR_TAR")], /, *, outp
     source
         Mixtures in the FUSS layout (16-bit wavs of one length), unpacked or in an archive.
     """
-    packing.pack(source, output)
+    packing.pack(today(source), output)
     print(f"{output}: {source}, packed")

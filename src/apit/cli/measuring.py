@@ -12,14 +12,19 @@ from cyclopts.types import NonNegativeInt
 from cyclopts.validators import LimitedChoice
 from torch import Tensor
 
+from apit.artefacts import today
 from apit.cli.options import Data, Folder, Jobs, Paths, ScaleOptions
 from apit.config import ORACLES, Run, Scale, Scoring, Slots, Split
+from apit.data import fuss
 from apit.data.batches import Batch
 from apit.data.examples import open_examples
+from apit.files import whole_folder
+from apit.identity import of_scores, stamp_of
 from apit.layers import load_scoring
-from apit.measure.score import Measures, System, check_output, score_estimates, summary_path
+from apit.measure.score import Measures, System, score_estimates, summary_path
 from apit.measure.score import evaluate as score_system
 from apit.measure.systems import oracle as oracle_of
+from apit.measure.table import BSS_EVAL, OUT_OF_DOMAIN, SCORES, write_scores
 from apit.models.stft import make_stft
 from apit.separate.files import check_files, separate_file
 from apit.separate.model import Model
@@ -40,15 +45,17 @@ def evaluate(
     oracle: Annotated[str | None, Parameter(group=ONE_OF, choices=ORACLES)] = None,
     data: Data,
     split: Split = "eval",
-    output: Path,
+    output: Folder,
     estimates: Path | None = None,
     first: NonNegativeInt | None = None,
-    bss_eval: Path | None = None,
-    spectral_holes: Holes = False,
     jobs: Jobs = 0,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
     """Score a run, or an oracle, on the evaluation split.
+
+    OUTPUT/scores.csv has SI-SNR and spectral holes, bss_eval.csv BSS Eval v4 (SDR, ISR, SIR, SAR)
+    and log-spectral distance of the first evaluation.bss_eval.examples mixtures, since it is slow.
+    Where the data have folders that training never heard, out_of_domain.csv is of those.
 
     Parameters
     ----------
@@ -58,39 +65,44 @@ def evaluate(
         A system without training, which bounds the tables.
     split
         Which examples.
-    output
-        Scores, .csv or .csv.gz.
     estimates
         Also keep the first estimates as sound, in this folder, one folder per example.
     first
         Score only so many mixtures, the first ones.
-    bss_eval
-        Also BSS Eval v4 (SDR, ISR, SIR, SAR) and log-spectral distance, into a file of their own:
-        of the first evaluation.bss_eval.examples mixtures, since it is slow.
     """
+    data = today(data)
     with leased() if run else nullcontext():
         if run:
+            run = today(run)
             trained, system = system_of(run)
             scale = replace(options, scale=options.scale or trained.scale).load()
-            audio = trained.audio
+            audio, name = trained.audio, trained.name
         else:
             assert oracle is not None
             scale = options.load()
             torch.set_num_threads(scale.training.threads)
-            audio = scale.audio
+            audio, name = scale.audio, oracle
             separator = oracle_of(oracle, make_stft(scale.stft, audio.sample_rate))
             system = System(options.name, oracle, 0, separator)
-        config = _scoring_of(scale)
-        examples = open_examples(data, split, audio)
-        if bss_eval:
-            check_output(bss_eval)
-        measures = Measures.of(config, spectral_holes=spectral_holes)
-        score_system(system, examples, measures, config, output, estimates, jobs, first)
-        if bss_eval:
-            first = min(config.evaluation.bss_eval.examples, first or len(examples))
-            measures = Measures.of(config, bss_eval=True)
-            score_system(system, examples, measures, config, bss_eval, None, jobs, first)
-    print(f"{output}: scores of {system.experiment}")
+        config, examples = _scoring_of(scale), open_examples(data, split, audio)
+        part = {} if (split, first) == ("eval", None) else {"split": split, "first": first}
+        identity = of_scores(scale, name, stamp_of(data), stamp_of(run) if run else None, **part)
+        some = min(config.evaluation.bss_eval.examples, len(examples) if first is None else first)
+        holes, bss_eval = Measures(config, spectral_holes=True), Measures(config, bss_eval=True)
+        with (
+            whole_folder(output, identity) as made,
+            whole_folder(estimates, identity) if estimates else nullcontext() as kept,
+        ):
+            scores = score_system(system, examples, holes, kept, jobs, first)
+            write_scores(scores, made / SCORES)
+            write_scores(
+                score_system(system, examples, bss_eval, None, jobs, some), made / BSS_EVAL
+            )
+            if split == "eval" and fuss.list_path(data, "out_of_domain").exists():
+                elsewhere = open_examples(data, "out_of_domain", audio)
+                scores = score_system(system, elsewhere, holes, None, jobs, first)
+                write_scores(scores, made / OUT_OF_DOMAIN)
+    print(f"{output}: scores of {name}")
 
 
 def system_of(folder: Path) -> tuple[Run, System]:
@@ -143,7 +155,7 @@ def score(
         A folder of folders for each example, named by the mixture's stem, with source0.wav …, PCM
         or float; what is not there is silence.
     output
-        Scores, .csv or .csv.gz.
+        Scores, .csv.
     bss_eval
         Also BSS Eval v4 (SDR, ISR, SIR, SAR), a hundred times slower than SI-SNR, and log-spectral
         distance.
@@ -152,8 +164,8 @@ def score(
         config = _scoring_of(options.load())
     else:
         config = load_scoring(options.settings, options.configs)
-    measures = Measures.of(config, spectral_holes=spectral_holes, bss_eval=bss_eval)
-    summary = score_estimates(references, estimates, measures, config, output, jobs)
+    measures = Measures(config, spectral_holes=spectral_holes, bss_eval=bss_eval)
+    summary = score_estimates(references, estimates, measures, output, jobs)
     for name, value in summary.items():
         if isinstance(value, dict) and value["n"]:
             print(
@@ -222,6 +234,6 @@ def release(*, runs: Paths, output: Path) -> None:
     output
         File to write, .tar.
     """
-    folders = best_of({folder: read_record(folder) for folder in runs})
+    folders = best_of({folder: read_record(folder) for folder in map(today, runs)})
     sha256 = release_runs(folders, output)
     print(f"{output}: {', '.join(folder.name for folder in folders)}; sha256 {sha256}")

@@ -7,6 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt
 
+from apit.artefacts import Artefacts
 from apit.config import Run, Scale
 from apit.errors import UserError
 from apit.layers import CONFIGS, load_run, load_scale, scale_names
@@ -51,6 +52,10 @@ class ScaleOptions:
     def load(self) -> Scale:
         """The scale's configuration."""
         return load_scale(self.name, self.settings, self.configs)
+
+    def artefacts(self) -> Artefacts:
+        """What the scale has, and where today's stands."""
+        return Artefacts(self.name, self.settings, self.configs)
 
     def run(self, experiment: str, seed: int = 0) -> Run:
         """One experiment at this scale."""

@@ -1,28 +1,35 @@
 """Commands that present: tables, figures, spectrograms, listen, report, trace."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from pandas import read_csv
 
+from apit.artefacts import Artefacts, today
 from apit.cli.measuring import system_of
-from apit.cli.options import Data, Folder, Paths, Runs, ScaleOptions, Scores
+from apit.cli.options import Folder, Paths, Runs, ScaleOptions, Scores
+from apit.config import IDEAL, TRIVIAL
 from apit.data.credits import credits_of
 from apit.data.credits import origin as origin_of_data
 from apit.data.examples import open_examples
+from apit.errors import UserError
 from apit.files import whole_file, whole_folder
+from apit.identity import Identity, stamp_of
 from apit.layers import load_claims, load_reported, reported_for
 from apit.measure.audition import audition
+from apit.measure.comparison import seed_means
 from apit.measure.score import System
 from apit.measure.selection import contrast, select
 from apit.measure.showcase import showcase
 from apit.measure.spread import spreads
 from apit.measure.statistics import differences, hole_curve, published_differences, summarise
 from apit.measure.systems import oracle
-from apit.measure.table import read_scores
+from apit.measure.table import BSS_EVAL, OUT_OF_DOMAIN, SCORES, read_scores
 from apit.measure.verdicts import decide
 from apit.models.stft import make_stft
 from apit.present import figures as plots
@@ -33,106 +40,140 @@ from apit.present import spectrograms as spectra
 from apit.present import tables as score_tables
 from apit.present.gallery import Gallery
 from apit.training.devices import leased
-from apit.training.record import HISTORY, RECORD, read_history, read_record
+from apit.training.record import HISTORY, RECORD, name_of, read_history, read_record
 
 BASELINE = "pit"  # what ablations are compared with
 CEILING = "ideal-ratio-mask"  # what is heard beside runs: masking reaches no more
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """Folders of scores and of runs: those that were given, or else today's of a scale."""
+
+    options: ScaleOptions
+    scores: tuple[Path, ...] = ()
+    runs: tuple[Path, ...] = ()
+
+    @cached_property
+    def today(self) -> Artefacts:
+        """What the scale has."""
+        return self.options.artefacts()
+
+    def folders(self, kind: str, names: Iterable[str]) -> list[Path]:
+        """Today's of a kind; raises UserError for one that is not here."""
+        paths = [Path(self.today.at(f"{self.today.results}/{kind}/{name}")) for name in names]
+        for path in paths:
+            if not path.is_dir():
+                raise UserError(f"{path}: is not here; `snakemake {kind}` makes it")
+        return paths
+
+    def files(self, name: str = SCORES) -> list[Path]:
+        """Files of a name in the folders of scores, where they are there."""
+        systems = (*TRIVIAL, *self.today.runs, *IDEAL) if not self.scores else ()
+        folders = self.scores or self.folders("scores", systems)
+        return [path for folder in map(today, folders) if (path := folder / name).exists()]
+
+    def records(self, *, heard: bool = False) -> dict[Path, dict[str, Any]]:
+        """Records of the runs by their folders; of the scale's first seed alone, if `heard`."""
+        seeds = self.today.scale.seeds[:1] if heard and not self.runs else None
+        names = [
+            name
+            for name, run in (self.today.runs.items() if not self.runs else ())
+            if seeds is None or run.seed in seeds
+        ]
+        folders = self.runs or self.folders("runs", names)
+        return {folder: read_record(folder) for folder in map(today, folders)}
+
+    def trials(self) -> list[Path]:
+        """Today's trials that are here, where it is of the scale as a whole."""
+        if self.scores:
+            return []
+        paths = (Path(self.today.at(f"{self.today.results}/trials/{n}")) for n in self.today.trials)
+        return [path for path in paths if path.is_dir()]
+
+
 def tables(
-    *,
-    scores: Scores,
-    runs: Runs,
-    output: Folder,
-    bss_eval: Paths = (),
-    out_of_domain: Paths = (),
-    trials: Paths = (),
-    cost: Path | None = None,
-    options: ScaleOptions = ScaleOptions(),
+    *, output: Path, scores: Scores = (), runs: Runs = (), options: ScaleOptions = ScaleOptions()
 ) -> None:
     """Make the tables of a scale from scores.
 
     Parameters
     ----------
-    bss_eval
-        Files of scores with BSS Eval, for the table of it.
-    out_of_domain
-        Files of scores of the split out_of_domain, for the table of it.
-    trials
-        Trials of rate × batch, for the table of them.
-    cost
-        What `apit bench` wrote, for the table of it.
+    output
+        Folder for the tables.
     """
-    scale = options.load()
-    claims, reported = load_claims(options.configs), load_reported(options.configs)
-    rows, resamples = read_scores(scores), scale.evaluation.resamples
-    summary = summarise(rows, resamples)
-    records = [read_record(folder) for folder in runs]
-    caption = score_tables.caption(records, scale.caption)
+    evidence = Evidence(options, scores, runs)
+    scale, caption_of = options.load(), score_tables.caption
+    rows, resamples = read_scores(evidence.files()), scale.evaluation.resamples
+    summary, records = summarise(rows, resamples), list(evidence.records().values())
+    caption = caption_of(records, scale.caption)
     here = reported_for(scale, options.configs)
     made = [
         score_tables.ablations(summary, caption),
         studies.contexts(summary, records, caption),
         studies.combinations(summary, records, here, caption),
         score_tables.holes(summary, caption),
-        score_tables.verdicts(decide(claims, rows), caption),
-        score_tables.published(summary, records, reported, caption),
+        score_tables.verdicts(decide(load_claims(options.configs), rows), caption),
+        score_tables.published(summary, records, load_reported(options.configs), caption),
         run_tables.models(records, caption),
     ]
-    if bss_eval:
-        rows = read_scores(bss_eval)
-        made.append(
-            score_tables.bss_eval(summarise(rows, resamples), rows["example"].nunique(), caption)
-        )
-    if out_of_domain:
-        assert scale.data.recipe is not None, "scores of that split come from a recipe"
-        outside = summarise(read_scores(out_of_domain), resamples)
-        made.append(score_tables.out_of_domain(outside, scale.data.recipe.held_out, caption))
-    if trials:
+    if bss_eval := evidence.files(BSS_EVAL):
+        some = read_scores(bss_eval)
+        examples = some["example"].nunique()
+        made.append(score_tables.bss_eval(summarise(some, resamples), examples, caption))
+    if elsewhere := evidence.files(OUT_OF_DOMAIN):
+        held_out = scale.data.recipe.held_out if scale.data.recipe else ()
+        outside = summarise(read_scores(elsewhere), resamples)
+        made.append(score_tables.out_of_domain(outside, held_out, caption))
+    if trials := evidence.trials():
         made.append(run_tables.tuning([read_record(t) for t in trials], records, caption))
+    cost = [path for path in (output.parent / "cost.csv",) if path.exists()]
     if cost:
-        made.append(run_tables.cost(read_csv(cost), caption))
+        made.append(run_tables.cost(read_csv(cost[0]), caption))
     for table in made:
         table.write(output)
-    sources = [*scores, *bss_eval, *out_of_domain, *([cost] if cost else [])]
-    sources += [folder / RECORD for folder in (*runs, *trials)]
-    origin.write(output, {table.name: table.caption for table in made}, sources, records)
-    histories = {f.name: read_history(f) for f in runs if (f / HISTORY).exists()}
-    with whole_file(output / "training.csv") as partial:
-        score_tables.training(histories).to_csv(partial, index=False)
+    folders = [*evidence.records(), *trials]
+    sources = [*evidence.files(), *bss_eval, *elsewhere, *cost, *(f / RECORD for f in folders)]
+    origin.write(output, {table.name: table.caption for table in made}, sources)
+    histories = {name_of(record): read_history(f) for f, record in evidence.records().items()}
+    for name, frame in (
+        ("training", score_tables.training(histories)),
+        ("seeds", seed_means(rows)),
+    ):
+        with whole_file(output / f"{name}.csv") as partial:
+            frame.to_csv(partial, index=False, float_format="%.6g")
     with whole_file(output / "metrics.json") as partial:
         partial.write_text(json.dumps(score_tables.metrics(summary), indent=1) + "\n")
     print(f"{output}: {', '.join(t.name for t in made)}, as CSV, Markdown and LaTeX")
 
 
 def figures(
-    *, scores: Scores, runs: Runs, output: Folder, options: ScaleOptions = ScaleOptions()
+    *, output: Folder, scores: Scores = (), runs: Runs = (), options: ScaleOptions = ScaleOptions()
 ) -> None:
     """Draw the figures of a scale."""
-    scale = options.load()
-    rows, resamples = read_scores(scores), scale.evaluation.resamples
-    summary = summarise(rows, resamples)
-    records = [read_record(folder) for folder in runs]
+    evidence, scale = Evidence(options, scores, runs), options.load()
+    rows, resamples = read_scores(evidence.files()), scale.evaluation.resamples
+    summary, records = summarise(rows, resamples), list(evidence.records().values())
     caption = score_tables.caption(records, scale.caption)
     drawn = Gallery(output, records, caption)
-    plots.training(drawn, [read_history(folder) for folder in runs])
+    plots.training(drawn, [read_history(folder) for folder in evidence.records()])
     plots.improvement(drawn, summary)
     plots.per_mixture(drawn, spreads(rows))
     gains = published_differences(reported_for(scale, options.configs), BASELINE)
     plots.differences(drawn, differences(rows, BASELINE, resamples), BASELINE, gains)
     plots.replacement(drawn, studies.contexts(summary, records, caption).data)
     plots.holes(drawn, hole_curve(rows, resamples))
-    sources = [*scores, *(folder / name for folder in runs for name in (RECORD, HISTORY))]
-    origin.write(output, drawn.captions, sources, records)
+    of_runs = (folder / name for folder in evidence.records() for name in (RECORD, HISTORY))
+    origin.write(output, drawn.captions, [*evidence.files(), *of_runs])
     print(f"{output}: {', '.join(drawn.captions)}, as PNG and PDF")
 
 
 def spectrograms(
     *,
-    runs: Runs,
-    data: Data,
-    estimates: Path,
     output: Folder,
+    runs: Runs = (),
+    estimates: Paths = (),
+    data: Path | None = None,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
     """Draw one mixture under pit and the best adversarial run, with its spectral holes.
@@ -140,100 +181,112 @@ def spectrograms(
     Parameters
     ----------
     estimates
-        Folder of kept estimates, a folder per run.
+        Folders of kept estimates, one for each of the runs.
+    data
+        Folder of mixtures.
     """
-    scale = options.load()
-    record_of = {folder: read_record(folder) for folder in runs}
-    records = list(record_of.values())
+    evidence, scale = Evidence(options, (), runs), options.load()
+    records = evidence.records(heard=True)
+    scores = f"{evidence.today.results}/scores"
+    kept = dict(zip(records, estimates, strict=False)) or {
+        folder: evidence.today.beside(f"{scores}/{name_of(record)}")
+        for folder, record in records.items()
+    }
     stft = make_stft(scale.stft, scale.audio.sample_rate)
-    chosen = showcase(record_of, data, estimates, scale.audio, stft)
-    drawn = Gallery(output, records, score_tables.caption(records, scale.caption))
+    mixtures = today(data or Path(evidence.today.data, "packed"))
+    chosen = showcase(records, mixtures, kept, scale.audio, stft)
+    caption = score_tables.caption(list(records.values()), scale.caption)
+    drawn = Gallery(output, list(records.values()), caption)
     spectra.spectrograms(drawn, chosen)
-    kept = [path for folder in record_of for path in (estimates / folder.name).rglob("*.wav")]
-    sources = [*kept, *(folder / RECORD for folder in record_of)]
-    origin.write(output, drawn.captions, sources, records)
+    sounds = [path for folder in kept.values() for path in folder.rglob("*.wav")]
+    origin.write(output, drawn.captions, [*sounds, *(folder / RECORD for folder in records)])
     print(f"{output}: {', '.join(drawn.captions)}, as PNG and PDF")
 
 
 def listen(
     *,
-    runs: Paths,
-    data: Data,
-    scores: Paths,
     output: Folder,
+    runs: Runs = (),
+    scores: Scores = (),
+    data: Path | None = None,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
-    """Make a page on which chosen mixtures are heard under every run and an oracle.
+    """Make a page on which chosen mixtures are heard under every run of a seed, and an oracle.
 
     OUTPUT/index.html needs neither server nor network. OUTPUT/webmushra.yaml is the same selection
     as a listening test, and says how to run it.
 
     Parameters
     ----------
-    runs
-        Runs, with weights.
-    scores
-        Files of scores of the runs, and of ideal-ratio-mask, with spectral holes.
+    data
+        Folder of mixtures.
     """
+    evidence = Evidence(options, scores, runs)
     with leased():
         scale = options.load()
-        record_of = {folder: read_record(folder) for folder in runs}
-        records = list(record_of.values())
-        rows = read_scores(scores)
-        examples = open_examples(data, "eval", scale.audio)
-        selection = select(rows, contrast(record_of, BASELINE))
+        records = evidence.records(heard=True)
+        files = evidence.files()
+        heard = {*(record["run"]["experiment"] for record in records.values()), CEILING}
+        rows = read_scores(files)
+        rows = rows[rows["experiment"].isin(heard)]
+        mixtures = today(data or Path("data", options.name, "packed"))
+        examples = open_examples(mixtures, "eval", scale.audio)
+        selection = select(rows, contrast(records, BASELINE))
         stft = make_stft(scale.stft, scale.audio.sample_rate)
 
         def systems() -> Iterator[System]:
             """One after the other, so that only one network is in memory."""
-            yield from (system_of(folder)[1] for folder in runs)
+            yield from (system_of(folder)[1] for folder in records)
             yield System(options.name, CEILING, 0, oracle(CEILING, stft))
 
         about = listening.About(
             options.name,
-            score_tables.caption(records, scale.caption),
+            score_tables.caption(list(records.values()), scale.caption),
             selection.rule,
-            origin_of_data(data, is_fuss=scale.data.sounds.kind == "fuss"),
+            origin_of_data(mixtures, is_fuss=scale.data.sounds.kind == "fuss"),
         )
-        with whole_folder(output) as folder:
+        page = Identity("page", {}, {str(f.parent): stamp_of(f.parent) for f in files})
+        with whole_folder(output, page) as folder:
             scenes = audition(examples, selection.chosen, systems(), rows, stft)
-            listening.write(folder, scenes, about, scale.audio, credits_of(data, "eval"))
-            sources = [*scores, *(run / RECORD for run in record_of)]
-            origin.write(folder, {"index": about.caption}, sources, records)
+            listening.write(folder, scenes, about, scale.audio, credits_of(mixtures, "eval"))
+            sources = [*files, *(run / RECORD for run in records)]
+            origin.write(folder, {"index": about.caption}, sources)
     print(f"{output / 'index.html'}: {len(selection.chosen)} mixtures, to be listened to")
 
 
 def report(
     *,
-    tables: Path,
-    figures: Path,
-    runs: Runs,
-    source: Path = Path("paper", "report.typ"),
     output: Path,
+    tables: Path | None = None,
+    figures: Path | None = None,
+    runs: Runs = (),
+    source: Path = Path("paper", "report.typ"),
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
     """Set the report of a scale, as PDF.
 
     Parameters
     ----------
-    tables
-        Folder of the tables.
-    figures
-        Folder of the figures; the report has those that are there.
-    source
-        The report's text.
     output
         File to write, .pdf.
+    tables
+        Folder of the tables (results/SCALE/tables).
+    figures
+        Folder of the figures (results/SCALE/figures); the report has those that are there.
+    source
+        The report's text.
     """
-    scale = options.load()
-    records = [read_record(folder) for folder in runs]
+    scale, results = options.load(), Path("results", options.name)
+    tables, figures = tables or results / "tables", figures or results / "figures"
+    of_folder = Evidence(options, (), runs).records()
+    records = list(of_folder.values())
     content = document.content(scale, load_claims(options.configs), tables, records)
-    drawn = sorted(figures.glob("*.pdf"))
+    drawn = sorted(figures.rglob("*.pdf"))
     document.write(source, content, drawn, output)
     shown = [tables / f"{name}.csv" for name in content["tables"]]
-    sources = [*document.text_of(source), *shown, *drawn, *(folder / RECORD for folder in runs)]
+    sources = [*document.text_of(source), *shown, *drawn, *(f / RECORD for f in of_folder)]
     captions = {output.stem: score_tables.caption(records, scale.caption)}
-    origin.write(output.parent, captions, sources, records)
+    origin.write(output.parent, captions, sources)
     print(f"{output}: {len(shown)} tables and {len(drawn)} figures of {len(records)} runs")
 
 

@@ -3,17 +3,18 @@
 import getpass
 import io
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 
 from apit import artefacts
-from apit.artefacts import Artefacts
 from apit.cli.options import ScaleOptions
 from apit.errors import UserError
 from apit.layers import scale_names
-from apit.measure.comparison import DIFFERENT, compare as compared
+from apit.measure.comparison import DIFFERENT
+from apit.measure.comparison import compare as compared
 from apit.present import origin
 
 
@@ -32,7 +33,7 @@ def status(*, remove: bool = False, options: ScaleOptions = ScaleOptions()) -> N
     ]  # fmt: skip
     faults = []
     for name in names:
-        today = Artefacts(name, options.settings, options.configs)
+        today = replace(options, scale=name).artefacts()
         for folder, why in artefacts.others(today):
             if remove:
                 artefacts.remove(folder)
@@ -42,9 +43,9 @@ def status(*, remove: bool = False, options: ScaleOptions = ScaleOptions()) -> N
         faults += [f"{file}: {why}" for file, why in origin.faults(Path(today.results))]
     if faults:
         raise UserError(
-            "\n".join(["not all that is here is of what the configuration and the code say:", *faults])
-            + "\nmake it anew (snakemake), remove what is older (make tidy), or, where today's code "
-            'gives the same numbers, say so: apit accept --scale SCALE --why "…"'
+            "\n".join(["not all is of today's configuration and code:", *faults])
+            + "\nmake it anew (snakemake), remove what is older (make tidy), or, where today's "
+            'code gives the same numbers, say so: apit accept --scale SCALE --why "…"'
         )
     print(f"{', '.join(names)}: all that is here is of today's configuration, inputs and code")
 
@@ -59,10 +60,12 @@ def accept(*, why: str, options: ScaleOptions = ScaleOptions()) -> None:
     why
         How it is known that today's code gives the same numbers.
     """
-    name = subprocess.run(("git", "config", "user.name"), capture_output=True, text=True, check=False)
+    name = subprocess.run(
+        ("git", "config", "user.name"), capture_output=True, text=True, check=False
+    )
     by = name.stdout.strip() or getpass.getuser()
     date = datetime.now(UTC).date().isoformat()
-    today = Artefacts(options.name, options.settings, options.configs)
+    today = options.artefacts()
     accepted = artefacts.accept(today, by=by, date=date, why=why)
     for folder in accepted:
         print(folder)

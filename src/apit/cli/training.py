@@ -10,6 +10,7 @@ import torch
 from cyclopts import Parameter
 from pandas import DataFrame
 
+from apit.artefacts import today
 from apit.cli.options import Data, Folder, ScaleOptions
 from apit.config import Scale
 from apit.errors import UserError
@@ -29,6 +30,7 @@ def train(
     seed: int = 0,
     bank: Path | None = None,
     work: Path | None = None,
+    weights: Path | None = None,
     restart: bool = False,
     any_threads: bool = False,
     checkpoint_every: Annotated[float, Parameter(metavar="SECONDS")] = CHECKPOINT_SECONDS,
@@ -51,6 +53,8 @@ def train(
         Bank to remix, for training.remix: clips.
     work
         Folder of checkpoints (OUTPUT.work); the same command goes on from the newest.
+    weights
+        File for the weights (OUTPUT/model.safetensors).
     restart
         Start over, whatever checkpoint there is.
     any_threads
@@ -60,12 +64,13 @@ def train(
     """
     options.load()
     run = options.run(experiment, seed)
+    data, bank = today(data), today(bank) if bank else None
     if bank and run.training.remix != "clips":
         raise UserError("training.remix is not clips, so --bank has no meaning")
     with leased():
         train_run(
-            run, data, output, options.settings, bank=bank, work=work, restart=restart,
-            any_threads=any_threads, checkpoint_seconds=checkpoint_every,
+            run, data, output, options.settings, bank=bank, work=work, weights=weights,
+            restart=restart, any_threads=any_threads, checkpoint_seconds=checkpoint_every,
         )  # fmt: skip
     print(f"{output}: {run.name} of scale {run.scale}, trained")
 
@@ -101,7 +106,7 @@ def bench(
         of all experiments of the scale, from their networks' sizes.
     """
     scale = options.load()
-    runs = [options.run(experiment) for experiment in scale.experiments]
+    runs = [options.run(name) for name in scale.names]
     if at:
         sizes = by_size(runs, 1e12 * at)
         print(_shown(sizes))
@@ -139,7 +144,7 @@ def _shown(table: DataFrame) -> str:
 
 def _print_sum(scale: Scale, hours: Sequence[float]) -> None:
     """Hours of all experiments of a scale; NaN are those that are not known."""
-    by_experiment = zip(scale.experiments, hours, strict=True)
+    by_experiment = zip(scale.names, hours, strict=True)
     known = {name: needed for name, needed in by_experiment if not isnan(needed)}
     missing = len(hours) - len(known)
     print(

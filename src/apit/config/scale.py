@@ -48,7 +48,9 @@ class Scale(Config):
     evaluation: Evaluation
     caption: str  # what stands under every table beside the facts from the runs' records
     experiments: Annotated[tuple[Row, ...], Field(strict=False, min_length=1)]
-    seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]  # of rows without their own
+    seeds: Annotated[
+        tuple[int, ...], Field(strict=False, min_length=1)
+    ]  # of rows without their own
 
     @property
     def names(self) -> list[str]:

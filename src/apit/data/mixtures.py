@@ -21,7 +21,7 @@ from apit.data.recipe import PEAK, Draft, draft, dry
 from apit.files import check_apart, resumable_folder
 from apit.identity import is_made, of_mixtures, stamp_of
 from apit.parallel import in_order
-from apit.provenance import array_generator, digest
+from apit.provenance import array_generator
 
 ROWS = "rows"  # folder of what was written of each example, while others are being mixed
 

@@ -1,7 +1,6 @@
 """Packing: the FUSS layout, as a folder or in a tar → the packed form."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from io import BytesIO
@@ -21,7 +20,7 @@ from apit.files import check_apart, whole_folder
 from apit.identity import FILE, Identity, is_made, of_packed, stamp_of
 from apit.parallel import in_threads
 from apit.progress import bar
-from apit.provenance import digest, file_digest
+from apit.provenance import file_digest
 from apit.wav import missing_bytes
 
 SLOTS = 64  # more than any list has: how many sources are allowed is a reader's to say

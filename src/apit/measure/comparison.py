@@ -38,17 +38,21 @@ def compare(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["experiment", "aggregate"]
     rows = []
-    old, new = (dict(list(table.groupby(keys, sort=False)["mean"])) for table in (before, after))
-    for key in dict.fromkeys([*new, *old]):
-        factor, digits = COMPARED[key[1]]
-        values = [factor * table[key].to_numpy() if key in table else np.array([]) for table in (old, new)]
-        means = [round(float(v.mean()), digits) if len(v) else np.nan for v in values]
-        margin = np.nan if key[0] in ORACLES else margin_of(*values)
-        rows.append((*key, *means, margin, _verdict(*means, margin, oracle=key[0] in ORACLES)))
+    lines = pd.concat([after[keys], before[keys]]).drop_duplicates()
+    for experiment, aggregate in lines.itertuples(index=False):
+        factor, digits = COMPARED[aggregate]
+        old, new = (
+            factor * table.query("experiment == @experiment and aggregate == @aggregate")["mean"]
+            for table in (before, after)
+        )
+        margin = float("nan") if experiment in ORACLES else margin_of(old, new)
+        means = round(float(old.mean()), digits), round(float(new.mean()), digits)
+        verdict = _verdict(*means, margin, oracle=experiment in ORACLES)
+        rows.append((experiment, aggregate, *means, margin, verdict))
     return pd.DataFrame(rows, columns=[*keys, "before", "after", "margin", "verdict"])
 
 
-def margin_of(before: np.ndarray, after: np.ndarray) -> float:
+def margin_of(before: "pd.Series[float]", after: "pd.Series[float]") -> float:
     """How far the means of two sets of seeds lie apart by chance; NaN where nobody knows."""
     if len(before) < 2 or not len(after):
         return float("nan")

@@ -65,25 +65,33 @@ def best_adversarial(runs: Mapping[Path, Mapping[str, Any]]) -> Path | None:
 
 
 def showcase(
-    runs: Mapping[Path, Mapping[str, Any]], data: Path, estimates: Path, audio: Audio, stft: STFT
+    runs: Mapping[Path, Mapping[str, Any]],
+    data: Path,
+    estimates: Mapping[Path, Path],
+    audio: Audio,
+    stft: STFT,
 ) -> Showcase:
     """The first kept example with most active targets, under `pit` and the best adversarial run."""
     chosen = [folder for folder, record in runs.items() if record["run"]["experiment"] == "pit"][:1]
     if (best := best_adversarial(runs)) is not None:
         chosen.append(best)
     chosen = chosen or list(runs)[:1]
-    kept = {p.name for p in (estimates / chosen[0].name).iterdir()}
+    kept = {p.name for p in estimates[chosen[0]].iterdir()}
     examples = open_examples(data, "eval", audio)
     shown = [number for number, name in enumerate(examples.names) if name in kept]
     if not shown:
-        raise UserError(f"{estimates / chosen[0].name}: holds no estimate of {data}'s eval split")
+        raise UserError(f"{estimates[chosen[0]]}: holds no estimate of {data}'s eval split")
     sources = {examples.names[number]: torch.from_numpy(examples.read(number)) for number in shown}
     name = max(sources, key=lambda n: int((~is_silent(sources[n])).sum()))
     references = sources[name]
     mixture = stft.analyse(references.sum(0)).abs()
     targets = stft.analyse(references).abs()
     loudest = torch.maximum(mixture.max(), targets.max())
-    separated = {f.name: read_estimates(estimates / f.name / name, audio) for f in chosen}
+    separated = {
+        f"{run['experiment']}-s{run['seed']}": read_estimates(estimates[folder] / name, audio)
+        for folder in chosen
+        for run in [runs[folder]["run"]]
+    }
     rows = []
     for slot in (~is_silent(references)).nonzero().flatten().tolist():
         row = [

@@ -13,6 +13,7 @@ import pandas as pd
 from apit.errors import UserError
 from apit.files import whole_file
 
+SCORES, BSS_EVAL, OUT_OF_DOMAIN = "scores.csv", "bss_eval.csv", "out_of_domain.csv"
 SCORE_COLUMNS = ["example", "source", "metric", "value", "note"]
 RUN_COLUMNS = ["scale", "experiment", "seed"]
 WHOLE_MIXTURE = -1  # the source of metrics that belong to the mixture
@@ -62,13 +63,13 @@ def read_scores(files: Sequence[Path]) -> pd.DataFrame:
     tables = []
     for file in files:
         try:
-            wide = pd.read_csv(file, dtype={"example": str}, converters={"note": str})
+            wide = pd.read_csv(file, dtype={"example": str, "note": str})
         except (ValueError, EOFError) as error:
             raise UserError(f"{file}: cannot be read as a table: {error}; make it again") from None
         missing = [c for c in (*RUN_COLUMNS, "example", "source", "note") if c not in wide.columns]
         if missing:
             raise UserError(f"{file}: has no column {', '.join(missing)}; is it of apit evaluate?")
-        tables.append(_long(wide))
+        tables.append(_long(wide.fillna({"note": ""})))
     scores = pd.concat(tables, ignore_index=True)
     if len(scales := scores["scale"].unique()) > 1:
         raise UserError(

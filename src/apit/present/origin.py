@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from apit.code import PRESENTATION, code_of
 from apit.errors import UserError
 from apit.files import whole_file
 from apit.provenance import commit, file_digest
@@ -25,6 +26,7 @@ def write(folder: Path, captions: Mapping[str, str], sources: Iterable[Path]) ->
     origin = {
         "command": ["apit", *sys.argv[1:]],
         "commit": commit(),
+        "code": code_of(PRESENTATION[folder.name]) if folder.name in PRESENTATION else None,
         "sources": {str(path): file_digest(path) for path in sorted(sources)},
         "captions": captions,
     }
@@ -59,6 +61,20 @@ def trace(file: Path) -> Iterator[str]:
         if (path := folder / "identity.json").exists():
             yield f"  identity of {folder}"
             yield from _listed(json.loads(path.read_text()))
+
+
+def faults(folder: Path) -> Iterator[tuple[Path, str]]:
+    """What stands below a folder and was made of other files, or by other code, than are here now.
+
+    Files that are not here are no fault.
+    """
+    for path in sorted(folder.rglob(ORIGIN)):
+        origin, made = json.loads(path.read_text()), path.parent
+        if made.name in PRESENTATION and origin["code"] != code_of(PRESENTATION[made.name]):
+            yield made, "is of other code"
+        for source, sha256 in origin["sources"].items():
+            if Path(source).exists() and file_digest(Path(source)) != sha256:
+                yield made, f"were made of another {source}"
 
 
 def _now(path: Path, sha256: str) -> str:

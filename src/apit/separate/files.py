@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from apit.errors import UserError
 from apit.files import check_apart, whole_folder
+from apit.identity import Identity
 from apit.separate.model import IN_MEMORY, Model, Piece
 from apit.separate.signals import Signal, Spool
 from apit.wav import missing_bytes, undate
@@ -47,7 +48,8 @@ def separate_file(
     """
     folder = output / path.stem
     check_apart(folder, path)
-    with _opened(path) as file, whole_folder(folder) as made:
+    asked = {"input": str(path), "weights": model.weights_sha256, "silent": silent}
+    with _opened(path) as file, whole_folder(folder, Identity("separated", asked)) as made:
         signal = Signal(file.samplerate, file.frames, _reader(path, file))
         with SpooledTemporaryFile(IN_MEMORY, dir=str(made)) as spooled:
             spool = Spool(spooled, model.rate)

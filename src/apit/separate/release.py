@@ -10,7 +10,7 @@ from apit.errors import UserError
 from apit.files import whole_file
 from apit.measure.showcase import best_adversarial
 from apit.provenance import file_digest
-from apit.training.record import RECORD, WEIGHTS, load_separator
+from apit.training.record import RECORD, WEIGHTS, load_separator, weights_of
 
 SUMS = "SHA256SUMS"
 
@@ -37,11 +37,10 @@ def release(folders: list[Path], output: Path) -> str:
     sums = []
     with whole_file(output) as partial, tarfile.open(partial, "w") as tar:
         for folder in folders:
-            load_separator(folder)
-            for name in (WEIGHTS, RECORD):
-                path = folder / name
-                _add(tar, f"{folder.name}/{name}", path.read_bytes())
-                sums.append(f"{file_digest(path)}  {folder.name}/{name}\n")
+            run, _ = load_separator(folder)
+            for name, path in ((WEIGHTS, weights_of(folder)), (RECORD, folder / RECORD)):
+                _add(tar, f"{run.name}/{name}", path.read_bytes())
+                sums.append(f"{file_digest(path)}  {run.name}/{name}\n")
         _add(tar, SUMS, "".join(sums).encode())
     found = file_digest(output)
     with whole_file(output.with_name(f"{output.name}.sha256")) as partial:

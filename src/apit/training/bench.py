@@ -2,9 +2,10 @@
 
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
+from math import isnan
 from pathlib import Path
 from statistics import median
 
@@ -61,9 +62,18 @@ class Bench:
         return pd.DataFrame(rows, columns=COLUMNS)
 
     def hours(self, run: Run) -> float:
-        """Hours of all of a run's steps; NaN where it was not timed."""
-        times = self.times.get(run.experiment, {})
-        return times.get("loop", times.get("step", UNKNOWN)) * total_steps(run) / 3600
+        """Hours of all of a run's steps.
+
+        One that was not timed has the multiply-accumulates a second of those that were with its
+        separator, on average; NaN where there is none.
+        """
+        step = _step_of(self.times.get(run.experiment, {}))
+        if isnan(step):
+            alike = [one for one in self.runs if one.separator == run.separator]
+            seconds = sum(_step_of(self.times[one.experiment]) for one in alike)
+            done = sum(step_macs(one, one.discriminators) for one in alike)
+            step = step_macs(run, run.discriminators) * seconds / done if done else UNKNOWN
+        return step * total_steps(run) / 3600
 
     @cached_property
     def times(self) -> dict[str, dict[str, float]]:
@@ -133,6 +143,11 @@ class Bench:
         kind = torch.bfloat16 if half else torch.float32
         matrix = torch.randn(size, size, device=self.device, dtype=kind)
         return size**3 / min(self._seconds(lambda: matrix @ matrix) for _ in range(4))
+
+
+def _step_of(times: Mapping[str, float]) -> float:
+    """Seconds of a step, with its data where they were read."""
+    return times.get("loop", times.get("step", UNKNOWN))
 
 
 @cache

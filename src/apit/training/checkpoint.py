@@ -96,14 +96,14 @@ class Checkpoints:
                 path.rename(path.with_suffix(".unreadable"))
                 continue
             every = differences(identity, self.identity)
-            differences = {key: text for key, text in every if key not in ignore}
-            if not differences:
+            differing = {key: text for key, text in every if key not in ignore}
+            if not differing:
                 return dict(state)
-            if finished and not any(key.startswith("configuration.") for key in differences):
+            if finished and not any(key.startswith("configuration.") for key in differing):
                 self.clear()
                 return None
             raise UserError(
-                f"{path}: is a checkpoint of another run: {'; '.join(differences.values())}. Undo "
+                f"{path}: is a checkpoint of another run: {'; '.join(differing.values())}. Undo "
                 f"that, remove {self.folder} (or say --restart) to start over, or give another "
                 "folder with --work"
             )

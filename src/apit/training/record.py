@@ -1,6 +1,7 @@
 """What a finished run leaves: weights, history, and a record of how they came to be."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def name_of(record: Mapping[str, Any]) -> str:
+    """Name of the run that a record is of, whatever its folder is called."""
+    return f"{record['run']['experiment']}-s{record['run']['seed']}"
+
+
 def read_history(folder: Path) -> pd.DataFrame:
     """The history of a finished run: one row for each step that was logged."""
     return pd.read_csv(folder / HISTORY)
@@ -39,8 +45,8 @@ def read_history(folder: Path) -> pd.DataFrame:
 
 def weights_of(folder: Path) -> Path:
     """File of a finished run's weights: in its folder, or where the workflow keeps it apart."""
-    apart = None if (folder / WEIGHTS).exists() else beside(folder.resolve())
-    return apart if apart is not None and apart.exists() else folder / WEIGHTS
+    apart = beside(folder)
+    return apart if apart.is_file() else folder / WEIGHTS
 
 
 def load_separator(folder: Path) -> tuple[Run, MaskingSeparator]:
@@ -50,8 +56,8 @@ def load_separator(folder: Path) -> tuple[Run, MaskingSeparator]:
     weights = weights_of(folder)
     if not weights.exists():
         raise UserError(
-            f"{weights}: the weights are not here: `make restore` brings them, where there is a remote"
-            ", and `make reproduce` trains them anew"
+            f"{weights}: the weights are not here: `make restore` brings them from DVC's remote, "
+            "`make reproduce` trains them anew"
         )
     try:
         separator.load_state_dict(load_file(weights))
