@@ -292,7 +292,7 @@ def test_tables_and_figures_lead_back_to_their_data(finished):
     assert re.search(r"scores\.csv  sha256 \w+  \(IS ANOTHER FILE NOW\)", printed)
     code, printed = call(finished, "apit", "status", "--scale", "tiny")
     assert code == 2
-    assert re.search(r"tables: were made of another \S+/pit-s0/\w+/scores\.csv", printed)
+    assert re.search(r"tables: is of another \S+/pit-s0/\w+/scores\.csv", printed)
     scores.write_bytes(kept)
     code, printed = call(finished, "apit", "status", "--scale", "tiny")
     assert code == 0, printed

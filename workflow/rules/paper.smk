@@ -26,6 +26,8 @@ FIGURES = [
     "holes",
 ]
 
+MADE_OF = [*SCORES, *RECORDS, *TRIED]  # which also changes where one of them goes
+
 # What is seen and heard, which needs weights: one seed of each experiment.
 HEARD = [run for run in RUNS if made.runs[run].seed == scale.seeds[0]]
 CAN_BE_HEARD = not set(HEARD) & set(ABSENT)
@@ -70,6 +72,7 @@ rule tables:
         f"logs/{SCALE}/tables.log",
     params:
         scale=OF_SCALE,
+        made_of=MADE_OF,
         caption=scale.caption,
         code=code_of(PRESENTATION["tables"]),
         folder=subpath(output[0], parent=True),
@@ -90,6 +93,7 @@ rule figures:
         f"logs/{SCALE}/figures.log",
     params:
         scale=OF_SCALE,
+        made_of=MADE_OF,
         caption=scale.caption,
         code=code_of(PRESENTATION["figures"]),
         folder=subpath(output[0], parent=True),
@@ -115,6 +119,7 @@ rule spectrograms:
         f"logs/{SCALE}/spectrograms.log",
     params:
         scale=OF_SCALE,
+        made_of=MADE_OF,
         caption=scale.caption,
         code=code_of(PRESENTATION["spectrograms"]),
         folder=subpath(output[0], parent=True),
@@ -141,6 +146,7 @@ rule listen:
         runtime=480,
     params:
         scale=OF_SCALE,
+        made_of=MADE_OF,
         caption=scale.caption,
         code=code_of(PRESENTATION["listen"]),
     shell:
@@ -164,6 +170,7 @@ rule report:
         f"logs/{SCALE}/report.log",
     params:
         scale=OF_SCALE,
+        made_of=MADE_OF,
         caption=scale.caption,
         code=code_of(PRESENTATION["report"]),
     shell:

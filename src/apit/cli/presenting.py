@@ -134,7 +134,7 @@ def tables(
         table.write(output)
     folders = [*evidence.records(), *trials]
     sources = [*evidence.files(), *bss_eval, *elsewhere, *cost, *(f / RECORD for f in folders)]
-    origin.write(output, {table.name: table.caption for table in made}, sources)
+    origin.write(output, "tables", {table.name: table.caption for table in made}, sources)
     histories = {name_of(record): read_history(f) for f, record in evidence.records().items()}
     for name, frame in (
         ("training", score_tables.training(histories)),
@@ -164,7 +164,7 @@ def figures(
     plots.replacement(drawn, studies.contexts(summary, records, caption).data)
     plots.holes(drawn, hole_curve(rows, resamples))
     of_runs = (folder / name for folder in evidence.records() for name in (RECORD, HISTORY))
-    origin.write(output, drawn.captions, [*evidence.files(), *of_runs])
+    origin.write(output, "figures", drawn.captions, [*evidence.files(), *of_runs])
     print(f"{output}: {', '.join(drawn.captions)}, as PNG and PDF")
 
 
@@ -199,7 +199,7 @@ def spectrograms(
     drawn = Gallery(output, list(records.values()), caption)
     spectra.spectrograms(drawn, chosen)
     sounds = [path for folder in kept.values() for path in folder.rglob("*.wav")]
-    origin.write(output, drawn.captions, [*sounds, *(folder / RECORD for folder in records)])
+    origin.write(output, "spectrograms", drawn.captions, [*sounds, *(folder / RECORD for folder in records)])
     print(f"{output}: {', '.join(drawn.captions)}, as PNG and PDF")
 
 
@@ -250,7 +250,7 @@ def listen(
             scenes = audition(examples, selection.chosen, systems(), rows, stft)
             listening.write(folder, scenes, about, scale.audio, credits_of(mixtures, "eval"))
             sources = [*files, *(run / RECORD for run in records)]
-            origin.write(folder, {"index": about.caption}, sources)
+            origin.write(folder, "listen", {"index": about.caption}, sources)
     print(f"{output / 'index.html'}: {len(selection.chosen)} mixtures, to be listened to")
 
 
@@ -286,7 +286,7 @@ def report(
     shown = [tables / f"{name}.csv" for name in content["tables"]]
     sources = [*document.text_of(source), *shown, *drawn, *(f / RECORD for f in of_folder)]
     captions = {output.stem: score_tables.caption(records, scale.caption)}
-    origin.write(output.parent, captions, sources)
+    origin.write(output.parent, "report", captions, sources)
     print(f"{output}: {len(shown)} tables and {len(drawn)} figures of {len(records)} runs")
 
 

@@ -13,20 +13,25 @@ from apit.provenance import commit, file_digest
 
 ORIGIN = "origin.json"
 OF_RUN = (
-    *("code", "digest", "settings", "sounds", "data", "data_sha256", "commit", "date", "steps"),
+    *("identity", "settings", "sounds", "data", "data_sha256", "commit", "date", "steps"),
     *("training_seconds", "device", "python", "versions", "hardware", "threads"),
 )
 
 
-def write(folder: Path, captions: Mapping[str, str], sources: Iterable[Path]) -> None:
-    """Write `origin.json`: captions by name, command, commit, and the SHA-256 of each source.
+def write(
+    folder: Path, kind: str, captions: Mapping[str, str], sources: Iterable[Path]
+) -> None:
+    """Write `origin.json`: captions by name, command, commit, code, and the SHA-256 of each source.
+
+    `kind` is one of `PRESENTATION`.
 
     What a source itself is of stands beside it, in `record.json` of a run and `identity.json`.
     """
     origin = {
         "command": ["apit", *sys.argv[1:]],
         "commit": commit(),
-        "code": code_of(PRESENTATION[folder.name]) if folder.name in PRESENTATION else None,
+        "kind": kind,
+        "code": code_of(PRESENTATION[kind]),
         "sources": {str(path): file_digest(path) for path in sorted(sources)},
         "captions": captions,
     }
@@ -69,12 +74,12 @@ def faults(folder: Path) -> Iterator[tuple[Path, str]]:
     Files that are not here are no fault.
     """
     for path in sorted(folder.rglob(ORIGIN)):
-        origin, made = json.loads(path.read_text()), path.parent
-        if made.name in PRESENTATION and origin["code"] != code_of(PRESENTATION[made.name]):
-            yield made, "is of other code"
+        origin = json.loads(path.read_text())
+        if origin["code"] != code_of(PRESENTATION[origin["kind"]]):
+            yield path.parent, f"{origin['kind']}: is of other code"
         for source, sha256 in origin["sources"].items():
             if Path(source).exists() and file_digest(Path(source)) != sha256:
-                yield made, f"were made of another {source}"
+                yield path.parent, f"{origin['kind']}: is of another {source}"
 
 
 def _now(path: Path, sha256: str) -> str:

@@ -40,7 +40,7 @@ TEXTS = ("better", "differences", "verdict", "note", "domain")  # columns that m
 
 OF_RECORD = (
     *("commit", "python", "versions", "hardware", "threads", "data", "data_sha256", "sounds"),
-    *("digest", "code", "training_seconds", "best_step", "networks"),
+    *("identity", "training_seconds", "best_step", "networks"),
 )
 
 Row = dict[str, Any]

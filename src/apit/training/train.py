@@ -142,7 +142,7 @@ def train(
 
         # Export.
         if world.is_main:
-            record = _record(state, examples, data, settings)
+            record = _record(state, identity, examples, data, settings)
             with whole_folder(output, identity) as folder:
                 with whole_file(weights or folder / WEIGHTS) as partial:
                     partial.write_bytes(packed(progress.best_weights))
@@ -192,12 +192,13 @@ def _to_agree_in(identity: Identity, world: World) -> dict[str, Any]:
 
 
 def _record(
-    state: TrainState, examples: Mapping[Split, Examples], data: Path, settings: Sequence[str]
+    state: TrainState, identity: Identity, examples: Mapping[Split, Examples], data: Path, settings: Sequence[str]
 ) -> dict[str, Any]:
     """How the weights came to be."""
     run, progress = state.run, state.progress
     return {
         "run": run.model_dump(mode="json"),
+        "identity": identity.id,
         "settings": list(settings),
         "data": str(data),
         "data_sha256": fuss.fingerprint(data),
