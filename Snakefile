@@ -4,6 +4,7 @@
 #
 # What takes time stands under a name that holds the hash of all that it depends on (`apit.identity`). So what is here is
 # valid, whatever its date, and what is not here is made.
+import fcntl
 import shlex
 import sys
 from pathlib import Path
@@ -27,7 +28,6 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/alone.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/paper.smk"

@@ -71,7 +71,7 @@ def test_git_has_what_is_small_and_dvc_the_rest(made):
     lock = YAML(typ="safe").load(made / "dvc.lock")
     outs = {out["path"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
     results = ("runs", "weights", "scores", "estimates", "tables", "figures",
-               "listen", "report.pdf")  # fmt: skip
+               "listen", "report.pdf", "origin.json")  # fmt: skip
     assert outs == {"data/tiny/packed", *(f"results/tiny/{name}" for name in results)}
     assert all((made / path).exists() for path in outs)
     assert not any("params" in stage for stage in lock["stages"].values())
@@ -130,7 +130,7 @@ def test_a_clone_restores_everything_and_knows_that_it_is_current(made, tmp_path
     assert jobs(clone) == {}
     assert unmodified(clone)
     shutil.rmtree(clone / "results" / "tiny" / "figures")
-    assert jobs(clone) == {"figures": 1, "report": 1}
+    assert jobs(clone) == {"figures": 1, "spectrograms": 1, "report": 1}
     config = clone / "configs" / "tiny.yaml"
     config.write_text(config.read_text().replace("clips_per_family: 4", "clips_per_family: 5"))
     assert jobs(clone)["bank"] == 1  # what came is not taken for another configuration's
