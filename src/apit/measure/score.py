@@ -66,19 +66,10 @@ class SeparatedMixture:
     listed: int
     references: NDArray[np.float32]
     estimates: NDArray[np.float32]
-    missing: int = 0  # slots without a file
     keep: Path | None = None  # where to write the aligned estimates
 
 
-@dataclass(frozen=True)
-class Scored:
-    """An example's rows of the table, and how many slots had no file."""
-
-    rows: list[Row]
-    missing: int
-
-
-def score_example(measures: Measures, example: SeparatedMixture) -> Scored:
+def score_example(measures: Measures, example: SeparatedMixture) -> list[Row]:
     """Score one example; its rows are complete, or say why they are not."""
     name = example.name
     references, estimates = (torch.from_numpy(x) for x in (example.references, example.estimates))
@@ -95,8 +86,7 @@ def score_example(measures: Measures, example: SeparatedMixture) -> Scored:
         write_estimates(example.keep, aligned, example.rate)
     targets, sounding = int(active.sum()), int(scores.sounding.sum())
     if targets == 0:
-        skipped: Row = (name, WHOLE_MIXTURE, "skipped", 1.0, "all sources are silent")
-        return Scored([skipped], example.missing)
+        return [(name, WHOLE_MIXTURE, "skipped", 1.0, "all sources are silent")]
     of_mixture: dict[str, float] = {
         "active_targets": targets,
         "under_separation": sounding < targets,
@@ -128,7 +118,7 @@ def score_example(measures: Measures, example: SeparatedMixture) -> Scored:
         rows += _spectral(measures, example, aligned, active)
     if measures.bss_eval:
         rows += _bss_eval(measures.config.evaluation.bss_eval, example, aligned, active)
-    return Scored(rows, example.missing)
+    return rows
 
 
 TOO_LARGE = "the signals are too large for float32 spectra"
@@ -225,7 +215,14 @@ def evaluate(
         scored = in_order(work, separated(), len(chosen), f"score {system.experiment}", jobs)
         labels = {column: getattr(system, column) for column in RUN_COLUMNS}
         left_out = len(examples) - len(chosen)
-        _write(scored, len(chosen), labels, config.evaluation.resamples, output, left_out)
+        _write(
+            ((rows, 0) for rows in scored),
+            len(chosen),
+            labels,
+            config.evaluation.resamples,
+            output,
+            left_out,
+        )
 
 
 def score_estimates(
@@ -246,7 +243,8 @@ def score_estimates(
     return _write(scored, len(entries), {}, config.evaluation.resamples, output)
 
 
-def _read_and_score(measures: Measures, folder: Path, entry: fuss.Entry) -> Scored:
+def _read_and_score(measures: Measures, folder: Path, entry: fuss.Entry) -> tuple[list[Row], int]:
+    """An example's rows of the table, and how many slots had no file."""
     slots, hop = measures.config.audio.sources, measures.config.stft.hop
     first = fuss.Format.of(entry.sources[0])
     if first.channels != 1:
@@ -262,14 +260,12 @@ def _read_and_score(measures: Measures, folder: Path, entry: fuss.Entry) -> Scor
     for path, signal in zip(entry.sources, references, strict=False):
         fuss.read_wav(path, first, said_by, signal)
     signals, missing = read_slots(folder / entry.name, slots, first, said_by)
-    example = SeparatedMixture(
-        entry.name, first.rate, len(entry.sources), references, signals, missing=missing
-    )
-    return score_example(measures, example)
+    example = SeparatedMixture(entry.name, first.rate, len(entry.sources), references, signals)
+    return score_example(measures, example), missing
 
 
 def _write(
-    scored: Iterable[Scored],
+    scored: Iterable[tuple[list[Row], int]],
     examples: int,
     labels: Mapping[str, Any],
     resamples: int,
@@ -278,9 +274,9 @@ def _write(
 ) -> dict[str, Any]:
     rows: list[Row] = []
     missing = 0
-    for one in scored:
-        rows += one.rows
-        missing += one.missing
+    for of_example, slots in scored:
+        rows += of_example
+        missing += slots
     scores = pd.DataFrame(rows, columns=SCORE_COLUMNS)
     aggregates = summary(scores, resamples)
     if aggregates["examples_scored"] + aggregates["examples_skipped"] != examples:

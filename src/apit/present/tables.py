@@ -217,7 +217,7 @@ def published(
     data = []
     for line in reported:
         origin = {"data": line.data, "metric": line.metric, "read_in": line.read_in}
-        values: Mapping[str, float] = {**line.values}
+        values: Mapping[Any, float] = line.values
         shown: list[Cell] = [(AS_PRINTED.number(values.get(key)),) for key in names]
         rows.append((line.system, [*shown, *((text,) for text in origin.values())]))
         data += [{"system": line.system, "value": k, "mean": v} | origin for k, v in values.items()]

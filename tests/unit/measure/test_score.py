@@ -136,7 +136,7 @@ PLAIN = Measures(load_scoring())
 
 def rows_of(references, estimates, measures=PLAIN, listed=None, rate=8000):
     example = SeparatedMixture("e", rate, listed or len(references), references, estimates)
-    rows = score_example(measures, example).rows
+    rows = score_example(measures, example)
     return pd.DataFrame(rows, columns=["example", "source", "metric", "value", "note"])
 
 
