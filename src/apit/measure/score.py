@@ -282,9 +282,7 @@ def _write(
     if aggregates["examples_scored"] + aggregates["examples_skipped"] != examples:
         raise UserError(f"{output}: not all of {examples} examples were scored or skipped")
     aggregates |= {"examples_left_out": left_out, "missing_slots": missing}
-    for position, (column, value) in enumerate(labels.items()):
-        scores.insert(position, column, value)
-    write_scores(scores, output)
+    write_scores(scores.assign(**labels)[[*labels, *SCORE_COLUMNS]], output)
     with whole_file(summary_path(output)) as partial_path:
         partial_path.write_text(json.dumps(aggregates, indent=2, allow_nan=False) + "\n")
     return aggregates

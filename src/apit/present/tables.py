@@ -15,16 +15,13 @@ from apit.present.table import Best, Cell, Column, Table, best, span
 COLUMNS = {
     "si_snr_s": Column("SI-SNR_S", "dB", 1, better="higher"),
     "si_snr_i": Column("SI-SNR_I", "dB", 2, better="higher"),
-    "si_snr_i/2": Column("I(2)", "dB", 2, better="higher"),
-    "si_snr_i/3": Column("I(3)", "dB", 2, better="higher"),
-    "si_snr_i/4": Column("I(4)", "dB", 2, better="higher"),
-    "si_snr_i/median": Column("I(median)", "dB", 2, better="higher"),
+    **{
+        f"si_snr_i/{of}": Column(f"I({of})", "dB", 2, better="higher") for of in (2, 3, 4, "median")
+    },
     "si_snri_all/2-4": Column("MSi(all)", "dB", 2, better="higher"),
     "buried": Column("buried", "%", 1, 100, better="lower"),
     "si_snr/1": Column("1S", "dB", 1, better="higher"),
-    "si_snri/2": Column("2", "dB", 2, better="higher"),
-    "si_snri/3": Column("3", "dB", 2, better="higher"),
-    "si_snri/4": Column("4", "dB", 2, better="higher"),
+    **{f"si_snri/{count}": Column(f"{count}", "dB", 2, better="higher") for count in (2, 3, 4)},
     "si_snri/2-4": Column("MSi", "dB", 2, better="higher"),
     "under_separation": Column("under", "%", 0, 100),
     "equal_separation": Column("equal", "%", 0, 100, better="higher"),
