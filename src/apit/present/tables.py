@@ -9,7 +9,7 @@ import pandas as pd
 
 from apit.config import Reported
 from apit.data import fuss
-from apit.measure.bss_eval import METRICS
+from apit.measure.table import BSS_EVAL
 from apit.present.table import Best, Cell, Column, Table, best, span
 
 COLUMNS = {
@@ -43,7 +43,7 @@ BSS_EVAL_COLUMNS = {
     **{
         f"{metric}{of}/2-4": Column(f"{metric.upper()}{told}", "dB", 2, better="higher")
         for of, told in (("", ""), ("_whole", ", whole"))
-        for metric in METRICS
+        for metric in BSS_EVAL
     },
     "log_spectral_distance/2-4": Column("LSD", "dB", 2, better="lower"),
 }

@@ -3,7 +3,8 @@ import sys
 import numpy as np
 import pytest
 
-from apit.measure.bss_eval import METRICS, bss_eval, museval_metrics
+from apit.measure.bss_eval import bss_eval, museval_metrics
+from apit.measure.table import BSS_EVAL
 
 
 def sources(count, samples=6000, seed=0):
@@ -24,7 +25,7 @@ def test_equals_musevals_own_evaluation(count):
     museval = museval_metrics()
     for window, hop, ours in ((1500, 1000, found.windows), (np.inf, np.inf, found.whole)):
         theirs = museval.bss_eval(references, estimates, window=window, hop=hop)
-        for metric, values in zip(METRICS, theirs[:4], strict=True):
+        for metric, values in zip(BSS_EVAL, theirs[:4], strict=True):
             if (count, metric) == (1, "sir"):
                 assert np.isnan(ours[metric]).all()  # museval: infinite, up to rounding
                 continue
