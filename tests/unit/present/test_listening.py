@@ -45,8 +45,8 @@ def written(tmp_path, configs):
 
 def data_of(folder):
     text = (folder / "index.html").read_text()
-    found = re.search(r'<script type="application/json" id="page">(.*?)</script>', text, re.DOTALL)
-    return json.loads(found[1])
+    page = re.search(r'<script type="application/json" id="page">(.*?)</script>', text, re.DOTALL)
+    return json.loads(page[1])
 
 
 def test_all_files_that_the_page_names_are_there_and_no_others(written):
