@@ -10,7 +10,7 @@ import torch
 
 from apit.config import Audio
 from apit.data.credits import Credit
-from apit.measure.audition import Clip, Scene
+from apit.measure.audition import Scene, Stimulus
 from apit.measure.selection import Chosen
 from apit.present import listening
 
@@ -26,7 +26,7 @@ def clip(name, place):
     decibels = torch.linspace(-60, 0, 257 * 188).reshape(257, 188)
     is_estimate = name in SYSTEMS
     numbers = {"si_snr": 3.0, "si_snri": 12.34 + place, "hole_rate": 0.0567}
-    return Clip(
+    return Stimulus(
         name, tone.astype(np.int16), -1.5, decibels, decibels < -50 if is_estimate else None,
         **(numbers if is_estimate else {}),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Chosen mixtures under every system, as they are to be heard and seen: clips of equal level."""
+"""Chosen mixtures under every system, as they are to be heard and seen: stimuli of equal level."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from apit.config import HEADLINE_DB
-from apit.data.batches import whole_examples
+from apit.data.batches import Batch, whole_examples
 from apit.data.examples import Examples
 from apit.errors import UserError
 from apit.losses.permutation import SILENT_RMS
@@ -20,8 +20,8 @@ from apit.measure.score import System
 from apit.measure.selection import Chosen, Label
 from apit.models.stft import STFT
 
-LEVEL_DB = -26.0  # RMS of every clip, relative to full scale, or less where a peak asks for it
-PEAK = 0.98  # of full scale, which no clip exceeds
+LEVEL_DB = -26.0  # RMS of every stimulus, relative to full scale, or less where a peak asks for it
+PEAK = 0.98  # of full scale, which no stimulus exceeds
 FULL_SCALE = 32767
 AGREE_DB = 0.5  # between scores from one device and sounds from another
 
@@ -29,7 +29,7 @@ MIXTURE, TARGET = "mixture", "target"
 
 
 @dataclass(frozen=True)
-class Clip:
+class Stimulus:
     """A sound, its spectrogram, and what the table of scores says of it."""
 
     name: str  # mixture, target, or the system that it is an estimate of
@@ -44,10 +44,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Scene:
-    """A chosen mixture: for every active target, its slot and clips, mixture and target first."""
+    """A chosen mixture: for every active target, its slot and stimuli, mixture and target first."""
 
     chosen: Chosen
-    sources: list[tuple[int, list[Clip]]]
+    sources: list[tuple[int, list[Stimulus]]]
 
 
 def audition(
@@ -62,38 +62,37 @@ def audition(
     Estimates are aligned with their targets as `apit evaluate` aligns them. Raises UserError where
     `scores` lack a number, or what is heard has another SI-SNR than they say.
     """
-    numbers = [_number(examples, one.example) for one in chosen]
+    if unknown := [one.example for one in chosen if one.example not in examples.names]:
+        raise UserError(
+            f"{unknown[0]}: is in the scores, but not in the evaluation split of --data"
+        )
+    numbers = [examples.names.index(one.example) for one in chosen]
     batches = list(whole_examples(examples, 1, numbers))
-    aligned: dict[Label, list[Tensor]] = {}
-    found: dict[Label, list[si_snr.Scores]] = {}
-    for system in systems:
-        label = Label(system.experiment, system.seed)
-        with torch.inference_mode():
-            estimates = [system.separate(batch) for batch in batches]
-        found[label] = [
-            si_snr.score(references=b.references, estimates=e, mixture=b.mixture)
-            for b, e in zip(batches, estimates, strict=True)
-        ]
-        aligned[label] = [
-            e[0, s.permutation[0]] for e, s in zip(estimates, found[label], strict=True)
-        ]
+    separated = {Label(s.experiment, s.seed): [_aligned(s, b) for b in batches] for s in systems}
     table = _Table(scores, [one.example for one in chosen])
     for place, (one, batch) in enumerate(zip(chosen, batches, strict=True)):
-        references, mixture = batch.references[0], batch.mixture[0]
         sources = []
-        active = (references.square().mean(-1).sqrt() > SILENT_RMS).nonzero().flatten()
-        for slot in active.tolist():
-            estimates_here = {label: signals[place][slot] for label, signals in aligned.items()}
-            for label in aligned:
-                table.check(label, one.example, slot, float(found[label][place].si_snr[0, slot]))
+        active = (batch.references[0].square().mean(-1).sqrt() > SILENT_RMS).nonzero()
+        for slot in active.flatten().tolist():
+            estimates = {label: own[place][0][slot] for label, own in separated.items()}
+            for label, own in separated.items():
+                table.check(label, one.example, slot, float(own[place][1][slot]))
             sources.append(
-                (slot, _clips(one.example, slot, references[slot], mixture, estimates_here, table,
-                              stft, alone=len(active) == 1))
+                (slot, _stimuli(one.example, slot, batch.references[0, slot], batch.mixture[0],
+                                estimates, table, stft, alone=len(active) == 1))
             )  # fmt: skip
         yield Scene(one, sources)
 
 
-def _clips(
+def _aligned(system: System, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Aligned estimates [source, time] of a batch of one example, and their SI-SNR [source]."""
+    with torch.inference_mode():
+        estimates = system.separate(batch)
+    scores = si_snr.score(references=batch.references, estimates=estimates, mixture=batch.mixture)
+    return estimates[0, scores.permutation[0]], scores.si_snr[0]
+
+
+def _stimuli(
     example: str,
     slot: int,
     target: Tensor,
@@ -103,7 +102,7 @@ def _clips(
     stft: STFT,
     *,
     alone: bool,
-) -> list[Clip]:
+) -> list[Stimulus]:
     signals = torch.stack([mixture, target, *estimates.values()])
     matched, gains = level_matched(signals)
     spectra = 20 * torch.log10(stft.analyse(matched.float()).abs() + 1e-8)
@@ -111,14 +110,16 @@ def _clips(
     gains_db = [20 * float(gain.log10()) if gain > 0 else None for gain in gains]
     some = next(iter(estimates))
     of_mixture = table.value(some, example, slot, "si_snr_mixture")
-    clips = [
-        Clip(MIXTURE, samples[0], gains_db[0], spectra[0], si_snr=None if alone else of_mixture),
-        Clip(TARGET, samples[1], gains_db[1], spectra[1]),
+    stimuli = [
+        Stimulus(
+            MIXTURE, samples[0], gains_db[0], spectra[0], si_snr=None if alone else of_mixture
+        ),
+        Stimulus(TARGET, samples[1], gains_db[1], spectra[1]),
     ]
     for number, (label, estimate) in enumerate(estimates.items(), 2):
         passage = spectral_holes.passage(reference=target, estimate=estimate, stft=stft)
-        clips.append(
-            Clip(
+        stimuli.append(
+            Stimulus(
                 str(label),
                 samples[number],
                 gains_db[number],
@@ -129,7 +130,7 @@ def _clips(
                 table.value(label, example, slot, f"hole_rate_{HEADLINE_DB}"),
             )
         )
-    return clips
+    return stimuli
 
 
 def level_matched(signals: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,15 +146,6 @@ def level_matched(signals: Tensor) -> tuple[Tensor, Tensor]:
     return gains[:, None] * signals.double(), gains
 
 
-def _number(examples: Examples, name: str) -> int:
-    try:
-        return examples.names.index(name)
-    except ValueError:
-        raise UserError(
-            f"{name}: is in the scores, but not in the evaluation split of --data"
-        ) from None
-
-
 class _Table:
     """Numbers of the chosen examples, from the table of scores."""
 
@@ -166,13 +158,13 @@ class _Table:
 
     def value(self, label: Label, example: str, slot: int, metric: str) -> float:
         """A number of a system's estimate; raises UserError where there is none."""
-        found = self.values.get((*label, example, slot, metric))
-        if found is None:
+        value = self.values.get((*label, example, slot, metric))
+        if value is None:
             raise UserError(
                 f"{label}: --scores hold no {metric} of source {slot} of {example}; evaluate it "
                 "with --spectral-holes, and give the file"
             )
-        return found
+        return value
 
     def check(self, label: Label, example: str, slot: int, heard_db: float) -> None:
         """Raise UserError unless what is heard is what was scored."""

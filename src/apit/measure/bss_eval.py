@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-METRICS = ("sdr", "isr", "sir", "sar")
+from apit.measure.table import BSS_EVAL
+
 TAPS = 512
 
 Floats = NDArray[np.float64]
@@ -61,7 +62,7 @@ def bss_eval(
     museval does; an example with an estimate that is all zero has no ratio at all.
     """
     if not references.any(1).all() or not estimates.any(1).all():
-        nothing = _named(np.full((len(METRICS), len(references)), np.nan))
+        nothing = _named(np.full((len(BSS_EVAL), len(references)), np.nan))
         note = "an estimate is silent: BSS Eval has no value"
         return BSSEval(nothing, nothing, note, note)
     with np.errstate(divide="ignore"), warnings.catch_warnings():
@@ -88,7 +89,7 @@ def _bss_eval(references: Floats, estimates: Floats, window: int, hop: int) -> B
         """[metric, source] in one window."""
         here, there = references[:, part], estimates[:, part]
         if not here.any(1).all() or not there.any(1).all():
-            return np.full((len(METRICS), sources), np.nan)
+            return np.full((len(BSS_EVAL), sources), np.nan)
         values = [
             museval._bss_crit(
                 *museval._bss_decomp_mtifilt(here, there[s], s, joint[s], own[s][0, 0]), False
@@ -97,7 +98,7 @@ def _bss_eval(references: Floats, estimates: Floats, window: int, hop: int) -> B
         ]
         by_metric = np.array(values).T
         if sources == 1:
-            by_metric[METRICS.index("sir")] = np.nan
+            by_metric[BSS_EVAL.index("sir")] = np.nan
         return by_metric
 
     every = np.stack([ratios(part) for part in museval.Framing(window, hop, samples)])
@@ -134,4 +135,4 @@ def _filters(correlations: Floats, cross: Floats) -> Floats:
 
 
 def _named(values: Floats) -> dict[str, Floats]:
-    return dict(zip(METRICS, values, strict=True))
+    return dict(zip(BSS_EVAL, values, strict=True))

@@ -63,14 +63,14 @@ def check_folders(estimates: Path, entries: Sequence[fuss.Entry], listed_in: Pat
     """Raise UserError unless every example of the list has its folder, and no other is there."""
     if not estimates.is_dir():
         raise UserError(f"{estimates}: no such folder of estimates")
-    found = {path.name for path in estimates.iterdir() if path.is_dir()}
+    folders = {path.name for path in estimates.iterdir() if path.is_dir()}
     names = [entry.name for entry in entries]
-    if unlisted := sorted(found - set(names)):
+    if unlisted := sorted(folders - set(names)):
         raise UserError(
             f"{estimates / unlisted[0]}: {unlisted[0]} is not in {listed_in}"
             f"{_and_others(unlisted)}; remove it, or give the list that it belongs to"
         )
-    if absent := [name for name in names if name not in found]:
+    if absent := [name for name in names if name not in folders]:
         raise UserError(
             f"{estimates / absent[0]}: no such folder, and {listed_in} lists {absent[0]}"
             f"{_and_others(absent)}; an empty folder stands for silent estimates"

@@ -65,19 +65,10 @@ class SeparatedMixture:
     listed: int
     references: NDArray[np.float32]
     estimates: NDArray[np.float32]
-    missing: int = 0  # slots without a file
     keep: Path | None = None  # where to write the aligned estimates
 
 
-@dataclass(frozen=True)
-class Scored:
-    """An example's rows of the table, and how many slots had no file."""
-
-    rows: list[Row]
-    missing: int
-
-
-def score_example(measures: Measures, example: SeparatedMixture) -> Scored:
+def score_example(measures: Measures, example: SeparatedMixture) -> list[Row]:
     """Score one example; its rows are complete, or say why they are not."""
     name = example.name
     references, estimates = (torch.from_numpy(x) for x in (example.references, example.estimates))
@@ -94,8 +85,7 @@ def score_example(measures: Measures, example: SeparatedMixture) -> Scored:
         write_estimates(example.keep, aligned, example.rate)
     targets, sounding = int(active.sum()), int(scores.sounding.sum())
     if targets == 0:
-        skipped: Row = (name, WHOLE_MIXTURE, "skipped", 1.0, "all sources are silent")
-        return Scored([skipped], example.missing)
+        return [(name, WHOLE_MIXTURE, "skipped", 1.0, "all sources are silent")]
     of_mixture: dict[str, float] = {
         "active_targets": targets,
         "under_separation": sounding < targets,
@@ -127,7 +117,7 @@ def score_example(measures: Measures, example: SeparatedMixture) -> Scored:
         rows += _spectral(measures, example, aligned, active)
     if measures.bss_eval:
         rows += _bss_eval(measures.config.evaluation.bss_eval, example, aligned, active)
-    return Scored(rows, example.missing)
+    return rows
 
 
 TOO_LARGE = "the signals are too large for float32 spectra"
@@ -217,11 +207,9 @@ def evaluate(
 
     work = partial(score_example, measures)
     scored = in_order(work, separated(), len(chosen), f"score {system.experiment}", jobs)
-    rows = [row for one in scored for row in one.rows]
-    scores = pd.DataFrame(rows, columns=SCORE_COLUMNS)
-    for position, column in enumerate(RUN_COLUMNS):
-        scores.insert(position, column, getattr(system, column))
-    return scores
+    labels = {column: getattr(system, column) for column in RUN_COLUMNS}
+    scores = pd.DataFrame([row for rows in scored for row in rows], columns=SCORE_COLUMNS)
+    return scores.assign(**labels)[[*labels, *SCORE_COLUMNS]]
 
 
 def score_estimates(
@@ -239,17 +227,17 @@ def score_estimates(
     check_folders(estimates, entries, references)
     work = partial(_read_and_score, measures, estimates)
     scored = in_order(work, entries, len(entries), "score", jobs)
-    parts = list(scored)
-    scores = pd.DataFrame([row for one in parts for row in one.rows], columns=SCORE_COLUMNS)
-    aggregates = summary(scores, config.evaluation.resamples)
-    aggregates |= {"missing_slots": sum(one.missing for one in parts)}
+    rows, missing = zip(*scored, strict=True)
+    scores = pd.DataFrame([row for own in rows for row in own], columns=SCORE_COLUMNS)
+    aggregates = summary(scores, config.evaluation.resamples) | {"missing_slots": sum(missing)}
     write_scores(scores, output)
     with whole_file(summary_path(output)) as partial_path:
         partial_path.write_text(json.dumps(aggregates, indent=2, allow_nan=False) + "\n")
     return aggregates
 
 
-def _read_and_score(measures: Measures, folder: Path, entry: fuss.Entry) -> Scored:
+def _read_and_score(measures: Measures, folder: Path, entry: fuss.Entry) -> tuple[list[Row], int]:
+    """An example's rows of the table, and how many slots had no file."""
     slots, hop = measures.config.audio.sources, measures.config.stft.hop
     first = fuss.Format.of(entry.sources[0])
     if first.channels != 1:
@@ -265,10 +253,8 @@ def _read_and_score(measures: Measures, folder: Path, entry: fuss.Entry) -> Scor
     for path, signal in zip(entry.sources, references, strict=False):
         fuss.read_wav(path, first, said_by, signal)
     signals, missing = read_slots(folder / entry.name, slots, first, said_by)
-    example = SeparatedMixture(
-        entry.name, first.rate, len(entry.sources), references, signals, missing=missing
-    )
-    return score_example(measures, example)
+    example = SeparatedMixture(entry.name, first.rate, len(entry.sources), references, signals)
+    return score_example(measures, example), missing
 
 
 def check_output(output: Path) -> None:

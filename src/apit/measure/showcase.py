@@ -56,12 +56,24 @@ def best_adversarial(runs: Mapping[Path, Mapping[str, Any]]) -> Path | None:
 
     None if there is none.
     """
-    adversarial = [
-        folder
-        for folder, record in runs.items()
-        if any(not judge["frozen"] for judge in record["run"]["discriminators"])
-    ]
-    return max(adversarial, key=lambda f: runs[f]["validation"]["si_snri_all"], default=None)
+    return _best_on_validation(
+        {
+            folder: record
+            for folder, record in runs.items()
+            if any(not judge["frozen"] for judge in record["run"]["discriminators"])
+        }
+    )
+
+
+def best_plain(runs: Mapping[Path, Mapping[str, Any]]) -> Path | None:
+    """The same of those without discriminators."""
+    return _best_on_validation(
+        {folder: record for folder, record in runs.items() if not record["run"]["discriminators"]}
+    )
+
+
+def _best_on_validation(runs: Mapping[Path, Mapping[str, Any]]) -> Path | None:
+    return max(runs, key=lambda folder: runs[folder]["validation"]["si_snri_all"], default=None)
 
 
 def showcase(
@@ -117,10 +129,8 @@ def most_holes(holes: Tensor, parts: tuple[int, int]) -> Zoom:
     height, width = (
         max(1, size // part) for size, part in zip(holes.shape[1:], parts, strict=True)
     )
-    found = torch.nn.functional.avg_pool2d(holes.double(), (height, width), stride=1)
-    row, low, start = (
-        int(place) for place in torch.unravel_index(found.flatten().argmax(), found.shape)
-    )
+    shares = torch.nn.functional.avg_pool2d(holes.double(), (height, width), stride=1)
+    row, low, start = map(int, torch.unravel_index(shares.argmax(), shares.shape))
     return Zoom(row, slice(low, low + height), slice(start, start + width))
 
 

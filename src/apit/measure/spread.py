@@ -26,11 +26,11 @@ def spreads(scores: pd.DataFrame) -> dict[str, Spread]:
     mixture are left out.
     """
     measure = AGGREGATES["si_snr_i"]
-    found: dict[str, list[pd.Series]] = {}
+    of_seeds: dict[str, list[pd.Series]] = {}
     for (experiment, _), table in by_run(scores).items():
         taken = table["targets"].isin(measure.targets) & table[measure.metric].notna()
-        found.setdefault(experiment, []).append(table.loc[taken, measure.metric])
-    pooled = {name: np.concatenate(seeds) for name, seeds in found.items()}
+        of_seeds.setdefault(experiment, []).append(table.loc[taken, measure.metric])
+    pooled = {name: np.concatenate(seeds) for name, seeds in of_seeds.items()}
     return {
         name: Spread(values, *map(float, np.quantile(values, (0.25, 0.5, 0.75))))
         for name, values in pooled.items()

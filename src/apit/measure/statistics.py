@@ -10,8 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apit.config import HEADLINE_DB, ORACLES, Reported
-from apit.measure.bss_eval import METRICS
-from apit.measure.table import WHOLE_MIXTURE
+from apit.measure.table import BSS_EVAL, WHOLE_MIXTURE
 from apit.provenance import array_generator
 
 CONFIDENCE = 0.95
@@ -60,7 +59,7 @@ AGGREGATES = {
     "hole_rate_all": Aggregate(HOLES, ANY),
     "excess_rate_all": Aggregate("excess_rate", ANY),
     **{f"{metric}{of}/2-4": Aggregate(f"{metric}{of}", SEVERAL)
-       for of in ("", "_whole") for metric in METRICS},
+       for of in ("", "_whole") for metric in BSS_EVAL},
     "log_spectral_distance/2-4": Aggregate("log_spectral_distance", SEVERAL),
 }  # fmt: skip
 # By which systems are compared: the paper's measure, and that under which silence is −80 dB.

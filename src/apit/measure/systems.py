@@ -1,6 +1,7 @@
 """Systems that need no training: they bound every table from both sides."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -48,12 +49,11 @@ def ideal_binary_mask(batch: Batch, stft: STFT) -> Tensor:
 
 def oracle(name: str, stft: STFT) -> Separate:
     """The system of a name in `apit.config.ORACLES`."""
-    plain = {
+    systems: dict[str, Separate] = {
         "mixture": mixture,
         "mixture-over-k": mixture_over_k,
         "mixture-in-one-slot": mixture_in_one_slot,
+        "ideal-binary-mask": partial(ideal_binary_mask, stft=stft),
+        "ideal-ratio-mask": partial(ideal_ratio_mask, stft=stft),
     }
-    if name in plain:
-        return plain[name]
-    ideal = {"ideal-binary-mask": ideal_binary_mask, "ideal-ratio-mask": ideal_ratio_mask}[name]
-    return lambda batch: ideal(batch, stft)
+    return systems[name]

@@ -16,6 +16,7 @@ from apit.files import whole_file
 SCORES, BSS_EVAL, OUT_OF_DOMAIN = "scores.csv", "bss_eval.csv", "out_of_domain.csv"
 SCORE_COLUMNS = ["example", "source", "metric", "value", "note"]
 RUN_COLUMNS = ["scale", "experiment", "seed"]
+BSS_EVAL = ("sdr", "isr", "sir", "sar")  # metrics, over windows; `_whole` is of the whole signal
 WHOLE_MIXTURE = -1  # the source of metrics that belong to the mixture
 
 

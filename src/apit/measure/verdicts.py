@@ -90,12 +90,12 @@ def decide(claims: Sequence[Claim], scores: pd.DataFrame) -> pd.DataFrame:
     runs = by_run(scores[scores["experiment"].isin(compared)])
     for claim in claims:
         _check(claim, runs)
-    found = [_differences(claim, claim.measure, runs) for claim in claims]
-    intervals = [over_seeds(list(differences.values())) for differences in found]
+    by_seed = [_differences(claim, claim.measure, runs) for claim in claims]
+    intervals = [over_seeds(list(differences.values())) for differences in by_seed]
     adjusted = holm([interval.p for interval in intervals])
     rows: list[tuple[object, ...]] = []
     for claim, differences, interval, p_holm in zip(
-        claims, found, intervals, adjusted, strict=True
+        claims, by_seed, intervals, adjusted, strict=True
     ):
         seeds = list(differences)
         objections = _objections(claim, runs) if seeds else []

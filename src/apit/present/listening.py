@@ -16,7 +16,7 @@ from scipy.io import wavfile
 from apit.config import HEADLINE_DB, Audio
 from apit.data.credits import Credit
 from apit.files import whole_file
-from apit.measure.audition import LEVEL_DB, MIXTURE, PEAK, TARGET, Clip, Scene
+from apit.measure.audition import LEVEL_DB, MIXTURE, PEAK, TARGET, Scene, Stimulus
 from apit.present.spectrograms import SHOWN_DB
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -56,8 +56,8 @@ def write(
                 "reasons": scene.chosen.reasons,
                 "value": scene.chosen.value,
                 "sources": [
-                    _source(folder, audio, scene.chosen.example, slot, clips)
-                    for slot, clips in scene.sources
+                    _source(folder, audio, scene.chosen.example, slot, stimuli)
+                    for slot, stimuli in scene.sources
                 ],
                 "credits": [{"clip": c.clip, "licence": c.licence} for c in here] if here else [],
             }
@@ -93,31 +93,31 @@ def write(
 
 
 def _source(
-    folder: Path, audio: Audio, example: str, slot: int, clips: Sequence[Clip]
+    folder: Path, audio: Audio, example: str, slot: int, stimuli: Sequence[Stimulus]
 ) -> dict[str, Any]:
     """Write a source's sounds and pictures → what the page knows of them."""
-    loudest = max(float(clip.decibels.max()) for clip in clips)
+    loudest = max(float(stimulus.decibels.max()) for stimulus in stimuli)
     rows = []
-    for clip in clips:
-        name = f"{example}-source{slot}-{clip.name}"
+    for stimulus in stimuli:
+        name = f"{example}-source{slot}-{stimulus.name}"
         sound, picture = f"{AUDIO}/{name}.wav", f"{PICTURES}/{name}.png"
-        wavfile.write(folder / sound, audio.sample_rate, clip.samples)
-        _spectrogram(clip.decibels.numpy(), loudest).save(folder / picture, optimize=True)
+        wavfile.write(folder / sound, audio.sample_rate, stimulus.samples)
+        _spectrogram(stimulus.decibels.numpy(), loudest).save(folder / picture, optimize=True)
         holes = None
-        if clip.holes is not None:
+        if stimulus.holes is not None:
             holes = f"{PICTURES}/{name}-holes.png"
-            _mask(clip.holes.numpy()).save(folder / holes, optimize=True)
+            _mask(stimulus.holes.numpy()).save(folder / holes, optimize=True)
         rows.append(
             {
-                "name": clip.name,
-                "kind": clip.name if clip.name in (MIXTURE, TARGET) else "estimate",
+                "name": stimulus.name,
+                "kind": stimulus.name if stimulus.name in (MIXTURE, TARGET) else "estimate",
                 "audio": sound,
                 "picture": picture,
                 "holes": holes,
-                "gain_db": clip.gain_db,
-                "si_snr": clip.si_snr,
-                "si_snri": clip.si_snri,
-                "hole_rate": clip.hole_rate,
+                "gain_db": stimulus.gain_db,
+                "si_snr": stimulus.si_snr,
+                "si_snri": stimulus.si_snri,
+                "hole_rate": stimulus.hole_rate,
             }
         )
     return {"slot": slot, "rows": rows}

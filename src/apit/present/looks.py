@@ -82,6 +82,6 @@ def look(run: Mapping[str, Any]) -> Look:
 
 def looks(runs: Iterable[Mapping[str, Any]]) -> dict[str, Look]:
     """Looks of all experiments that resolved runs are of, in their order, and of the oracles."""
-    found = {run["experiment"]: look(run) for run in runs}
+    of_runs = {run["experiment"]: look(run) for run in runs}
     marks = zip(ORACLES, "***<>", strict=True)
-    return found | {name: Look(ALONE, GREY, "-", marker) for name, marker in marks}
+    return of_runs | {name: Look(ALONE, GREY, "-", marker) for name, marker in marks}

@@ -38,11 +38,6 @@ TABLES = (*AGGREGATES, *PLAIN, "verdicts", "published", "tuning")
 OPTIONAL = ("bss_eval", "out_of_domain", "tuning", "cost")
 TEXTS = ("better", "differences", "verdict", "note", "domain")  # columns that may be empty
 
-OF_RECORD = (
-    *("commit", "python", "versions", "hardware", "threads", "data", "data_sha256", "sounds"),
-    *("identity", "training_seconds", "best_step", "networks"),
-)
-
 Row = dict[str, Any]
 
 
@@ -60,13 +55,6 @@ def content(
     cells, for verdicts and models), and `best`, whether it is the best of its column. Raises
     UserError where a table is missing or is none.
     """
-    for record in records:
-        if lacking := [key for key in OF_RECORD if key not in record]:
-            name = f"{record['run']['experiment']}-s{record['run']['seed']}"
-            raise UserError(
-                f"the record of {name} lacks {', '.join(lacking)}: it is of an older apit; train "
-                "it again"
-            )
     rows_of = {name: read_table(folder, name) for name in TABLES}
     return {
         "caption": scale.caption,

@@ -4,7 +4,8 @@ Both set the experiments that most runs are like side by side; what differs in m
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any, get_args
 
 import pandas as pd
@@ -17,7 +18,6 @@ from apit.present.tables import (
     COLUMNS,
     INTERVALS,
     PUBLISHED_COLUMNS,
-    by_experiment,
     cells_of,
 )
 
@@ -46,33 +46,26 @@ def contexts(summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], captio
         for run in reversed(runs)  # of two alike, the first that is listed
         if (judge := _context_alone(run, runs)) is not None
     }
-    study = _Study(summary, [*names.values(), *BOUNDS])
-    rows: list[tuple[str, Pair, dict[str, Any]]] = [
-        (
-            f"{domain}, I = {replace}",
-            [names.get((domain, replace, seen)) for seen in (False, True)],
-            {"domain": domain, "replace": replace},
-        )
-        for domain in get_args(Domain)
-        for replace in range(runs[0].audio.sources)
+    own = _of(summary, [*names.values(), *BOUNDS])
+    shown = cells_of(own, STUDIED)
+    bounds = [name for name in BOUNDS if name in shown]
+    grid = list(product(get_args(Domain), range(runs[0].audio.sources)))
+    pairs = {f"{d}, I = {i}": [names.get((d, i, seen)) for seen in (False, True)] for d, i in grid}
+    places: list[tuple[Any, ...]] = [
+        (names.get((*place, seen)), *place, seen) for place in grid for seen in (False, True)
     ]
-    rows += [(name, [name, None], {"domain": "", "replace": None}) for name in study.bounds]
-    data = [
-        row
-        for _, pair, place in rows
-        for name, seen in zip(pair, (False, True), strict=True)
-        for row in study.data(name, place | {"mixture": seen})
-    ]
+    places += [(name, "", None, False) for name in bounds]
     return Table(
         "contexts",
         ["discriminator", *_paired("m unseen", "m seen")],
-        [(label, study.cells(pair)) for label, pair, _ in rows],
+        [(label, _beside(shown, pair)) for label, pair in pairs.items()]
+        + [(name, _beside(shown, [name, None])) for name in bounds],
         f"{caption} Purely adversarial, with one context-based discriminator, by its domain and "
         "the number I of replaced estimates; m seen: it is shown the mixture, too; – was not run. "
         f"Below: bounds. {LEGEND} {INTERVALS} {BOLD}",
-        pd.DataFrame(data, columns=["domain", "replace", "mixture", *DATA]).astype(
-            {"replace": "Int64"}
-        ),
+        pd.DataFrame(places, columns=["experiment", "domain", "replace", "mixture"])
+        .astype({"replace": "Int64"})
+        .merge(own)[["domain", "replace", "mixture", *DATA]],
     )
 
 
@@ -90,21 +83,24 @@ def combinations(
     L_PIT is in the loss), experiment, aggregate, mean, lower, upper, n, published.
     """
     runs = list({run.experiment: run for run in _runs(records)}.values())
-    study = _Study(summary, [*(run.experiment for run in runs), *BOUNDS])
-    pairs = _combined(runs) | {name: [name, None] for name in study.bounds}
+    own = _of(summary, [*(run.experiment for run in runs), *BOUNDS])
+    shown = cells_of(own, STUDIED)
+    pairs = _combined(runs) | {name: [name, None] for name in BOUNDS if name in shown}
     printed = _printed(reported)
     any_printed = any(name in printed for pair in pairs.values() for name in pair)
     rows: list[tuple[str, list[Cell]]] = []
-    data = []
     for label, pair in pairs.items():
-        values = [printed.get(name, {}) for name in pair]
-        beside = [(AS_PRINTED.number(value.get("si_snr_i")),) for value in values]
-        rows.append((label, [*study.cells(pair), *(beside if any_printed else [])]))
-        data += [
-            row | {"published": value.get(row["aggregate"])}
-            for name, value, with_pit in zip(pair, values, (False, True), strict=True)
-            for row in study.data(name, {"discriminators": label, "pit": with_pit})
-        ]
+        values = [printed.get(name, {}).get("si_snr_i") for name in pair]
+        as_printed = [(AS_PRINTED.number(value),) for value in values] if any_printed else []
+        rows.append((label, [*_beside(shown, pair), *as_printed]))
+    places = [
+        (name, label, with_pit)
+        for label, pair in pairs.items()
+        for name, with_pit in zip(pair, (False, True), strict=True)
+    ]
+    data = pd.DataFrame(places, columns=["experiment", "discriminators", "pit"]).merge(own)
+    keys = zip(data["experiment"], data["aggregate"], strict=True)
+    data["published"] = [printed.get(name, {}).get(aggregate) for name, aggregate in keys]
     titles = ["discriminators", *_paired("alone", "with L_PIT")]
     if any_printed:
         titles += ["published SI-SNR_I, alone (dB)", "published SI-SNR_I, with L_PIT (dB)"]
@@ -115,33 +111,20 @@ def combinations(
         f"{caption} Sets of discriminators, purely adversarial (alone) and complementing L_PIT; "
         f"– was not run. Below: what differs in more, and bounds. {LEGEND} "
         f"{PRINTED if any_printed else ''}{INTERVALS} {BOLD}",
-        pd.DataFrame(data, columns=["discriminators", "pit", *DATA, "published"]),
+        data[["discriminators", "pit", *DATA, "published"]],
     )
 
 
-class _Study:
-    """Cells and data of a table whose columns are pairs."""
+def _of(summary: pd.DataFrame, experiments: Sequence[str]) -> pd.DataFrame:
+    """What the studies show of a summary."""
+    return summary[summary["experiment"].isin(experiments) & summary["aggregate"].isin(STUDIED)]
 
-    def __init__(self, summary: pd.DataFrame, experiments: Iterable[str]):
-        chosen = summary["experiment"].isin(list(experiments)) & summary["aggregate"].isin(STUDIED)
-        self.aggregates = by_experiment(summary[chosen])
-        self.shown = cells_of(summary[chosen], STUDIED)
-        self.bounds = [name for name in BOUNDS if name in self.aggregates]
 
-    def cells(self, pair: Sequence[str | None]) -> list[Cell]:
-        """Cells of a pair of experiments; dashes for one that was not run."""
-        absent: list[Cell] = [("–",)] * len(STUDIED)
-        both = (self.shown.get(name or "", absent) for name in pair)
-        return [cell for cells in zip(*both, strict=True) for cell in cells]
-
-    def data(self, name: str | None, place: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Rows of the data of an experiment, with what `place` says of it."""
-        own = self.aggregates.get(name or "", {})
-        return [
-            {**place, **{key: own[aggregate][key] for key in DATA}}
-            for aggregate in STUDIED
-            if aggregate in own
-        ]
+def _beside(shown: Mapping[str, list[Cell]], pair: Pair) -> list[Cell]:
+    """Cells of a pair of experiments, by measure; dashes for one that was not run."""
+    absent: list[Cell] = [("–",)] * len(STUDIED)
+    both = (shown.get(name or "", absent) for name in pair)
+    return [cell for cells in zip(*both, strict=True) for cell in cells]
 
 
 def _paired(*kinds: str) -> list[str]:

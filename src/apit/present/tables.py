@@ -9,22 +9,19 @@ import pandas as pd
 
 from apit.config import Reported
 from apit.data import fuss
-from apit.measure.bss_eval import METRICS
+from apit.measure.table import BSS_EVAL
 from apit.present.table import Best, Cell, Column, Table, best, span
 
 COLUMNS = {
     "si_snr_s": Column("SI-SNR_S", "dB", 1, better="higher"),
     "si_snr_i": Column("SI-SNR_I", "dB", 2, better="higher"),
-    "si_snr_i/2": Column("I(2)", "dB", 2, better="higher"),
-    "si_snr_i/3": Column("I(3)", "dB", 2, better="higher"),
-    "si_snr_i/4": Column("I(4)", "dB", 2, better="higher"),
-    "si_snr_i/median": Column("I(median)", "dB", 2, better="higher"),
+    **{
+        f"si_snr_i/{of}": Column(f"I({of})", "dB", 2, better="higher") for of in (2, 3, 4, "median")
+    },
     "si_snri_all/2-4": Column("MSi(all)", "dB", 2, better="higher"),
     "buried": Column("buried", "%", 1, 100, better="lower"),
     "si_snr/1": Column("1S", "dB", 1, better="higher"),
-    "si_snri/2": Column("2", "dB", 2, better="higher"),
-    "si_snri/3": Column("3", "dB", 2, better="higher"),
-    "si_snri/4": Column("4", "dB", 2, better="higher"),
+    **{f"si_snri/{count}": Column(f"{count}", "dB", 2, better="higher") for count in (2, 3, 4)},
     "si_snri/2-4": Column("MSi", "dB", 2, better="higher"),
     "under_separation": Column("under", "%", 0, 100),
     "equal_separation": Column("equal", "%", 0, 100, better="higher"),
@@ -46,7 +43,7 @@ BSS_EVAL_COLUMNS = {
     **{
         f"{metric}{of}/2-4": Column(f"{metric.upper()}{told}", "dB", 2, better="higher")
         for of, told in (("", ""), ("_whole", ", whole"))
-        for metric in METRICS
+        for metric in BSS_EVAL
     },
     "log_spectral_distance/2-4": Column("LSD", "dB", 2, better="lower"),
 }
@@ -217,7 +214,7 @@ def published(
     data = []
     for line in reported:
         origin = {"data": line.data, "metric": line.metric, "read_in": line.read_in}
-        values: Mapping[str, float] = {**line.values}
+        values: Mapping[Any, float] = line.values
         shown: list[Cell] = [(AS_PRINTED.number(values.get(key)),) for key in names]
         rows.append((line.system, [*shown, *((text,) for text in origin.values())]))
         data += [{"system": line.system, "value": k, "mean": v} | origin for k, v in values.items()]

@@ -133,8 +133,8 @@ class Model:
         mixture = heard.mean(0, keepdim=True)
         with torch.inference_mode():
             estimates = self.separator(mixture, heard if len(heard) > 1 else None).estimates
-        found: Piece = estimates.transpose(0, 1).cpu().numpy()
-        return found
+        by_slot: Piece = estimates.transpose(0, 1).cpu().numpy()
+        return by_slot
 
 
 def overlapping(blocks: Iterable[Piece], hop: int) -> Iterator[Piece]:
@@ -192,8 +192,8 @@ def _completed(signal: Signal, estimates: Signal) -> Iterator[Piece]:
     """
     window = max(round(SHARED_OVER * signal.rate), 1)
     for heard, block in zip(signal.blocks(), estimates.resampled(signal.rate), strict=True):
-        found = block[..., : heard.shape[-1]]
-        power = np.square(found, dtype=np.float64).mean(1)  # [slot, time]
+        own = block[..., : heard.shape[-1]]
+        power = np.square(own, dtype=np.float64).mean(1)  # [slot, time]
         power = uniform_filter1d(power, window, axis=-1).clip(min=0) + 1e-12
         share = (power / power.sum(0)).astype(np.float32)
-        yield found + share[:, None] * (heard - found.sum(0))
+        yield own + share[:, None] * (heard - own.sum(0))

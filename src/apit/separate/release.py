@@ -8,7 +8,7 @@ from typing import Any
 
 from apit.errors import UserError
 from apit.files import whole_file
-from apit.measure.showcase import best_adversarial
+from apit.measure.showcase import best_adversarial, best_plain
 from apit.provenance import file_digest
 from apit.training.record import RECORD, WEIGHTS, load_separator, weights_of
 
@@ -17,12 +17,7 @@ SUMS = "SHA256SUMS"
 
 def best_of(runs: Mapping[Path, Mapping[str, Any]]) -> list[Path]:
     """Of runs without discriminators, and of those with some that learn, the best on validation."""
-    plain = [folder for folder, record in runs.items() if not record["run"]["discriminators"]]
-    found = [
-        max(plain, key=lambda f: runs[f]["validation"]["si_snri_all"], default=None),
-        best_adversarial(runs),
-    ]
-    return [folder for folder in found if folder is not None]
+    return [folder for folder in (best_plain(runs), best_adversarial(runs)) if folder is not None]
 
 
 def release(folders: list[Path], output: Path) -> str:
@@ -42,10 +37,10 @@ def release(folders: list[Path], output: Path) -> str:
                 _add(tar, f"{run.name}/{name}", path.read_bytes())
                 sums.append(f"{file_digest(path)}  {run.name}/{name}\n")
         _add(tar, SUMS, "".join(sums).encode())
-    found = file_digest(output)
+    sha256 = file_digest(output)
     with whole_file(output.with_name(f"{output.name}.sha256")) as partial:
-        partial.write_text(f"{found}  {output.name}\n")
-    return found
+        partial.write_text(f"{sha256}  {output.name}\n")
+    return sha256
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

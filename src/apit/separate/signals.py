@@ -43,10 +43,10 @@ class Signal:
             first = max(second - MARGIN, 0)
             stop = min((second + BLOCK + MARGIN) * self.rate, self.samples)
             heard = self.read(first * self.rate, stop)
-            found: NDArray[np.float32] = resample_poly(heard, up, down, axis=-1, window=window)
+            resampled: NDArray[np.float32] = resample_poly(heard, up, down, axis=-1, window=window)
             skipped = (second - first) * rate
             wanted = min(BLOCK * rate, total - second * rate)
-            yield found[..., skipped : skipped + wanted]
+            yield resampled[..., skipped : skipped + wanted]
 
 
 class Spool:

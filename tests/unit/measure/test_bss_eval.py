@@ -3,7 +3,8 @@ import sys
 import numpy as np
 import pytest
 
-from apit.measure.bss_eval import METRICS, bss_eval, museval_metrics
+from apit.measure.bss_eval import bss_eval, museval_metrics
+from apit.measure.table import BSS_EVAL
 
 
 def sources(count, samples=6000, seed=0):
@@ -20,11 +21,11 @@ def test_equals_musevals_own_evaluation(count):
     references = sources(count)
     references[0, :1500] = 0  # silent in the first window alone
     estimates = estimates_of(references)
-    found = bss_eval(references=references, estimates=estimates, window=1500, hop=1000)
+    ratios = bss_eval(references=references, estimates=estimates, window=1500, hop=1000)
     museval = museval_metrics()
-    for window, hop, ours in ((1500, 1000, found.windows), (np.inf, np.inf, found.whole)):
+    for window, hop, ours in ((1500, 1000, ratios.windows), (np.inf, np.inf, ratios.whole)):
         theirs = museval.bss_eval(references, estimates, window=window, hop=hop)
-        for metric, values in zip(METRICS, theirs[:4], strict=True):
+        for metric, values in zip(BSS_EVAL, theirs[:4], strict=True):
             if (count, metric) == (1, "sir"):
                 assert np.isnan(ours[metric]).all()  # museval: infinite, up to rounding
                 continue
@@ -46,19 +47,19 @@ def test_ratios_by_construction():
 
 def test_silence_and_dependent_references_have_no_value_and_say_so():
     references = sources(2)
-    found = bss_eval(
+    ratios = bss_eval(
         references=references, estimates=references * [[1], [0]], window=1000, hop=1000
     )
-    assert np.isnan(found.windows["sdr"]).all()
-    assert "silent" in found.windows_note
-    assert "silent" in found.whole_note
+    assert np.isnan(ratios.windows["sdr"]).all()
+    assert "silent" in ratios.windows_note
+    assert "silent" in ratios.whole_note
     alternating = references.copy()
     alternating[0, :3000] = 0
     alternating[1, 3000:] = 0
-    found = bss_eval(references=alternating, estimates=alternating + 0.01, window=1000, hop=1000)
-    assert np.isnan(found.windows["sdr"]).all()
-    assert "no window" in found.windows_note
-    assert np.isfinite(found.whole["sdr"]).all()
+    ratios = bss_eval(references=alternating, estimates=alternating + 0.01, window=1000, hop=1000)
+    assert np.isnan(ratios.windows["sdr"]).all()
+    assert "no window" in ratios.windows_note
+    assert np.isfinite(ratios.whole["sdr"]).all()
 
 
 def test_a_singular_system_is_solved_by_least_squares(monkeypatch):
@@ -69,8 +70,8 @@ def test_a_singular_system_is_solved_by_least_squares(monkeypatch):
         raise np.linalg.LinAlgError("Singular matrix")
 
     monkeypatch.setattr(np.linalg, "solve", solve)
-    found = bss_eval(references=references, estimates=estimates, window=6000, hop=6000)
-    np.testing.assert_allclose(found.whole["sdr"], usual.whole["sdr"], atol=1e-6)
+    ratios = bss_eval(references=references, estimates=estimates, window=6000, hop=6000)
+    np.testing.assert_allclose(ratios.whole["sdr"], usual.whole["sdr"], atol=1e-6)
 
 
 def test_museval_is_used_without_ffmpeg():

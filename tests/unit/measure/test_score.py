@@ -136,7 +136,7 @@ PLAIN = Measures(load_scoring())
 
 def rows_of(references, estimates, measures=PLAIN, listed=None, rate=8000):
     example = SeparatedMixture("e", rate, listed or len(references), references, estimates)
-    rows = score_example(measures, example).rows
+    rows = score_example(measures, example)
     return pd.DataFrame(rows, columns=["example", "source", "metric", "value", "note"])
 
 
@@ -215,11 +215,11 @@ def score_all(mixtures, estimates, tmp_path, jobs=1):
 def test_estimates_of_any_program_get_the_scores_of_evaluate(scored, mixtures, estimates, tmp_path):
     summary = score_all(mixtures, estimates, tmp_path, jobs=2)
     ours = read_scores([scored / "ideal-ratio-mask.csv.gz"])
-    found = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False)
-    assert list(found.columns) == ["example", "source", "metric", "value", "note"]
+    theirs = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False)
+    assert list(theirs.columns) == ["example", "source", "metric", "value", "note"]
     keys = ["example", "source", "metric"]
-    merged = found.merge(ours, on=keys, validate="one_to_one")
-    assert len(merged) == len(found)
+    merged = theirs.merge(ours, on=keys, validate="one_to_one")
+    assert len(merged) == len(theirs)
     np.testing.assert_allclose(merged["value_x"].astype(float), merged["value_y"], atol=1e-5)
     assert summary == json.loads((tmp_path / "scores.summary.json").read_text())
     assert (summary["examples_scored"], summary["examples_skipped"]) == (8, 0)

@@ -85,15 +85,15 @@ def record(experiment, validation, seed=0):
 
 def test_the_contrast_is_the_best_adversarial_run_on_validation_less_the_first_baseline(tmp_path):
     runs = {
-        tmp_path / str(number): found
-        for number, found in enumerate(
+        tmp_path / str(number): record
+        for number, record in enumerate(
             [record("ctx-stft-i0", 3.0), record("pit", 9.0, 1), record("ctx-wave-i0", 4.0),
              record("pit", 9.5, 2), record("pit-random", 8.0)]
         )
     }  # fmt: skip
-    found = contrast(runs, "pit")
-    assert (found.run, found.baseline) == (Label("ctx-wave-i0", 0), Label("pit", 1))
-    assert found.words.endswith("less that of pit-s1")
+    chosen = contrast(runs, "pit")
+    assert (chosen.run, chosen.baseline) == (Label("ctx-wave-i0", 0), Label("pit", 1))
+    assert chosen.words.endswith("less that of pit-s1")
     plain = contrast({tmp_path: record("pit", 1.0)}, "pit")
     assert (plain.run, plain.baseline) == (Label("pit", 0), None)
     assert "no adversarial run" in plain.words

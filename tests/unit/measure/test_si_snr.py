@@ -164,16 +164,16 @@ def test_equals_the_public_evaluator(seed):
     value, of_mixture, active, sounding = evaluator(
         *(x.astype(np.float64) for x in (references, estimates, mixture))
     )
-    found = score(
+    scores = score(
         references=torch.from_numpy(references)[None],
         estimates=torch.from_numpy(estimates)[None],
         mixture=torch.from_numpy(mixture)[None],
     )
-    assert found.active[0].tolist() == active
-    np.testing.assert_allclose(found.si_snr[0, :targets], value[:targets], atol=1e-3)
-    np.testing.assert_allclose(found.si_snr_mixture[0, :targets], of_mixture[:targets], atol=1e-3)
-    assert found.sounding[0, :targets].tolist() == sounding[:targets]
-    assert int(found.sounding.sum()) == sum(sounding)
+    assert scores.active[0].tolist() == active
+    np.testing.assert_allclose(scores.si_snr[0, :targets], value[:targets], atol=1e-3)
+    np.testing.assert_allclose(scores.si_snr_mixture[0, :targets], of_mixture[:targets], atol=1e-3)
+    assert scores.sounding[0, :targets].tolist() == sounding[:targets]
+    assert int(scores.sounding.sum()) == sum(sounding)
 
 
 def test_float64_without_the_residual_is_exact_up_to_eighty_decibels():
@@ -238,24 +238,24 @@ def test_the_papers_equals_an_independent_oracle(seed):
     estimates += error * 0.1 * levels.min() * generator.normal(size=estimates.shape)
     if seed % 3 == 0:
         estimates[generator.integers(slots)] = 0
-    found = standard(**tensors(references, estimates))
+    scores = standard(**tensors(references, estimates))
     values = np.array(ratios_of_the_paper(references, estimates))
     before = np.array(
         [ratio_of_the_paper(reference, references.sum(0)) for reference in references]
     )
-    assert found.active[0].nonzero().flatten().tolist() == active.tolist()
-    np.testing.assert_allclose(found.si_snr[0, active], values[active], atol=1e-5)
-    np.testing.assert_allclose(found.si_snr_mixture[0, active], before[active], atol=1e-5)
+    assert scores.active[0].nonzero().flatten().tolist() == active.tolist()
+    np.testing.assert_allclose(scores.si_snr[0, active], values[active], atol=1e-5)
+    np.testing.assert_allclose(scores.si_snr_mixture[0, active], before[active], atol=1e-5)
     improvement = (values - before)[active].mean()
-    assert found.improvement.item() == pytest.approx(improvement, abs=1e-5)
+    assert scores.improvement.item() == pytest.approx(improvement, abs=1e-5)
     if targets == 1:
-        assert found.single.item() == pytest.approx(values[active[0]], abs=1e-5)
+        assert scores.single.item() == pytest.approx(values[active[0]], abs=1e-5)
 
 
 def test_the_papers_by_hand():
     # s = (3, 0), ŝ = (3, 1): α = 1, ‖αs‖² = 9, ‖αs − ŝ‖² = 1.
-    found = standard(**tensors([[3.0, 0.0]], [[3.0, 1.0]]))
-    assert found.si_snr.item() == pytest.approx(10 * math.log10(9), abs=1e-4)
+    scores = standard(**tensors([[3.0, 0.0]], [[3.0, 1.0]]))
+    assert scores.si_snr.item() == pytest.approx(10 * math.log10(9), abs=1e-4)
 
 
 def test_a_silent_estimate_scores_nothing_in_the_papers_and_minus_eighty_in_the_evaluators():
@@ -265,20 +265,20 @@ def test_a_silent_estimate_scores_nothing_in_the_papers_and_minus_eighty_in_the_
     estimates = np.zeros((4, 4000))
     estimates[0] = references.sum(0)
     given = tensors(references, estimates)
-    found = standard(**given)
-    assert found.si_snr[0, 1].item() == pytest.approx(0, abs=1e-6)
+    scores = standard(**given)
+    assert scores.si_snr[0, 1].item() == pytest.approx(0, abs=1e-6)
     # So that the mixture in one slot, and silence in the others, is an improvement.
-    assert found.improvement.item() == pytest.approx(10, abs=0.5)
+    assert scores.improvement.item() == pytest.approx(10, abs=0.5)
     assert score(**given).si_snr[0, 1].item() == pytest.approx(-80, abs=1e-6)
-    assert found.buried.tolist() == [[False, True, False, False]]
+    assert scores.buried.tolist() == [[False, True, False, False]]
 
 
 def test_an_estimate_is_buried_from_forty_decibels_on():
     references = np.zeros((2, 100))
     references[:, :] = np.random.default_rng(0).normal(size=(2, 100))
     for gain, buried in ((0.0101, False), (0.0099, True)):
-        found = standard(**tensors(references, references * np.array([[1.0], [gain]])))
-        assert found.buried.tolist() == [[False, buried]]
+        scores = standard(**tensors(references, references * np.array([[1.0], [gain]])))
+        assert scores.buried.tolist() == [[False, buried]]
 
 
 def test_silent_targets_take_part_in_the_permutation_of_the_papers():

@@ -19,8 +19,8 @@ def test_mixtures_of_several_targets_are_taken_and_seeds_are_pooled():
         )
     ]
     columns = ["experiment", "seed", "example", "source", "metric", "value"]
-    found = spreads(pd.DataFrame(rows, columns=columns))
-    assert list(found) == ["pit"]
-    assert found["pit"].values.tolist() == [2.0, 4.0, -5.0]
-    quartiles = found["pit"].lower, found["pit"].median, found["pit"].upper
+    by_experiment = spreads(pd.DataFrame(rows, columns=columns))
+    assert list(by_experiment) == ["pit"]
+    assert by_experiment["pit"].values.tolist() == [2.0, 4.0, -5.0]
+    quartiles = by_experiment["pit"].lower, by_experiment["pit"].median, by_experiment["pit"].upper
     assert quartiles == pytest.approx((-1.5, 2.0, 3.0))

@@ -23,13 +23,13 @@ def test_means_pool_pairs_and_intervals_hold_mixtures_together():
     values = pd.DataFrame(
         {"example": ["a", "a", "b", "c"], "targets": [2, 2, 2, 3], "value": [1.0, 2.0, 6.0, 9.0]}
     )
-    found = interval(values, median=False, resamples=4000)
-    assert found["mean"] == pytest.approx(4.5)
-    assert found["n"] == 4
+    of_values = interval(values, median=False, resamples=4000)
+    assert of_values["mean"] == pytest.approx(4.5)
+    assert of_values["n"] == 4
     # Stratum 3 always gives 9. Stratum 2 draws aa, ab, ba or bb: means (1+2+1+2+9)/5 = 3,
     # (1+2+6+9)/4 = 4.5, and (6+6+9)/3 = 7.
-    assert found["lower"] == pytest.approx(3)
-    assert found["upper"] == pytest.approx(7)
+    assert of_values["lower"] == pytest.approx(3)
+    assert of_values["upper"] == pytest.approx(7)
 
 
 def test_the_papers_si_snr_is_averaged_over_mixtures_by_their_number_of_sources():
@@ -44,8 +44,8 @@ def test_the_papers_si_snr_is_averaged_over_mixtures_by_their_number_of_sources(
             rows.append((example, source, "buried", float(example == "d" and source == 2)))
             rows.append((example, source, "counted", 0.0))
     table = pd.DataFrame(rows, columns=["example", "source", "metric", "value"])
-    found = summarise(table.assign(experiment="x", seed=0), 50).set_index("aggregate")
-    assert {name: tuple(found.loc[name, ["mean", "n"]]) for name in found.index
+    aggregates = summarise(table.assign(experiment="x", seed=0), 50).set_index("aggregate")
+    assert {name: tuple(aggregates.loc[name, ["mean", "n"]]) for name in aggregates.index
             if name.startswith(("si_snr_s", "si_snr_i", "buried"))} == {
         "si_snr_s": (35.0, 2),
         "si_snr_i": (5.0, 4),
@@ -55,7 +55,7 @@ def test_the_papers_si_snr_is_averaged_over_mixtures_by_their_number_of_sources(
         "si_snr_i/median": (5.0, 4),
         "buried": (1 / 15, 15),
     }  # fmt: skip
-    assert found.loc["si_snr_s", ["lower", "upper"]].tolist() == [30, 40]
+    assert aggregates.loc["si_snr_s", ["lower", "upper"]].tolist() == [30, 40]
     alone = summary(table, 50)
     assert alone["si_snr_i"]["median"] == 5.0
     (by_hand,) = by_run(table.assign(experiment="x", seed=0)).values()
@@ -123,8 +123,8 @@ def test_medians_are_numpys(generator):
         values = pd.DataFrame(
             {"example": range(count), "targets": 2, "value": np.arange(count) ** 2}
         )
-        found = interval(values.astype({"value": float}), median=True, resamples=10)
-        assert found["mean"] == np.median(values["value"])
+        of_values = interval(values.astype({"value": float}), median=True, resamples=10)
+        assert of_values["mean"] == np.median(values["value"])
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says():
@@ -134,19 +134,19 @@ def test_an_interval_covers_the_truth_as_often_as_it_says():
         values = pd.DataFrame(
             {"example": range(60), "targets": 2, "value": generator.normal(1.0, 2.0, 60)}
         )
-        found = interval(values, median=False, resamples=400)
-        hits += found["lower"] <= 1.0 <= found["upper"]
+        of_values = interval(values, median=False, resamples=400)
+        hits += of_values["lower"] <= 1.0 <= of_values["upper"]
     assert 0.89 <= hits / 200 <= 0.99
 
 
 def test_nothing_to_average_is_said():
     one = long_table("x", 0, {"a": [1.0, 2.0]})
-    found = summarise(one, 10).set_index("aggregate")
-    assert found.loc["si_snri/2-4", "n"] == 2
-    absent = [name for name in found.index if found.loc[name, "n"] == 0]
+    aggregates = summarise(one, 10).set_index("aggregate")
+    assert aggregates.loc["si_snri/2-4", "n"] == 2
+    absent = [name for name in aggregates.index if aggregates.loc[name, "n"] == 0]
     assert "si_snri/3" in absent
-    assert found.loc[absent, ["mean", "lower", "upper"]].isna().all(axis=None)
-    assert "hole_rate" not in found.index  # nobody measured it
+    assert aggregates.loc[absent, ["mean", "lower", "upper"]].isna().all(axis=None)
+    assert "hole_rate" not in aggregates.index  # nobody measured it
     alone = summary(one.drop(columns=["experiment", "seed"]), 10)
     assert alone["si_snri/3"] == {"mean": None, "lower": None, "upper": None, "n": 0}
     assert alone["si_snri_all/2-4"]["median"] == 1.5
@@ -154,9 +154,9 @@ def test_nothing_to_average_is_said():
 
 
 def test_a_list_of_silence_has_a_summary():
-    found = summary(table_of(("a", -1, "skipped", 1.0, "all sources are silent")), 10)
-    assert (found["examples_scored"], found["examples_skipped"]) == (0, 1)
-    assert found["si_snr/1"]["n"] == 0
+    aggregates = summary(table_of(("a", -1, "skipped", 1.0, "all sources are silent")), 10)
+    assert (aggregates["examples_scored"], aggregates["examples_skipped"]) == (0, 1)
+    assert aggregates["si_snr/1"]["n"] == 0
 
 
 def long_table(experiment, seed, improvements):
@@ -183,17 +183,17 @@ def test_differences_are_taken_value_by_value_on_seeds_that_both_have():
             long_table("elsewhere", 5, {"a": [9.0, 9.0], "b": [9.0, 9.0]}),
         ]
     )
-    found = differences(scores, "base", 500)
-    assert found[["experiment", "aggregate", "seed", "n"]].to_numpy().tolist() == [
+    gains = differences(scores, "base", 500)
+    assert gains[["experiment", "aggregate", "seed", "n"]].to_numpy().tolist() == [
         ["new", "si_snr_i", "all", 2],
         ["new", "si_snr_i", "1", 2],
         ["new", "si_snri_all/2-4", "all", 5],
         ["new", "si_snri_all/2-4", "1", 5],
     ]
     # Mixtures a and b: 2 and 0. Pairs: (1 + 3 + 0 + 0 + 0) / 5.
-    assert found["mean"].tolist() == pytest.approx([1.0, 1.0, 0.8, 0.8])
+    assert gains["mean"].tolist() == pytest.approx([1.0, 1.0, 0.8, 0.8])
     # Both are alone with their number of targets, so that each is drawn once.
-    assert found["lower"].tolist() == found["mean"].tolist() == found["upper"].tolist()
+    assert gains["lower"].tolist() == gains["mean"].tolist() == gains["upper"].tolist()
     assert differences(scores, "nothing", 10).empty
 
 

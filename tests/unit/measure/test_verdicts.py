@@ -10,12 +10,12 @@ from apit.measure.verdicts import Interval, decide, holm, judge, over_seeds
 
 def test_the_t_interval_by_hand():
     # mean 2, deviation 1, three seeds: t(0.975; 2) = 4.302653, so 2 ± 4.302653 / √3.
-    found = over_seeds([1.0, 2.0, 3.0])
+    interval = over_seeds([1.0, 2.0, 3.0])
     half = 4.302653 / np.sqrt(3)
-    assert (found.mean, found.lower, found.upper) == pytest.approx((2, 2 - half, 2 + half))
+    assert (interval.mean, interval.lower, interval.upper) == pytest.approx((2, 2 - half, 2 + half))
     # For two degrees of freedom the distribution has a closed form: p = 1 − t / √(2 + t²).
     t = 2 * np.sqrt(3)
-    assert found.p == pytest.approx(1 - t / np.sqrt(2 + t**2))
+    assert interval.p == pytest.approx(1 - t / np.sqrt(2 + t**2))
 
 
 def test_too_few_or_equal_differences_have_an_interval_where_there_can_be_one():
@@ -30,9 +30,9 @@ def test_too_few_or_equal_differences_have_an_interval_where_there_can_be_one():
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
-    found = holm([np.nan, 0.01])  # an undefined one still counts
-    assert np.isnan(found[0])
-    assert found[1] == pytest.approx(0.02)
+    adjusted = holm([np.nan, 0.01])  # an undefined one still counts
+    assert np.isnan(adjusted[0])
+    assert adjusted[1] == pytest.approx(0.02)
 
 
 @pytest.mark.parametrize(

@@ -220,8 +220,8 @@ def test_a_picture_says_of_itself_what_it_is_of(gallery):
 def test_every_shipped_experiment_has_a_look_of_its_own_even_in_grey(gallery):
     made = gallery(experiment_names())
     shown = [*experiment_names(), *IDEAL]
-    found = [made.looks[name] for name in shown]
-    assert len({(own.panel, own.line, own.marker, own.filled) for own in found}) == len(shown)
+    own_looks = [made.looks[name] for name in shown]
+    assert len({(own.panel, own.line, own.marker, own.filled) for own in own_looks}) == len(shown)
     panels = made.panels(shown)
     assert list(panels) == ["wave", "stft", "mask", SEVERAL]
     assert all(own[:3] == ["pit", "pit-tdcnpp", "pit-long"] for own in panels.values())
@@ -232,16 +232,16 @@ def test_every_shipped_experiment_has_a_look_of_its_own_even_in_grey(gallery):
 
 
 def test_lines_tell_what_is_in_the_loss(gallery):
-    found = gallery(experiment_names()).looks
+    by_name = gallery(experiment_names()).looks
     lines = {"-": {"pit", "pit-tdcnpp", "pit-six"}, "--": {"six", "ctx-wave-i0", "inst-mask"},
              "-.": {"pit-long", "pit-random"}}  # fmt: skip
-    assert all(found[name].line == line for line, names in lines.items() for name in names)
+    assert all(by_name[name].line == line for line, names in lines.items() for name in names)
 
 
 def test_a_look_is_of_what_an_entry_says_and_not_of_its_name(tiny):
     run = json.loads(tiny("ctx-stft-i1").model_dump_json())
-    found = looks([run, run | {"experiment": "mine"}])
-    assert found["mine"] == found["ctx-stft-i1"]
+    by_name = looks([run, run | {"experiment": "mine"}])
+    assert by_name["mine"] == by_name["ctx-stft-i1"]
     assert looks([run | {"reconstruction": "si_snr"}])["ctx-stft-i1"].line == "-."
 
 

@@ -12,7 +12,7 @@ from apit.cli import main
 from apit.data.credits import Credit
 from apit.files import MADE
 from apit.layers import load_scale
-from apit.measure.audition import Clip, Scene
+from apit.measure.audition import Scene, Stimulus
 from apit.measure.selection import Chosen
 from apit.present import listening
 from apit.training.train import train
@@ -24,7 +24,7 @@ def clip(name, samples=4000, **numbers):
     decibels = torch.tensor([[0.0, -10.4, -59.0], [-61.0, -200.0, -30.0]])  # [bin, frame]
     holes = None if name in ("mixture", "target") else torch.tensor([[1, 0, 0], [0, 0, 1]]).bool()
     tone = (1000 * np.sin(np.arange(samples))).astype(np.int16)
-    return Clip(name, tone, 1.5, decibels, holes, **numbers)
+    return Stimulus(name, tone, 1.5, decibels, holes, **numbers)
 
 
 def scene(example, sources, systems=("pit-s0", "ideal-ratio-mask")):
@@ -45,8 +45,8 @@ def written(tmp_path, configs):
 
 def data_of(folder):
     text = (folder / "index.html").read_text()
-    found = re.search(r'<script type="application/json" id="page">(.*?)</script>', text, re.DOTALL)
-    return json.loads(found[1])
+    page = re.search(r'<script type="application/json" id="page">(.*?)</script>', text, re.DOTALL)
+    return json.loads(page[1])
 
 
 def test_all_files_that_the_page_names_are_there_and_no_others(written):

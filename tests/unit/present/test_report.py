@@ -105,8 +105,8 @@ def said(folder, records, configs, *labels, scale="tiny", figures=(), count=Fals
     """The text of labelled parts of the report, or how many of them there are."""
     content = report.content(load_scale(scale, configs=configs), load_claims(), folder, records)
     with report.prepared(SOURCE, content, figures) as text:
-        found = [asked(text, f"query(<{label}>)") for label in labels]
-    return list(map(len, found)) if count else " ".join(" ".join(_words(found)).split())
+        elements = [asked(text, f"query(<{label}>)") for label in labels]
+    return list(map(len, elements)) if count else " ".join(" ".join(_words(elements)).split())
 
 
 def asked(text, expression):
@@ -125,10 +125,10 @@ def _words(node):
 def test_the_command_sets_the_same_bytes_twice_on_a_few_pages(given, configs, tmp_path, capsys):
     folder, records = given()
     runs = []
-    for number, found in enumerate(records):
+    for number, one in enumerate(records):
         runs.append(tmp_path / "runs" / str(number))
         runs[-1].mkdir(parents=True)
-        (runs[-1] / "record.json").write_text(json.dumps(found))
+        (runs[-1] / "record.json").write_text(json.dumps(one))
     (tmp_path / "figures").mkdir()
     typst.compile(b"A picture", tmp_path / "figures" / "holes.pdf")
     made = []
@@ -235,9 +235,9 @@ def test_a_report_says_at_once_what_it_is_worth(given, configs):
     assert "Scale tiny, for tests." in smoke
     kinds = {"mini": {"kind": "packages"}, "paper": {"kind": "fuss"}}
     for scale, sounds in kinds.items():
-        for found in records:
-            found["run"]["scale"] = scale
-            found["run"]["data"]["sounds"] = sounds
+        for one in records:
+            one["run"]["scale"] = scale
+            one["run"]["data"]["sounds"] = sounds
         notice = said(folder, records, configs, "notice", scale=scale)
         assert "smoke" not in notice
         assert ("not the examples that FUSS publishes" in notice) == (scale == "mini")

@@ -41,13 +41,13 @@ def test_contexts_are_domain_by_replaced_estimates_without_and_with_the_mixture(
         "SI-SNR_S, m unseen (dB)", "SI-SNR_S, m seen (dB)",
         "SI-SNR_I, m unseen (dB)", "SI-SNR_I, m seen (dB)",
     ]  # fmt: skip
-    found = numbers(table)
-    assert list(found)[:5] == [*(f"wave, I = {i}" for i in range(4)), "stft, I = 0"]
-    assert list(found)[12:] == ["mixture", "mixture-in-one-slot", "ideal-ratio-mask"]
-    assert found["wave, I = 3"] == ["–", "12.0", "–", "12.00", "–", "12.00"]
-    assert found["stft, I = 0"] == ["13.0", "14.0", "13.00", "14.00", "13.00", "14.00"]
-    assert set(found["mask, I = 0"]) == {"–"}
-    assert found["ideal-ratio-mask"][2:4] == ["19.00", "–"]
+    shown = numbers(table)
+    assert list(shown)[:5] == [*(f"wave, I = {i}" for i in range(4)), "stft, I = 0"]
+    assert list(shown)[12:] == ["mixture", "mixture-in-one-slot", "ideal-ratio-mask"]
+    assert shown["wave, I = 3"] == ["–", "12.0", "–", "12.00", "–", "12.00"]
+    assert shown["stft, I = 0"] == ["13.0", "14.0", "13.00", "14.00", "13.00", "14.00"]
+    assert set(shown["mask, I = 0"]) == {"–"}
+    assert shown["ideal-ratio-mask"][2:4] == ["19.00", "–"]
     rows = table.data[table.data["aggregate"] == "si_snr_i"]
     assert rows[["domain", "mixture", "experiment", "mean"]].to_numpy().tolist() == [
         ["wave", True, "ctx-wave-i3-m", 12.0],
@@ -82,9 +82,9 @@ def test_what_differs_in_more_is_no_context_and_stands_by_its_name_elsewhere(mad
     given = made("pit", "ctx-wave-i0", "six", "ctx-stft-i1", ctx_stft_i1=[setting])
     table = studies.contexts(*given, "caption")
     assert set(table.data["experiment"]) == {"ctx-wave-i0"}
-    found = numbers(studies.combinations(*given, [], "caption"))
-    assert list(found) == ["none", "inst-all + ctx-all-i3-m", "ctx-stft-i1"]
-    assert "13.00" in found["ctx-stft-i1"]
+    shown = numbers(studies.combinations(*given, [], "caption"))
+    assert list(shown) == ["none", "inst-all + ctx-all-i3-m", "ctx-stft-i1"]
+    assert "13.00" in shown["ctx-stft-i1"]
 
 
 def test_combinations_have_the_same_discriminators_without_and_with_pit_side_by_side(made):
@@ -92,8 +92,8 @@ def test_combinations_have_the_same_discriminators_without_and_with_pit_side_by_
              "inst-stft", "both-stft", "ctx-all", "six", "pit-ctx-all", "pit-six",
              "pit-ctx-mask-i0", "pit-long", "pit-random")  # fmt: skip
     table = studies.combinations(*made(*given), [], "caption")
-    found = {label: cells[2:4] for label, cells in numbers(table).items()}  # SI-SNR_I
-    assert found == {
+    shown = {label: cells[2:4] for label, cells in numbers(table).items()}  # SI-SNR_I
+    assert shown == {
         "none": ["–", "11.00"],
         "ctx-wave-i3-m": ["14.00", "–"],
         "ctx-mask-i0": ["15.00", "22.00"],

@@ -181,8 +181,8 @@ def test_each_metric_takes_its_own_aggregates(made):
     summary, records = made("pit")
     evaluator = summary["aggregate"].isin(tables.PUBLISHED_COLUMNS["B"].values())
     summary.loc[evaluator, "mean"] = 3.0
-    found = tables.published(summary, records, [], "caption").data
-    assert {metric: set(own["mean"]) for metric, own in found.groupby("metric")} == {
+    data = tables.published(summary, records, [], "caption").data
+    assert {metric: set(own["mean"]) for metric, own in data.groupby("metric")} == {
         "A": {10.0},
         "B": {3.0},
     }

@@ -44,11 +44,11 @@ def test_a_file_is_separated_at_its_rate_and_with_its_channels(run, tmp_path, su
     heard = tmp_path / f"street.{suffix}"
     soundfile.write(heard, STEREO, 44100)
     assert separate(heard, run=run, output=tmp_path / "out", silent=True) == 0
-    found = sources_of(tmp_path / "out/street")
-    assert list(found) == [f"source{slot}.wav" for slot in range(4)]
-    assert {rate for _, rate in found.values()} == {44100}
+    sources = sources_of(tmp_path / "out/street")
+    assert list(sources) == [f"source{slot}.wav" for slot in range(4)]
+    assert {rate for _, rate in sources.values()} == {44100}
     decoded = soundfile.read(heard)[0]
-    np.testing.assert_allclose(sum(s for s, _ in found.values()), decoded, atol=1e-6)
+    np.testing.assert_allclose(sum(s for s, _ in sources.values()), decoded, atol=1e-6)
     told = json.loads((tmp_path / "out/street/summary.json").read_text())
     assert (told["sample_rate"], told["channels"], told["seconds"]) == (
         44100,
@@ -61,8 +61,8 @@ def test_a_file_is_separated_at_its_rate_and_with_its_channels(run, tmp_path, su
         "seed": 0,
         "weights_sha256": file_digest(run / "model.safetensors"),
     }
-    rms = {n: 10 * np.log10(np.square(s).mean()) for n, (s, _) in found.items()}
-    assert told["sources"] == {n: {"rms_dbfs": pytest.approx(rms[n], abs=0.01)} for n in found}
+    rms = {n: 10 * np.log10(np.square(s).mean()) for n, (s, _) in sources.items()}
+    assert told["sources"] == {n: {"rms_dbfs": pytest.approx(rms[n], abs=0.01)} for n in sources}
 
 
 def test_silent_slots_have_no_file_and_the_rest_still_sums(run, tmp_path, monkeypatch):
@@ -93,10 +93,10 @@ def test_memory_stays_and_a_long_file_is_a_spool_on_the_disk(run, tmp_path, monk
     heard = tmp_path / "long.wav"
     soundfile.write(heard, np.tile(STEREO, (4, 1)), 8000, "FLOAT")
     assert separate(heard, run=run, output=tmp_path / "out") == 0
-    found = sources_of(tmp_path / "out/long")
-    total = sum(sound for sound, _ in found.values())
+    sources = sources_of(tmp_path / "out/long")
+    total = sum(sound for sound, _ in sources.values())
     np.testing.assert_allclose(total, np.tile(STEREO, (4, 1)), atol=1e-6)
-    assert {p.name for p in (tmp_path / "out/long").iterdir()} == {MADE, "summary.json", *found}
+    assert {p.name for p in (tmp_path / "out/long").iterdir()} == {MADE, "summary.json", *sources}
 
 
 def bad(tmp_path, kind):

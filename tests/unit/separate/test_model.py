@@ -114,11 +114,11 @@ class Bands(torch.nn.Module):
 def test_slots_keep_their_sources_across_chunks(model, channels):
     model.separator = Bands(model)
     sound = noise(channels, 20 * model.run.audio.samples)
-    found = model.separate(sound, model.rate)
+    sources = model.separate(sound, model.rate)
     whole = Bands(model)(torch.from_numpy(sound.mean(0, keepdims=True)), torch.from_numpy(sound))
     wanted = whole.estimates.transpose(0, 1).flatten(1)
     # Each slot holds one band from beginning to end: its error is that of filters at chunk borders.
-    estimates = torch.from_numpy(found).flatten(1)
+    estimates = torch.from_numpy(sources).flatten(1)
     shares = torch.einsum("et,rt->er", estimates, wanted) / wanted.square().sum(-1)
     assert sorted(shares.argmax(1).tolist()) == [0, 1, 2, 3]
     assert shares.max(1).values.min() > 0.98
