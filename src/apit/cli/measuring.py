@@ -24,7 +24,7 @@ from apit.layers import load_scoring
 from apit.measure.score import Measures, System, score_estimates, summary_path
 from apit.measure.score import evaluate as score_system
 from apit.measure.systems import oracle as oracle_of
-from apit.measure.table import BSS_EVAL, OUT_OF_DOMAIN, SCORES, write_scores
+from apit.measure.table import ELSEWHERE, OF_BSS_EVAL, OF_SPLIT, write_scores
 from apit.models.stft import make_stft
 from apit.separate.files import check_files, separate_file
 from apit.separate.model import Model
@@ -94,14 +94,14 @@ def evaluate(
             whole_folder(estimates, identity) if estimates else nullcontext() as kept,
         ):
             scores = score_system(system, examples, holes, kept, jobs, first)
-            write_scores(scores, made / SCORES)
+            write_scores(scores, made / OF_SPLIT)
             write_scores(
-                score_system(system, examples, bss_eval, None, jobs, some), made / BSS_EVAL
+                score_system(system, examples, bss_eval, None, jobs, some), made / OF_BSS_EVAL
             )
             if split == "eval" and fuss.list_path(data, "out_of_domain").exists():
                 elsewhere = open_examples(data, "out_of_domain", audio)
                 scores = score_system(system, elsewhere, holes, None, jobs, first)
-                write_scores(scores, made / OUT_OF_DOMAIN)
+                write_scores(scores, made / ELSEWHERE)
     print(f"{output}: scores of {name}")
 
 

@@ -29,7 +29,7 @@ from apit.measure.showcase import showcase
 from apit.measure.spread import spreads
 from apit.measure.statistics import differences, hole_curve, published_differences, summarise
 from apit.measure.systems import oracle
-from apit.measure.table import BSS_EVAL, OUT_OF_DOMAIN, SCORES, read_scores
+from apit.measure.table import ELSEWHERE, OF_BSS_EVAL, OF_SPLIT, read_scores
 from apit.measure.verdicts import decide
 from apit.models.stft import make_stft
 from apit.present import figures as plots
@@ -67,7 +67,7 @@ class Evidence:
                 raise UserError(f"{path}: is not here; `snakemake {kind}` makes it")
         return paths
 
-    def files(self, name: str = SCORES) -> list[Path]:
+    def files(self, name: str = OF_SPLIT) -> list[Path]:
         """Files of a name in the folders of scores, where they are there."""
         systems = (*TRIVIAL, *self.today.runs, *IDEAL) if not self.scores else ()
         folders = self.scores or self.folders("scores", systems)
@@ -117,11 +117,11 @@ def tables(
         score_tables.published(summary, records, load_reported(options.configs), caption),
         run_tables.models(records, caption),
     ]
-    if bss_eval := evidence.files(BSS_EVAL):
+    if bss_eval := evidence.files(OF_BSS_EVAL):
         some = read_scores(bss_eval)
         examples = some["example"].nunique()
         made.append(score_tables.bss_eval(summarise(some, resamples), examples, caption))
-    if elsewhere := evidence.files(OUT_OF_DOMAIN):
+    if elsewhere := evidence.files(ELSEWHERE):
         held_out = scale.data.recipe.held_out if scale.data.recipe else ()
         outside = summarise(read_scores(elsewhere), resamples)
         made.append(score_tables.out_of_domain(outside, held_out, caption))

@@ -13,7 +13,7 @@ import pandas as pd
 from apit.errors import UserError
 from apit.files import whole_file
 
-SCORES, BSS_EVAL, OUT_OF_DOMAIN = "scores.csv", "bss_eval.csv", "out_of_domain.csv"
+OF_SPLIT, OF_BSS_EVAL, ELSEWHERE = "scores.csv", "bss_eval.csv", "out_of_domain.csv"  # files
 SCORE_COLUMNS = ["example", "source", "metric", "value", "note"]
 RUN_COLUMNS = ["scale", "experiment", "seed"]
 BSS_EVAL = ("sdr", "isr", "sir", "sar")  # metrics, over windows; `_whole` is of the whole signal
