@@ -11,12 +11,13 @@ from pathlib import Path
 
 from snakemake.utils import min_version
 
-from apit.artefacts import Artefacts, beside
-from apit.code import PRESENTATION, code_of
+from apit.artefacts import Artefacts
+from apit.code import code_of
 from apit.config import IDEAL, TRIVIAL
 from apit.errors import UserError
-from apit.identity import to_resume
+from apit.identity import beside, to_resume
 from apit.layers import load_scale, own_folders_settings
+from apit.present.origin import PRESENTATION
 
 min_version("9.0")
 

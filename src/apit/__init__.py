@@ -34,6 +34,7 @@ def load(folder: Path | str, chunk_seconds: float | None = None) -> "Model":
     It works in chunks of so many seconds; by default as long as the mixtures of its training.
     Raises UserError where the folder holds no finished run.
     """
+    from apit.artefacts import today
     from apit.separate.model import Model
 
-    return Model.load(folder, chunk_seconds)
+    return Model.load(today(Path(folder)), chunk_seconds)

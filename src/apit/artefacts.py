@@ -13,23 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from apit.config import ORACLES, Recorded, Run
+from apit.data.identities import data_settings, of_bank, of_clips, of_mixtures, of_packed
 from apit.errors import UserError
-from apit.identity import (
-    FILE,
-    LENGTH,
-    Identity,
-    Stamp,
-    data_settings,
-    differences,
-    of_bank,
-    of_clips,
-    of_mixtures,
-    of_packed,
-    of_run,
-    of_scores,
-    stamp_of,
-)
+from apit.identity import FILE, LENGTH, Identity, Stamp, beside, differences, stamp_of
 from apit.layers import CONFIGS, load_run, load_scale, trial_settings
+from apit.measure.identities import of_scores
+from apit.training.identities import of_run
 
 ID = re.compile(f"[0-9a-f]{{{LENGTH}}}")
 
@@ -99,15 +88,6 @@ class Artefacts:
     def beside(self, path: str) -> Path:
         """What of a run or of scores is too large for git: weights, or estimates."""
         return beside(Path(self.at(path)))
-
-
-def beside(folder: Path) -> Path:
-    """Weights of a run, or estimates of scores, that stand apart from their folder; or itself."""
-    *_, kind, name, id = folder.absolute().parts
-    results = Path(*folder.parts[:-3])
-    if kind == "runs":
-        return results / "weights" / name / f"{id}.safetensors"
-    return results / "estimates" / name / id if kind == "scores" else folder
 
 
 def versions(path: Path) -> list[Path]:

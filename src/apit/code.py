@@ -8,30 +8,6 @@ from pathlib import Path
 from apit.provenance import digest
 
 PACKAGE = Path(__file__).parent
-# What is made anew whenever it is older than its inputs, and the files that it is computed with.
-SHOWN = ("present/table", "present/tables", "present/studies", "measure/statistics")
-DRAWN = ("present/gallery", "present/looks")
-PRESENTATION: dict[str, tuple[str, ...]] = {
-    "tables": (*SHOWN, "present/runs", "measure/table", "measure/verdicts"),
-    "figures": (*SHOWN, *DRAWN, "present/figures", "measure/table", "measure/spread"),
-    "spectrograms": (
-        *SHOWN,
-        *DRAWN,
-        "present/spectrograms",
-        "measure/showcase",
-        "measure/spectral_holes",
-    ),
-    "listen": (
-        *DRAWN,
-        "present/listening",
-        "present/listening.html",
-        "present/spectrograms",
-        "measure/audition",
-        "measure/selection",
-        "data/credits",
-    ),
-    "report": (*SHOWN, "present/report"),
-}
 
 
 def code_of(files: Iterable[str]) -> str:

@@ -5,56 +5,22 @@ folder that has its identity in `identity.json`, and in the workflow the identit
 (`results/smoke/runs/pit-s0/3f2a9c1b`). So a result is valid if and only if it exists under the name
 that configuration, inputs and code give it today.
 
-Code counts as what it computes with: the modules that `CODE` lists beside each kind, without what
-changes no number (`computes`).
+Which modules a kind is computed with, its own room says (`identities.py`); `apit.code` says what of
+them counts.
 """
 
-import importlib.util
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel
-
 from apit.code import code_of
-from apit.config import OF_MIXING_ALONE, Audio, Data, Package, Run, Scale
 from apit.errors import UserError
-from apit.provenance import digest, file_digest
+from apit.provenance import digest
 
 FILE = "identity.json"
 LENGTH = 8  # of a hash in a name
-
-# Modules that each kind is computed with. What a run or scores read was made by other kinds.
-READING = ("data/fuss", "data/packed", "data/examples", "data/batches")
-SEPARATING = ("models/stft", "models/precision", "models/separators")
-CODE: dict[str, tuple[str, ...]] = {
-    "clips": (),
-    "bank": ("data/bank", "data/clips", "data/rooms", "data/splits", "data/synthesis"),
-    "mixtures": ("data/mixtures", "data/recipe"),
-    "packed": ("data/packing", "data/packed"),
-    "run": (
-        *READING, *SEPARATING, "models/complexity", "losses/permutation", "losses/reconstruction",
-        "measure/si_snr", "training/state", "training/step", "training/train",
-        "training/validation", "training/world",
-    ),
-    "scores": (
-        *READING, *SEPARATING, "models/unet", "models/tdcnpp", "losses/permutation",
-        "measure/bss_eval", "measure/score", "measure/si_snr", "measure/spectral_holes",
-        "measure/systems",
-    ),
-}  # fmt: skip
-# Where sounds are, and what they are called: their hashes, names and dates count instead.
-PLACES = {"sounds": {"name", "address", "folder"}, "recipe": {"rooms": {"folder"}}}
-WITH_DISCRIMINATORS = (
-    "models/discriminators", "models/views", "losses/adversarial", "losses/balance",
-)  # fmt: skip
-REMIXING = {
-    "none": (),
-    "sources": ("data/remixing",),
-    "clips": ("data/remixing", "data/recipe"),
-}
 
 
 class Stamp(NamedTuple):
@@ -125,6 +91,17 @@ class Identity:
         return identity
 
 
+def identify(
+    kind: str,
+    configuration: Mapping[str, Any],
+    inputs: Mapping[str, Stamp | None],
+    modules: Iterable[str],
+) -> Identity:
+    """The identity of what is computed with some modules, of the inputs that there are."""
+    given = {name: stamp for name, stamp in inputs.items() if stamp is not None}
+    return Identity(kind, configuration, given, code_of(modules)[:LENGTH])
+
+
 def to_resume(identity: Identity) -> Identity:
     """What a run must agree in to go on from another's checkpoint: all but how long it is."""
     training = {k: v for k, v in identity.configuration["training"].items() if k != "steps"}
@@ -166,72 +143,10 @@ def stamp_of(folder: Path) -> Stamp:
     return identity.stamp
 
 
-def of_clips(packages: Sequence[Package]) -> Identity:
-    """Of recordings of packages."""
-    return Identity("clips", {"packages": [_dumped(package) for package in packages]})
-
-
-def of_bank(
-    audio: Audio, data: Data, clips: Stamp | None = None, rooms: Stamp | None = None
-) -> Identity:
-    """Of a bank, with folders of recorded clips and rooms where it has some."""
-    configuration = data_settings(audio, data)
-    recipe = configuration["data"]["recipe"]
-    for key in OF_MIXING_ALONE:
-        if key != "examples" or not recipe["rooms"]:  # as many examples, so many rooms
-            del recipe[key]
-    return _identity("bank", configuration, {"clips": clips, "rooms": rooms})
-
-
-def of_mixtures(audio: Audio, data: Data, bank: Stamp) -> Identity:
-    """Of mixtures."""
-    return _identity("mixtures", data_settings(audio, data), {"bank": bank})
-
-
-def of_packed(configuration: Mapping[str, Any], mixtures: Stamp | None = None) -> Identity:
-    """Of packed mixtures, and the settings that they were mixed by; without, of FUSS's archive."""
-    return _identity("packed", configuration, {"mixtures": mixtures})
-
-
-def of_run(run: Run, data: Stamp, bank: Stamp | None = None) -> Identity:
-    """Of a run; a loss of one's own counts as its file."""
-    architecture = f"models/{run.separator.architecture}"
-    modules = [*CODE["run"], architecture, *REMIXING[run.training.remix]]
-    modules += WITH_DISCRIMINATORS if run.discriminators else ()
-    code = digest([code_of(modules), _own_loss(run.reconstruction)])[:LENGTH]
-    configuration = _dumped(run, {"data": PLACES, "as_costly_as": {"data"}})
-    inputs = {"data": data} | ({"bank": bank} if bank else {})
-    return Identity("run", configuration, inputs, code)
-
-
-def of_scores(
-    scale: Scale, system: str, data: Stamp, run: Stamp | None = None, **part: Any
-) -> Identity:
-    """Of the scores of a run, or of an oracle's; `part` says of what, if not of all that is due."""
-    evaluation = _dumped(scale.evaluation)
-    del evaluation["resamples"], evaluation["batch_size"]  # no score depends on them
-    configuration = {"system": system, "stft": _dumped(scale.stft), "evaluation": evaluation}
-    configuration |= part
-    return _identity("scores", configuration, {"data": data, "run": run})
-
-
-def data_settings(audio: Audio, data: Data) -> dict[str, Any]:
-    """What mixtures depend on."""
-    return {"audio": _dumped(audio), "data": _dumped(data, PLACES)}
-
-
-def _identity(
-    kind: str, configuration: Mapping[str, Any], inputs: Mapping[str, Stamp | None]
-) -> Identity:
-    given = {name: stamp for name, stamp in inputs.items() if stamp is not None}
-    return Identity(kind, configuration, given, code_of(CODE[kind]))
-
-
-def _dumped(part: BaseModel, exclude: Any = None) -> dict[str, Any]:
-    return part.model_dump(mode="json", exclude=exclude)
-
-
-def _own_loss(reconstruction: str) -> str | None:
-    module, colon, _ = reconstruction.partition(":")
-    spec = importlib.util.find_spec(module) if colon else None
-    return file_digest(Path(spec.origin)) if spec and spec.origin else None
+def beside(folder: Path) -> Path:
+    """Weights of a run, or estimates of scores, that stand apart from their folder; or itself."""
+    *_, kind, name, id = folder.absolute().parts
+    results = Path(*folder.parts[:-3])
+    if kind == "runs":
+        return results / "weights" / name / f"{id}.safetensors"
+    return results / "estimates" / name / id if kind == "scores" else folder

@@ -3,8 +3,8 @@ import shutil
 import pytest
 
 from apit import artefacts
-from apit.artefacts import Artefacts, accept, beside, others, remove, today
-from apit.identity import Identity
+from apit.artefacts import Artefacts, accept, others, remove, today
+from apit.identity import Identity, beside
 
 CODE = "results/smoke/runs/pit-s0"
 

@@ -6,8 +6,9 @@ import pytest
 from apit.artefacts import Artefacts
 from apit.errors import UserError
 from apit.files import resumable_folder, whole_folder
-from apit.identity import Identity, Stamp, differences, is_made, of_run, stamp_of, to_resume
+from apit.identity import Identity, Stamp, differences, is_made, stamp_of, to_resume
 from apit.layers import load_run, load_scale
+from apit.training.identities import of_run
 
 DATA = Stamp("00000000", "11111111")
 

@@ -19,8 +19,9 @@ from apit.data import fuss
 from apit.data.batches import Batch
 from apit.data.examples import open_examples
 from apit.files import whole_folder
-from apit.identity import of_scores, stamp_of
+from apit.identity import stamp_of
 from apit.layers import load_scoring
+from apit.measure.identities import of_scores
 from apit.measure.score import Measures, System, score_estimates, summary_path
 from apit.measure.score import evaluate as score_system
 from apit.measure.systems import oracle as oracle_of
@@ -209,7 +210,7 @@ def separate(
         Separated at a time; by default as long as the model's training mixtures.
     """
     with leased():
-        separator = Model.load(model, chunk)
+        separator = Model.load(today(model), chunk)
         torch.set_num_threads(separator.run.training.threads)
         check_files(files)
         for path in files:

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from apit.config import Audio, Boxes, Data, Recipe, Recorded, Scale, Split
 from apit.data import clips_page, fuss, splits
 from apit.data.clips import Clip, Refused, Source, procedural, recorded
+from apit.data.identities import of_bank
 from apit.errors import UserError
 from apit.files import check_apart, resumable_folder, whole_file
-from apit.identity import Identity, check_configuration, is_made, of_bank, stamp_of
+from apit.identity import Identity, check_configuration, is_made, stamp_of
 from apit.parallel import in_order
 from apit.provenance import array_generator
 

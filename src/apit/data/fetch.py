@@ -17,10 +17,11 @@ from apit.data import fuss
 from apit.data.clips import LICENCES, SUFFIXES
 from apit.data.download import PATIENCE, download, fault_of
 from apit.data.fuss import Format
+from apit.data.identities import data_settings, of_clips, of_packed
 from apit.data.packing import pack
 from apit.errors import UserError
 from apit.files import check_replaceable, resumable_folder, whole_file
-from apit.identity import data_settings, is_made, of_clips, of_packed
+from apit.identity import is_made
 from apit.progress import bar
 from apit.provenance import file_digest
 

@@ -17,9 +17,10 @@ from scipy.signal import fftconvolve
 from apit.config import Scale
 from apit.data import fuss
 from apit.data.bank import Stock, open_stock, recipe_of
+from apit.data.identities import of_mixtures
 from apit.data.recipe import PEAK, Draft, draft, dry
 from apit.files import check_apart, resumable_folder
-from apit.identity import is_made, of_mixtures, stamp_of
+from apit.identity import is_made, stamp_of
 from apit.parallel import in_order
 from apit.provenance import array_generator
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from apit.data import fuss
 from apit.data.archives import files_of
 from apit.data.fuss import INDEX, LIST_SUFFIX, Format, Line
+from apit.data.identities import of_packed
 from apit.data.packed import SAMPLE, SOURCES, VERSION
 from apit.errors import UserError
 from apit.files import check_apart, whole_folder
-from apit.identity import FILE, Identity, is_made, of_packed, stamp_of
+from apit.identity import FILE, Identity, is_made, stamp_of
 from apit.parallel import in_threads
 from apit.progress import bar
 from apit.provenance import file_digest

@@ -6,12 +6,36 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from apit.code import PRESENTATION, code_of
+from apit.code import code_of
 from apit.errors import UserError
 from apit.files import whole_file
 from apit.provenance import commit, file_digest
 
 ORIGIN = "origin.json"
+# What is made anew whenever it is older than its inputs, and the files that it is computed with.
+SHOWN = ("present/table", "present/tables", "present/studies", "measure/statistics")
+DRAWN = ("present/gallery", "present/looks")
+PRESENTATION: dict[str, tuple[str, ...]] = {
+    "tables": (*SHOWN, "present/runs", "measure/table", "measure/verdicts"),
+    "figures": (*SHOWN, *DRAWN, "present/figures", "measure/table", "measure/spread"),
+    "spectrograms": (
+        *SHOWN,
+        *DRAWN,
+        "present/spectrograms",
+        "measure/showcase",
+        "measure/spectral_holes",
+    ),
+    "listen": (
+        *DRAWN,
+        "present/listening",
+        "present/listening.html",
+        "present/spectrograms",
+        "measure/audition",
+        "measure/selection",
+        "data/credits",
+    ),
+    "report": (*SHOWN, "present/report"),
+}
 OF_RUN = (
     *("identity", "settings", "sounds", "data", "data_sha256", "commit", "date", "steps"),
     *("training_seconds", "device", "python", "versions", "hardware", "threads"),

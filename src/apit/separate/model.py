@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import uniform_filter1d
 from scipy.optimize import linear_sum_assignment
 
-from apit.artefacts import today
 from apit.config import Run
 from apit.errors import UserError
 from apit.models.separators import MaskingSeparator
@@ -72,9 +71,8 @@ class Model:
         Chunks are as long as the mixtures that it was trained on. Raises UserError where the folder
         holds no finished run.
         """
-        folder = today(Path(folder))
-        run, separator = load_separator(folder)
-        return cls(run, separator, chunk_seconds, file_digest(weights_of(folder)))
+        run, separator = load_separator(Path(folder))
+        return cls(run, separator, chunk_seconds, file_digest(weights_of(Path(folder))))
 
     def separate(self, waveform: ArrayLike, rate: int, *, silent: bool = False) -> Piece:
         """Separate [time] → [source, time], or [channel, time] → [source, channel, time].

@@ -9,9 +9,9 @@ import pandas as pd
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from apit.artefacts import beside
 from apit.config import Run
 from apit.errors import UserError
+from apit.identity import beside
 from apit.models.separators import MaskingSeparator, make_separator
 
 WEIGHTS, HISTORY, RECORD = "model.safetensors", "history.csv", "record.json"

@@ -15,15 +15,17 @@ from apit.config import Run, Split
 from apit.data import fuss
 from apit.data.batches import Batch, Prefetched
 from apit.data.examples import Examples, open_examples
+from apit.data.identities import data_settings
 from apit.data.remixing import training_batches
 from apit.errors import Interrupted
 from apit.files import whole_file, whole_folder
-from apit.identity import Identity, check_configuration, data_settings, of_run, stamp_of, to_resume
+from apit.identity import Identity, check_configuration, stamp_of, to_resume
 from apit.models.complexity import complexities, total_steps
 from apit.provenance import circumstances
 from apit.training import CHECKPOINT_SECONDS, log
 from apit.training.checkpoint import Checkpoints
 from apit.training.devices import make_device
+from apit.training.identities import of_run
 from apit.training.interruption import interruption
 from apit.training.record import HISTORY, RECORD, WEIGHTS
 from apit.training.state import TrainState
