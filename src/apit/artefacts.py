@@ -81,13 +81,15 @@ class Artefacts:
         found[f"{self.data}/packed"] = packed = of_packed(mixtures.configuration, mixtures.stamp)
         return packed.stamp, bank.stamp
 
-    def at(self, path: str) -> str:
+    def at(self, path: str) -> Path:
         """Where today's artefact of a name stands, or will."""
-        return f"{path}/{self.identities[path].id}"
+        return Path(path, self.identities[path].id)
 
-    def beside(self, path: str) -> Path:
-        """What of a run or of scores is too large for git: weights, or estimates."""
-        return beside(Path(self.at(path)))
+    @property
+    def tried(self) -> list[Path]:
+        """Today's trials that are here."""
+        paths = (self.at(f"{self.results}/trials/{trial}") for trial in self.trials)
+        return [path for path in paths if path.is_dir()]
 
 
 def versions(path: Path) -> list[Path]:
@@ -108,8 +110,8 @@ def today(path: Path) -> Path:
         try:
             wanted = Artefacts(path.parts[1]).at(path.as_posix())
         except (UserError, KeyError, IndexError):
-            wanted = ""
-        here = [one for one in here if one.as_posix() == wanted] or here
+            wanted = path
+        here = [one for one in here if one == wanted] or here
     return here[-1] if here else path
 
 
@@ -152,7 +154,7 @@ def accept(artefacts: Artefacts, **note: str) -> list[Path]:
     """
     accepted = []
     for path, identity in artefacts.identities.items():
-        target = Path(artefacts.at(path))
+        target = artefacts.at(path)
         if target.exists():
             continue
         for one in reversed(versions(Path(path))):

@@ -84,7 +84,7 @@ def test_results_of_other_code_are_accepted_with_all_that_was_made_of_them(repos
     made(CODE, then), made(scores, before)
     elsewhere = made("results/smoke/runs/pit-ctx-all-s0", run)  # of another configuration
     accepted = accept(scale, by="Somebody", why="a name")
-    assert accepted == [artefacts.Path(scale.at(path)) for path in (CODE, scores)]
+    assert accepted == [scale.at(path) for path in (CODE, scores)]
     assert all(beside(folder).read_bytes() == b"weights" for folder in accepted)
     found = Identity.read(accepted[0])
     assert found == run

@@ -1,7 +1,7 @@
 # scores → tables and figures → the report; weights and scores → a page to listen to
 
 COST = [path for path in [f"{RESULTS}/cost.csv"] if Path(path).exists()]
-TRIED = [f"{trial}/record.json" for trial in TRIALS if Path(trial).exists()]
+TRIED = [f"{trial}/record.json" for trial in made.tried]
 TABLES = [
     *(
         "ablations",

@@ -1,16 +1,14 @@
 """Commands that present: tables, figures, spectrograms, listen, report, trace."""
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 from pandas import read_csv
 
-from apit.artefacts import Artefacts, today
+from apit.artefacts import today
 from apit.cli.measuring import system_of
 from apit.cli.options import Folder, Paths, Runs, ScaleOptions, Scores
 from apit.config import IDEAL, TRIVIAL
@@ -19,7 +17,7 @@ from apit.data.credits import origin as origin_of_data
 from apit.data.examples import open_examples
 from apit.errors import UserError
 from apit.files import whole_file, whole_folder
-from apit.identity import Identity, stamp_of
+from apit.identity import Identity, beside, stamp_of
 from apit.layers import load_claims, load_reported, reported_for
 from apit.measure.audition import audition
 from apit.measure.comparison import seed_means
@@ -46,50 +44,39 @@ BASELINE = "pit"  # what ablations are compared with
 CEILING = "ideal-ratio-mask"  # what is heard beside runs: masking reaches no more
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """Folders of scores and of runs: those that were given, or else today's of a scale."""
+class Evidence(NamedTuple):
+    """Folders of scores, and records of runs by their folders."""
 
-    options: ScaleOptions
-    scores: tuple[Path, ...] = ()
-    runs: tuple[Path, ...] = ()
+    scores: list[Path]
+    records: dict[Path, dict[str, Any]]
 
-    @cached_property
-    def today(self) -> Artefacts:
-        """What the scale has."""
-        return self.options.artefacts()
+    @classmethod
+    def of(
+        cls, options: ScaleOptions, scores: Paths = (), runs: Paths = (), *, heard: bool = False
+    ) -> "Evidence":
+        """Those that were given, or else today's of the scale; `heard`: of its first seed alone."""
+        if not scores or not runs:
+            made = options.artefacts()
+            names = [
+                name
+                for name, run in made.runs.items()
+                if not heard or run.seed == made.scale.seeds[0]
+            ]
+            systems = (*TRIVIAL, *names, *IDEAL)
+            scores = scores or tuple(made.at(f"{made.results}/scores/{name}") for name in systems)
+            runs = runs or tuple(made.at(f"{made.results}/runs/{name}") for name in names)
+        return cls([today(p) for p in scores], {f: read_record(f) for f in map(today, runs)})
 
-    def folders(self, kind: str, names: Iterable[str]) -> list[Path]:
-        """Today's of a kind; raises UserError for one that is not here."""
-        paths = [Path(self.today.at(f"{self.today.results}/{kind}/{name}")) for name in names]
-        for path in paths:
-            if not path.is_dir():
-                raise UserError(f"{path}: is not here; `snakemake {kind}` makes it")
-        return paths
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """Records alone."""
+        return list(self.records.values())
 
     def files(self, name: str = OF_SPLIT) -> list[Path]:
-        """Files of a name in the folders of scores, where they are there."""
-        systems = (*TRIVIAL, *self.today.runs, *IDEAL) if not self.scores else ()
-        folders = self.scores or self.folders("scores", systems)
-        return [path for folder in map(today, folders) if (path := folder / name).exists()]
-
-    def records(self, *, heard: bool = False) -> dict[Path, dict[str, Any]]:
-        """Records of the runs by their folders; of the scale's first seed alone, if `heard`."""
-        seeds = self.today.scale.seeds[:1] if heard and not self.runs else None
-        names = [
-            name
-            for name, run in (self.today.runs.items() if not self.runs else ())
-            if seeds is None or run.seed in seeds
-        ]
-        folders = self.runs or self.folders("runs", names)
-        return {folder: read_record(folder) for folder in map(today, folders)}
-
-    def trials(self) -> list[Path]:
-        """Today's trials that are here, where it is of the scale as a whole."""
-        if self.scores:
-            return []
-        paths = (Path(self.today.at(f"{self.today.results}/trials/{n}")) for n in self.today.trials)
-        return [path for path in paths if path.is_dir()]
+        """Files of a name in the folders of scores, those that have one."""
+        if absent := [folder for folder in self.scores if not folder.is_dir()]:
+            raise UserError(f"{absent[0]}: is not here; `snakemake scores` makes it")
+        return [path for folder in self.scores if (path := folder / name).exists()]
 
 
 def tables(
@@ -102,11 +89,10 @@ def tables(
     output
         Folder for the tables.
     """
-    evidence = Evidence(options, scores, runs)
-    scale, caption_of = options.load(), score_tables.caption
+    evidence, scale = Evidence.of(options, scores, runs), options.load()
     rows, resamples = read_scores(evidence.files()), scale.evaluation.resamples
-    summary, records = summarise(rows, resamples), list(evidence.records().values())
-    caption = caption_of(records, scale.caption)
+    summary, records = summarise(rows, resamples), evidence.runs
+    caption = score_tables.caption(records, scale.caption)
     here = reported_for(scale, options.configs)
     made = [
         score_tables.ablations(summary, caption),
@@ -125,17 +111,17 @@ def tables(
         held_out = scale.data.recipe.held_out if scale.data.recipe else ()
         outside = summarise(read_scores(elsewhere), resamples)
         made.append(score_tables.out_of_domain(outside, held_out, caption))
-    if trials := evidence.trials():
+    if trials := [] if scores else options.artefacts().tried:
         made.append(run_tables.tuning([read_record(t) for t in trials], records, caption))
     cost = [path for path in (output.parent / "cost.csv",) if path.exists()]
     if cost:
         made.append(run_tables.cost(read_csv(cost[0]), caption))
     for table in made:
         table.write(output)
-    folders = [*evidence.records(), *trials]
+    folders = [*evidence.records, *trials]
     sources = [*evidence.files(), *bss_eval, *elsewhere, *cost, *(f / RECORD for f in folders)]
     origin.write(output, "tables", {table.name: table.caption for table in made}, sources)
-    histories = {name_of(record): read_history(f) for f, record in evidence.records().items()}
+    histories = {name_of(record): read_history(f) for f, record in evidence.records.items()}
     for name, frame in (
         ("training", score_tables.training(histories)),
         ("seeds", seed_means(rows)),
@@ -151,19 +137,19 @@ def figures(
     *, output: Folder, scores: Scores = (), runs: Runs = (), options: ScaleOptions = ScaleOptions()
 ) -> None:
     """Draw the figures of a scale."""
-    evidence, scale = Evidence(options, scores, runs), options.load()
+    evidence, scale = Evidence.of(options, scores, runs), options.load()
     rows, resamples = read_scores(evidence.files()), scale.evaluation.resamples
-    summary, records = summarise(rows, resamples), list(evidence.records().values())
+    summary, records = summarise(rows, resamples), evidence.runs
     caption = score_tables.caption(records, scale.caption)
     drawn = Gallery(output, records, caption)
-    plots.training(drawn, [read_history(folder) for folder in evidence.records()])
+    plots.training(drawn, [read_history(folder) for folder in evidence.records])
     plots.improvement(drawn, summary)
     plots.per_mixture(drawn, spreads(rows))
     gains = published_differences(reported_for(scale, options.configs), BASELINE)
     plots.differences(drawn, differences(rows, BASELINE, resamples), BASELINE, gains)
     plots.replacement(drawn, studies.contexts(summary, records, caption).data)
     plots.holes(drawn, hole_curve(rows, resamples))
-    of_runs = (folder / name for folder in evidence.records() for name in (RECORD, HISTORY))
+    of_runs = (folder / name for folder in evidence.records for name in (RECORD, HISTORY))
     origin.write(output, "figures", drawn.captions, [*evidence.files(), *of_runs])
     print(f"{output}: {', '.join(drawn.captions)}, as PNG and PDF")
 
@@ -185,18 +171,17 @@ def spectrograms(
     data
         Folder of mixtures.
     """
-    evidence, scale = Evidence(options, (), runs), options.load()
-    records = evidence.records(heard=True)
-    scores = f"{evidence.today.results}/scores"
+    scale = options.load()
+    evidence = Evidence.of(options, (), runs, heard=True)
+    records = evidence.records
+    by_name = {folder.parent.name: folder for folder in evidence.scores}
     kept = dict(zip(records, estimates, strict=False)) or {
-        folder: evidence.today.beside(f"{scores}/{name_of(record)}")
-        for folder, record in records.items()
+        folder: beside(by_name[name_of(record)]) for folder, record in records.items()
     }
     stft = make_stft(scale.stft, scale.audio.sample_rate)
-    mixtures = today(data or Path(evidence.today.data, "packed"))
+    mixtures = today(data or Path("data", options.name, "packed"))
     chosen = showcase(records, mixtures, kept, scale.audio, stft)
-    caption = score_tables.caption(list(records.values()), scale.caption)
-    drawn = Gallery(output, list(records.values()), caption)
+    drawn = Gallery(output, evidence.runs, score_tables.caption(evidence.runs, scale.caption))
     spectra.spectrograms(drawn, chosen)
     sounds = [path for folder in kept.values() for path in folder.rglob("*.wav")]
     origin.write(
@@ -223,12 +208,10 @@ def listen(
     data
         Folder of mixtures.
     """
-    evidence = Evidence(options, scores, runs)
+    evidence, scale = Evidence.of(options, scores, runs, heard=True), options.load()
     with leased():
-        scale = options.load()
-        records = evidence.records(heard=True)
-        files = evidence.files()
-        heard = {*(record["run"]["experiment"] for record in records.values()), CEILING}
+        records, files = evidence.records, evidence.files()
+        heard = {*(record["run"]["experiment"] for record in evidence.runs), CEILING}
         rows = read_scores(files)
         rows = rows[rows["experiment"].isin(heard)]
         mixtures = today(data or Path("data", options.name, "packed"))
@@ -243,7 +226,7 @@ def listen(
 
         about = listening.About(
             options.name,
-            score_tables.caption(list(records.values()), scale.caption),
+            score_tables.caption(evidence.runs, scale.caption),
             selection.rule,
             origin_of_data(mixtures, is_fuss=scale.data.sounds.kind == "fuss"),
         )
@@ -280,13 +263,13 @@ def report(
     """
     scale, results = options.load(), Path("results", options.name)
     tables, figures = tables or results / "tables", figures or results / "figures"
-    of_folder = Evidence(options, (), runs).records()
-    records = list(of_folder.values())
+    evidence = Evidence.of(options, (), runs)
+    records = evidence.runs
     content = document.content(scale, load_claims(options.configs), tables, records)
     drawn = sorted(figures.rglob("*.pdf"))
     document.write(source, content, drawn, output)
     shown = [tables / f"{name}.csv" for name in content["tables"]]
-    sources = [*document.text_of(source), *shown, *drawn, *(f / RECORD for f in of_folder)]
+    sources = [*document.text_of(source), *shown, *drawn, *(f / RECORD for f in evidence.records)]
     captions = {output.stem: score_tables.caption(records, scale.caption)}
     origin.write(output.parent, "report", captions, sources)
     print(f"{output}: {len(shown)} tables and {len(drawn)} figures of {len(records)} runs")
