@@ -1,6 +1,6 @@
 """How fast `apit separate` is, and how far separation in chunks is from that of whole files.
 
-python benchmarks/separation.py --model results/mini/runs/pit-s0 data/mini/mixtures/eval/*.wav
+python benchmarks/separation.py --model results/mini/runs/pit-s0 data/mini/mixtures/*/eval/*.wav
 """
 
 import argparse

@@ -143,8 +143,7 @@ def test_the_job_runs_on_slurm_and_a_training_that_is_killed_goes_on(slurm, tmp_
             stderr=subprocess.STDOUT,
         )
     try:
-        written = folder / "logs" / "tiny" / "train" / "pit-s0.log"
-        wait_for_steps(process, log, written)
+        written = wait_for_steps(process, log, folder / "logs" / "tiny" / "train")
         subprocess.run(["scancel", job_of("pit-s0", slurm)], env=slurm, check=True)
         assert process.wait(timeout=500) == 0, log.read_text()
     finally:
@@ -154,10 +153,13 @@ def test_the_job_runs_on_slurm_and_a_training_that_is_killed_goes_on(slurm, tmp_
     assert {"pit", "ctx-stft-i3-m"} <= set(table["experiment"])
 
 
-def wait_for_steps(process, log, written):
-    """Until a training's log tells of a step."""
+def wait_for_steps(process, log, logs):
+    """Until the log of the training of `pit` tells of a step; gives that log."""
     deadline = time.monotonic() + 240
-    while not (written.exists() and ": step" in written.read_text()):
+    while True:
+        for written in logs.glob("pit-s0-*.log"):
+            if ": step" in written.read_text():
+                return written
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)
