@@ -4,7 +4,6 @@
 # make check               linters and types           make lock       pin the environment anew
 # make bench               speed against peers, as ratios       make compare   the tables made here with those in git
 # make readme              the graph and the table in README.md, of what git has
-# make tidy                away with what is here of other configurations or older code
 SCALE ?=
 CLIPS ?=
 ROOMS ?=
@@ -16,7 +15,7 @@ NAME = $(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' param
 RESULTS = results/$(NAME)
 READY := .venv/ready
 
-.PHONY: reproduce compare restore test bench test-all check tidy readme lock environment
+.PHONY: reproduce compare restore test bench test-all check readme lock environment
 
 reproduce: $(READY)
 	snakemake --cores all --config $(CONFIG)
@@ -33,10 +32,6 @@ restore: $(READY)
 	@! dvc status | grep 'modified:' || { echo "What came is not what dvc.lock names (above)."; exit 1; }
 	snakemake --touch --forceall --quiet all
 	@echo "Restored. snakemake figures tables draws them anew, without training."
-
-# What is here of other configurations, other sounds or older code, and is not today's.
-tidy: $(READY)
-	apit status --remove
 
 test: $(READY)
 	pytest -n auto --dist loadfile

@@ -106,6 +106,7 @@ def bench(
         of all experiments of the scale, from their networks' sizes.
     """
     scale = options.load()
+    data, bank = today(data) if data else None, today(bank) if bank else None
     runs = [options.run(name) for name in scale.names]
     if at:
         sizes = by_size(runs, 1e12 * at)
