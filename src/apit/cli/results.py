@@ -28,6 +28,8 @@ def status(*, remove: bool = False, options: ScaleOptions = ScaleOptions()) -> N
     remove
         Remove runs, scores and data that are not today's.
     """
+    if remove and not options.scale:
+        raise UserError("--remove: say of which --scale")
     names = [options.name] if options.scale else [
         name for name in scale_names(options.configs) if Path("results", name).is_dir()
     ]  # fmt: skip
@@ -44,8 +46,8 @@ def status(*, remove: bool = False, options: ScaleOptions = ScaleOptions()) -> N
     if faults:
         raise UserError(
             "\n".join(["not all is of today's configuration and code:", *faults])
-            + "\nmake it anew (snakemake), remove what is older (make tidy), or, where today's "
-            'code gives the same numbers, say so: apit accept --scale SCALE --why "…"'
+            + "\nmake it anew (snakemake), remove what is older (--scale SCALE --remove), or, "
+            'where the code gives the same numbers, say so: apit accept --scale SCALE --why "…"'
         )
     print(f"{', '.join(names)}: all that is here is of today's configuration, inputs and code")
 
