@@ -46,9 +46,9 @@ def compare(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
             for table in (before, after)
         )
         margin = float("nan") if experiment in ORACLES else margin_of(old, new)
-        means = round(float(old.mean()), digits), round(float(new.mean()), digits)
-        verdict = _verdict(*means, margin, oracle=experiment in ORACLES)
-        rows.append((experiment, aggregate, *means, margin, verdict))
+        means = float(old.mean()), float(new.mean())
+        verdict = _verdict(*means, 10**-digits, margin, oracle=experiment in ORACLES)
+        rows.append((experiment, aggregate, *(round(m, digits) for m in means), margin, verdict))
     return pd.DataFrame(rows, columns=[*keys, "before", "after", "margin", "verdict"])
 
 
@@ -61,8 +61,9 @@ def margin_of(before: "pd.Series[float]", after: "pd.Series[float]") -> float:
     return float(quantile * deviation)
 
 
-def _verdict(before: float, after: float, margin: float, *, oracle: bool) -> str:
-    if before == after or (np.isnan(before) and np.isnan(after)):
+def _verdict(before: float, after: float, unit: float, margin: float, *, oracle: bool) -> str:
+    """`unit` is one of the last digit that is printed: mixtures differ in last bits elsewhere."""
+    if abs(after - before) < unit or (np.isnan(before) and np.isnan(after)):
         return SAME
     if oracle or np.isnan(before) or np.isnan(after):
         return DIFFERENT
