@@ -199,7 +199,9 @@ def spectrograms(
     drawn = Gallery(output, list(records.values()), caption)
     spectra.spectrograms(drawn, chosen)
     sounds = [path for folder in kept.values() for path in folder.rglob("*.wav")]
-    origin.write(output, "spectrograms", drawn.captions, [*sounds, *(folder / RECORD for folder in records)])
+    origin.write(
+        output, "spectrograms", drawn.captions, [*sounds, *(folder / RECORD for folder in records)]
+    )
     print(f"{output}: {', '.join(drawn.captions)}, as PNG and PDF")
 
 

@@ -18,9 +18,7 @@ OF_RUN = (
 )
 
 
-def write(
-    folder: Path, kind: str, captions: Mapping[str, str], sources: Iterable[Path]
-) -> None:
+def write(folder: Path, kind: str, captions: Mapping[str, str], sources: Iterable[Path]) -> None:
     """Write `origin.json`: captions by name, command, commit, code, and the SHA-256 of each source.
 
     `kind` is one of `PRESENTATION`.

@@ -192,7 +192,11 @@ def _to_agree_in(identity: Identity, world: World) -> dict[str, Any]:
 
 
 def _record(
-    state: TrainState, identity: Identity, examples: Mapping[Split, Examples], data: Path, settings: Sequence[str]
+    state: TrainState,
+    identity: Identity,
+    examples: Mapping[Split, Examples],
+    data: Path,
+    settings: Sequence[str],
 ) -> dict[str, Any]:
     """How the weights came to be."""
     run, progress = state.run, state.progress

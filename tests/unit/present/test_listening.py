@@ -10,7 +10,7 @@ from scipy.io import wavfile
 
 from apit.cli import main
 from apit.data.credits import Credit
-from apit.files import MADE
+from apit.identity import FILE
 from apit.layers import load_scale
 from apit.measure.audition import Clip, Scene
 from apit.measure.selection import Chosen
@@ -166,7 +166,7 @@ def test_the_command_makes_the_page_of_runs_and_refuses_scores_of_others(
     first = {str(p): p.read_bytes() for p in output.rglob("*") if p.is_file()}
     assert main(command) == 0
     assert first == {str(p): p.read_bytes() for p in output.rglob("*") if p.is_file()}
-    assert (output / MADE).exists()
+    assert (output / FILE).exists()
 
     capsys.readouterr()
     assert main([name for name in command if name != scores[0]]) == 2
