@@ -10,7 +10,7 @@ from apit.layers import (
     load_run,
     load_scale,
     load_scoring,
-    own_clips_settings,
+    own_folders_settings,
     reported_for,
     scale_names,
     trial_settings,
@@ -75,10 +75,8 @@ def test_names_say_what_entries_do():
     long = load_run("smoke", "pit-long", 0)
     assert long.as_costly_as == load_run("smoke", "pit-six", 0)
     assert long.as_costly_as.discriminators == six
-    pit = load_run("smoke", "pit", 0).training
-    assert (long.training.learning_rate, long.training.batch_size) == (
-        pit.learning_rate, pit.batch_size,
-    )  # fmt: skip
+    pit, long = (load_run("paper", name, 0).training for name in ("pit", "pit-long"))
+    assert (long.learning_rate, long.batch_size) == (pit.learning_rate, pit.batch_size)
     frozen = load_run("smoke", "pit-random", 0).discriminators
     assert [d.model_copy(update={"frozen": False}) for d in frozen] == list(six)
 
@@ -103,7 +101,7 @@ def test_what_was_tuned_is_that_of_its_experiment_alone(configs):
         load_scale("tiny", [rows("{name: ctx-wav, training: {batch_size: 2}}")], configs)
     with pytest.raises(UserError, match=r"training\.batch: unknown key"):
         load_run("tiny", "pit", 0, [rows("{name: pit, training: {batch: 2}}")], configs)
-    with pytest.raises(UserError, match=r"experiments.*: trainin: unknown key; did you mean"):
+    with pytest.raises(UserError, match=r"experiments\.0\.trainin: unknown key; did you mean tra"):
         load_scale("tiny", [rows("{name: pit, trainin: {batch_size: 2}}")], configs)
 
 
@@ -301,16 +299,33 @@ def test_an_address_that_names_no_archive_is_refused(address):
 def test_what_a_scale_holds_out_of_its_packages_does_not_apply_to_ones_own_clips():
     mini = load_scale("mini")
     assert mini.data.recipe.held_out == ("flare-game",)
-    own = load_scale("mini", own_clips_settings(mini))
+    own = load_scale("mini", own_folders_settings(mini, "mine", None))
     assert own.data.sounds.kind == "folder"
     assert own.data.recipe.held_out == ()
     assert set(own.data.recipe.examples) == {"train", "validation", "eval"}
     both = load_scale("mini", ["data.recipe.held_out=[mine, flare-game]"])
-    own = load_scale("mini", own_clips_settings(both))
+    own = load_scale("mini", own_folders_settings(both, "mine", None))
     assert own.data.recipe.held_out == ("mine",)
     assert "out_of_domain" in own.data.recipe.examples
-    assert own_clips_settings(load_scale("smoke")) == ["data.sounds.kind=folder"]
-    assert own_clips_settings(own) == own_clips_settings(load_scale("fuss-recipe")) == []
+    assert own_folders_settings(load_scale("smoke"), "mine", None) == [
+        *("data.sounds.kind=folder", 'data.sounds.folder="mine"')
+    ]
+    assert own_folders_settings(own, None, None) == []
+
+
+def test_folders_of_ones_own_are_refused_where_they_have_no_place_and_asked_for_where_needed():
+    fuss_recipe = load_scale("fuss-recipe")
+    for scale, clips, rooms, said in (
+        (load_scale("paper"), "mine", None, "is mixed already: clips and rooms of your own"),
+        (load_scale("smoke"), None, "halls", r"rooms: data\.recipe\.rooms has no kind: recorded"),
+        (fuss_recipe, None, "halls", "mixes a folder of yours: add clips=FOLDER"),
+        (fuss_recipe, "mine", None, "has recorded rooms of yours: add rooms=FOLDER"),
+    ):
+        with pytest.raises(UserError, match=said):
+            own_folders_settings(scale, clips, rooms)
+    both = load_scale("fuss-recipe", own_folders_settings(fuss_recipe, "mine", "halls"))
+    assert (both.data.sounds.folder, both.data.recipe.rooms.folder) == ("mine", "halls")
+    assert own_folders_settings(load_scale("paper"), None, None) == []
 
 
 def test_nothing_held_out_leaves_no_split_of_it():

@@ -31,13 +31,10 @@ def test_it_changes_with_configuration_inputs_and_code_and_with_nothing_else():
     assert identity.id != of("training.steps=41").id
     assert identity.id != of(data=Stamp("00000001", "11111111")).id
     assert identity.id != Identity("run", identity.configuration, identity.inputs, "other").id
-    for unrelated in (
-        "evaluation.resamples=10",
-        "seeds=[0, 1, 2]",
-        "experiments=[pit]",
-        "caption=a",
-    ):
+    for unrelated in ("evaluation.resamples=10", "seeds=[0, 1, 2]", "caption=another"):
         assert of(unrelated).id == identity.id
+    alone = of("experiments=[ctx-wave-i2]", experiment="ctx-wave-i2")  # not one that was tuned
+    assert alone.id == of(experiment="ctx-wave-i2").id
     heavier = "adversary.pit_weight=0.7"
     assert of(heavier).id == identity.id  # which has no adversary
     assert of(heavier, experiment="six").id != of(experiment="six").id
