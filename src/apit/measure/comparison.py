@@ -42,7 +42,7 @@ def compare(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     for experiment, aggregate in lines.itertuples(index=False):
         factor, digits = COMPARED[aggregate]
         old, new = (
-            factor * table.query("experiment == @experiment and aggregate == @aggregate")["mean"]
+            factor * table.loc[(table[keys] == (experiment, aggregate)).all(axis=1), "mean"]
             for table in (before, after)
         )
         margin = float("nan") if experiment in ORACLES else margin_of(old, new)

@@ -67,7 +67,7 @@ def scores(scale, systems, packed, tmp_path_factory):
     examples = open_examples(packed, "eval", scale.audio)
     files = [folder / f"{system.experiment}.csv" for system in systems]
     for system, file in zip(systems, files, strict=True):
-        write_scores(evaluate(system, examples, measures, folder / system.experiment), file)
+        write_scores(evaluate(system, examples, measures), file)
     return read_scores(files)
 
 

@@ -49,6 +49,7 @@ def scored(scale, config, mixtures, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scores")
     stft = make_stft(scale.stft, scale.audio.sample_rate)
     for name in ORACLES:
+        (folder / name).mkdir()
         scores = evaluate(
             System("tiny", name, 0, oracle(name, stft)),
             open_examples(mixtures, "eval", scale.audio),
