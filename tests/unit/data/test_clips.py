@@ -8,6 +8,7 @@ import soundfile
 from apit.data import synthesis
 from apit.data.bank import Stock, make_bank, open_stock
 from apit.data.clips import Clip, procedural, trimmed
+from apit.data.mixtures import mix
 from apit.data.splits import split_clips
 from apit.errors import UserError
 from apit.identity import Identity
@@ -274,6 +275,11 @@ def test_a_bank_is_not_taken_for_another_ones(scale, bank, configs, tmp_path):
     said = r"bank: was made for another configuration \(data\.recipe\.seed is 1 and was 0\)"
     with pytest.raises(UserError, match=said):
         open_stock(bank, "train", other.audio, other.data)
+    with pytest.raises(UserError, match=said):
+        mix(other, bank, tmp_path / "mixtures", jobs=1)
+    assert not list(tmp_path.iterdir())
+    longer = load_scale("tiny", ["data.recipe.fade_seconds=0.02"], configs)  # of mixing alone
+    assert open_stock(bank, "train", longer.audio, longer.data).clips == stock.clips
     with pytest.raises(UserError, match="is no bank; `apit bank` makes one"):
         open_stock(tmp_path, "train", scale.audio, scale.data)
 
