@@ -9,29 +9,26 @@ from apit.provenance import digest
 
 PACKAGE = Path(__file__).parent
 # What is made anew whenever it is older than its inputs, and the files that it is computed with.
-SHOWN = ("present/table", "present/tables", "present/studies", "measure/statistics")
+SHOWN = (
+    *("present/table", "present/tables", "present/studies"),
+    *("measure/statistics", "measure/table"),
+)
 DRAWN = ("present/gallery", "present/looks")
+CHOSEN = (
+    *("measure/showcase", "measure/spectral_holes", "models/stft"),
+    *("losses/reconstruction", "losses/permutation"),
+)
 PRESENTATION: dict[str, tuple[str, ...]] = {
-    "tables": (*SHOWN, "present/runs", "measure/table", "measure/verdicts"),
-    "figures": (*SHOWN, *DRAWN, "present/figures", "measure/table", "measure/spread"),
-    "spectrograms": (
-        *SHOWN,
-        *DRAWN,
-        "present/spectrograms",
-        "measure/showcase",
-        "measure/spectral_holes",
-    ),
+    "tables": (*SHOWN, "present/runs", "measure/verdicts"),
+    "figures": (*SHOWN, *DRAWN, "present/figures", "measure/spread"),
+    "spectrograms": (*SHOWN, *DRAWN, "present/spectrograms", *CHOSEN),
     "listen": (
-        *DRAWN,
-        "present/listening",
-        "present/listening.html",
-        "present/spectrograms",
-        "measure/audition",
-        "measure/selection",
-        "data/credits",
+        *DRAWN, "present/table", "present/listening", "present/listening.html",
+        "present/spectrograms", *CHOSEN, "measure/selection", "measure/audition",
+        "measure/si_snr", "data/credits",
     ),
-    "report": (*SHOWN, "present/report"),
-}
+    "report": (*SHOWN, "present/report", "present/runs", "measure/verdicts"),
+}  # fmt: skip
 
 
 def code_of(files: Iterable[str]) -> str:
@@ -100,9 +97,12 @@ def _calls(node: ast.AST, name: str) -> bool:
 
 
 def _dumped(node: object) -> str:
-    """A tree as text, the same on every Python: `ast.dump` of later ones leaves fields out."""
+    """A tree as text, the same on every Python: `ast.dump` of later ones leaves fields out.
+
+    Imports that have no name left are left out, too.
+    """
     if isinstance(node, list):
-        return f"[{', '.join(map(_dumped, node))}]"
+        return f"[{', '.join(_dumped(one) for one in node if getattr(one, 'names', True))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = [

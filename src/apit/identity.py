@@ -33,7 +33,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "clips": (),
     "bank": ("data/bank", "data/clips", "data/rooms", "data/splits", "data/synthesis"),
     "mixtures": ("data/mixtures", "data/recipe"),
-    "packed": ("data/packing", "data/packed"),
+    "packed": ("data/packing", "data/packed", "data/fuss", "data/archives"),
     "run": (
         *READING, *SEPARATING, "models/complexity", "losses/permutation", "losses/reconstruction",
         "measure/si_snr", "training/state", "training/step", "training/train",

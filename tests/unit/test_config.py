@@ -164,7 +164,7 @@ def test_trials_fall_as_runs_do_in_fewer_steps(configs):
     baseline = load_run("paper", "pit-tdcnpp", 0)
     told = trial_settings(baseline, load_scale("paper").tuning, 1e-4, 128)
     assert "training.grad_accum_steps=64" in told
-    with pytest.raises(UserError, match="tuning.seed: 0 is one of the seeds of runs, too"):
+    with pytest.raises(UserError, match=r"tuning\.seed: 0 is one of the seeds of runs, too"):
         load_scale("tiny", [grid.replace("seed: 9", "seed: 0")], configs)
 
 
