@@ -2,12 +2,12 @@
 
 import filecmp
 
-from apit.files import MADE
+from apit.identity import FILE
 
 
 def files(folder):
     return sorted(
-        str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != MADE
+        str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != FILE
     )
 
 

@@ -76,9 +76,12 @@ def _calls(node: ast.AST, name: str) -> bool:
 
 
 def _dumped(node: object) -> str:
-    """A tree as text, the same on every Python: `ast.dump` of later ones leaves fields out."""
+    """A tree as text, the same on every Python: `ast.dump` of later ones leaves fields out.
+
+    Imports that have no name left are left out, too.
+    """
     if isinstance(node, list):
-        return f"[{', '.join(map(_dumped, node))}]"
+        return f"[{', '.join(_dumped(one) for one in node if getattr(one, 'names', True))}]"
     if not isinstance(node, ast.AST):
         return repr(node)
     fields = [

@@ -131,12 +131,15 @@ def check_configuration(folder: Path, wanted: Mapping[str, Any]) -> None:
         raise UserError(f"{folder}: was made for another configuration ({said}); make it again")
 
 
-def stamp_of(folder: Path) -> Stamp:
-    """The stamp of an input: of its identity, or else of its files' names, sizes and dates."""
-    identity = Identity.read(folder)
+def stamp_of(path: Path) -> Stamp:
+    """The stamp of an input: of its identity, or else of its files' names, sizes and dates.
+
+    An archive is a file, whatever it is called.
+    """
+    identity = Identity.read(path)
     if identity is None:
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
-        stats = [(str(path.relative_to(folder)), path.stat()) for path in files]
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        stats = [(str(file.relative_to(path)), file.stat()) for file in files]
         identity = Identity(
             "files", {"files": digest([(name, s.st_size, s.st_mtime_ns) for name, s in stats])}
         )

@@ -4,12 +4,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from repositories import REPOSITORY
+from repositories import REPOSITORY, commit, git
 
+from apit.artefacts import Artefacts
 from apit.cli import COMMANDS, app, main
 from apit.data import packing
+from apit.identity import Identity
 from apit.training.train import train
 
 
@@ -154,7 +158,7 @@ def test_a_corrupt_wav_stops_training_and_leaves_nothing(configs, mixtures, tmp_
 def test_evaluating_what_is_no_run_is_refused(configs, mixtures, tmp_path, capsys):
     code = main(
         ["evaluate", "--run", str(tmp_path), "--data", str(mixtures)]
-        + ["--output", str(tmp_path / "scores.csv")]
+        + ["--output", str(tmp_path / "scores")]
     )
     assert code == 2
     assert "is it a finished run" in capsys.readouterr().err
@@ -177,8 +181,115 @@ def test_a_damaged_run_is_told_to_be_trained_again(mixtures, tiny, tmp_path, cap
     (tmp_path / "run" / name).write_text(text)
     code = main(
         ["evaluate", "--run", str(tmp_path / "run"), "--data", str(mixtures)]
-        + ["--output", str(tmp_path / "scores.csv")]
+        + ["--output", str(tmp_path / "scores")]
     )
     assert code == 2
     assert "train it again" in capsys.readouterr().err
-    assert not (tmp_path / "scores.csv").exists()
+    assert not (tmp_path / "scores").exists()
+
+
+def test_scores_are_a_folder_and_tables_and_figures_are_made_of_such(
+    mixtures, tiny, configs, tmp_path, capsys
+):
+    folder, kept = tmp_path / "scores", tmp_path / "estimates"
+    train(tiny("pit", "training.steps=1"), mixtures, tmp_path / "run")
+    scored = ["evaluate", "--configs", configs, "--data", mixtures, "--jobs", 1]
+    assert run(*scored, "--run", tmp_path / "run", "--output", folder, "--estimates", kept) == 0
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("bss_eval.csv", "identity.json", "scores.csv")
+    ]
+    assert len(list(kept.glob("example*/source0.wav"))) == 8
+    assert Identity.read(folder) == Identity.read(kept)
+    assert list(Identity.read(folder).inputs) == ["data", "run"]
+    oracle = tmp_path / "oracle"
+    of_oracle = ["--oracle", "mixture", "--scale", "tiny", "--first", 2]
+    assert run(*scored, *of_oracle, "--output", oracle) == 0
+    assert Identity.read(oracle).configuration["first"] == 2
+    shown = [
+        "--scale",
+        "tiny",
+        "--configs",
+        configs,
+        "--scores",
+        folder,
+        "--runs",
+        tmp_path / "run",
+    ]
+    assert run("tables", *shown, "--output", tmp_path / "tables") == 0
+    assert run("figures", *shown, "--output", tmp_path / "figures") == 0
+    for name in ("tables/ablations.csv", "tables/bss_eval.csv", "tables/seeds.csv"):
+        assert (tmp_path / name).exists()
+    assert (tmp_path / "figures" / "holes.pdf").exists()
+    capsys.readouterr()
+    assert run("trace", tmp_path / "tables" / "ablations.csv") == 0
+    assert f"{folder / 'scores.csv'}  sha256 " in capsys.readouterr().out
+
+
+@pytest.fixture
+def older(configs, tmp_path, monkeypatch):
+    """A run of other code at the scale tiny, in a working folder of its own; and its options."""
+    monkeypatch.chdir(tmp_path)
+    path = "results/tiny/runs/pit-s0"
+    identity = replace(Artefacts("tiny", (), configs).identities[path], code="0123")
+    folder = Path(path, identity.id)
+    folder.mkdir(parents=True)
+    identity.write(folder)
+    return folder, ["--scale", "tiny", "--configs", configs]
+
+
+def test_what_is_of_other_code_is_told_and_can_be_accepted_or_removed(older, configs, capsys):
+    folder, scale = older
+    now = Path(Artefacts("tiny", (), configs).at("results/tiny/runs/pit-s0"))
+    assert run("status", *scale) == 2
+    said = capsys.readouterr().err
+    assert re.search(rf"{folder}: is not today's: code is '\w+' and was '0123'", said)
+    assert "apit accept --scale SCALE --why" in said
+    assert run("accept", *scale) == 2
+    assert "--why" in capsys.readouterr().err
+    assert run("accept", *scale, "--why", "a name was changed") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        str(now), "1 results were of other code alone, and are today's now",
+    ]  # fmt: skip
+    (note,) = Identity.read(now).accepted
+    assert (note["code"], note["why"]) == ("0123", "a name was changed")
+    assert {"by", "date", "id"} < note.keys()
+    assert run("status", *scale) == 0
+    assert "tiny: all that is here is of today's" in capsys.readouterr().out
+    assert run("status", "--configs", configs) == 0  # of all that have results
+    changed = ["--set", "training.steps=3"]
+    assert run("status", *scale, *changed) == 2
+    assert f"{now}: is not today's: training.steps is 3 and was 4" in capsys.readouterr().err
+    assert run("accept", *scale, *changed, "--why", "it is about the same") == 0
+    assert "0 results were" in capsys.readouterr().out
+    assert run("status", "--remove", *scale, *changed) == 0
+    assert f"{now}: removed (training.steps is 3 and was 4)" in capsys.readouterr().out
+    assert not now.exists()
+
+
+def test_tables_are_compared_with_those_that_git_has(configs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    scale = ["--scale", "tiny", "--configs", configs]
+    table = tmp_path / "results" / "tiny" / "tables" / "seeds.csv"
+    assert run("compare", *scale) == 2
+    assert "seeds.csv: is not here; `snakemake tables` makes it" in capsys.readouterr().err
+    table.parent.mkdir(parents=True)
+    lines = "experiment,seed,aggregate,mean\npit,0,si_snr_i,8\npit,1,si_snr_i,9\n"
+    table.write_text(lines + "mixture,0,si_snr_i,0\n")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "…")
+    assert run("compare", *scale) == 0
+    assert "git has no results/tiny/tables/seeds.csv" in capsys.readouterr().out
+    commit(tmp_path)
+    assert run("compare", *scale) == 0
+    assert capsys.readouterr().out.endswith("2 the same\n")
+    table.write_text(lines.replace(",9", ",9.5") + "mixture,0,si_snr_i,1\n")
+    assert run("compare", *scale) == 2
+    out, err = capsys.readouterr()
+    assert "1 within the noise between seeds" in out
+    assert re.search(r"pit +si_snr_i +8\.50 +8\.75 +[\d.]+ within the noise", out)
+    assert "1 of 2 lines differ from those of HEAD" in err
+    assert run("compare", *scale, "--since", "HEAD~1") == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "seeds.csv").write_text(lines + "mixture,0,si_snr_i,0\n")
+    assert run("compare", *scale, "--tables", elsewhere) == 0

@@ -32,8 +32,28 @@ def test_it_changes_with_configuration_inputs_and_code_and_with_nothing_else():
     assert identity.id != of("training.steps=41").id
     assert identity.id != of(data=Stamp("00000001", "11111111")).id
     assert identity.id != Identity("run", identity.configuration, identity.inputs, "other").id
-    moved = of("evaluation.batch_size=3", "caption=another")  # no key of a run's
-    assert moved.id == identity.id
+    for unrelated in ("evaluation.resamples=10", "seeds=[0, 1, 2]", "caption=another"):
+        assert of(unrelated).id == identity.id
+    alone = of("experiments=[ctx-wave-i2]", experiment="ctx-wave-i2")  # not one that was tuned
+    assert alone.id == of(experiment="ctx-wave-i2").id
+    heavier = "adversary.pit_weight=0.7"
+    assert of(heavier).id == identity.id  # which has no adversary
+    assert of(heavier, experiment="six").id != of(experiment="six").id
+    wider = "separator.unet.depth=7"
+    assert of(wider).id != identity.id
+    assert of(wider, experiment="pit-tdcnpp").id == of(experiment="pit-tdcnpp").id
+
+
+def test_data_depend_on_nothing_of_a_training():
+    scale, other = Artefacts("smoke"), Artefacts("smoke", ["training.steps=41"])
+    for kind in ("bank", "mixtures", "packed"):
+        assert scale.at(f"data/smoke/{kind}") == other.at(f"data/smoke/{kind}")
+    other = Artefacts("smoke", ["data.recipe.seed=7"])
+    for kind in ("bank", "mixtures", "packed"):
+        assert scale.at(f"data/smoke/{kind}") != other.at(f"data/smoke/{kind}")
+    other = Artefacts("smoke", ["data.recipe.overhang=moved", "data.recipe.fade_seconds=0.002"])
+    assert scale.at("data/smoke/bank") == other.at("data/smoke/bank")
+    assert scale.at("data/smoke/mixtures") != other.at("data/smoke/mixtures")
 
 
 def test_without_code_it_is_the_same_for_other_code_alone_however_far_up():
@@ -78,7 +98,7 @@ def test_where_sounds_are_and_what_they_are_called_is_no_matter():
         for settings in ((), ("data.sounds.address=https://mirror/FUSS.tar.gz",))
     )
     assert fuss == elsewhere
-    other = "data.sounds.sha256=" + 64 * "0"
+    other = "data.sounds.sha256=" + 64 * "a"
     assert Artefacts("paper", [other]).identities["data/paper/packed"].id != fuss
 
 
@@ -91,6 +111,12 @@ def test_a_folder_without_identity_is_its_files_names_sizes_and_dates(tmp_path):
     assert stamp_of(folder.rename(tmp_path / "moved")) == first
     (tmp_path / "moved" / "b.wav").write_bytes(b"2")
     assert stamp_of(tmp_path / "moved") != first
+    archives = [tmp_path / name for name in ("a.tar", "b.tar")]
+    for content, archive in zip((b"1", b"12"), archives, strict=True):
+        archive.write_bytes(content)
+    first, second = map(stamp_of, archives)
+    assert first != second
+    assert stamp_of(archives[0].rename(tmp_path / "c.tar")) == first
 
 
 def test_a_loss_of_ones_own_counts_as_its_file(tmp_path, monkeypatch):

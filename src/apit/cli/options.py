@@ -14,7 +14,7 @@ from apit.layers import CONFIGS, load_run, load_scale, scale_names
 
 Paths = Annotated[tuple[Path, ...], Parameter(consume_multiple=1)]
 Runs = Annotated[Paths, Parameter(help="The runs behind it.")]
-Scores = Annotated[Paths, Parameter(help="Files of scores.")]
+Scores = Annotated[Paths, Parameter(help="Folders of scores.")]
 Data = Annotated[Path, Parameter(help="Folder of mixtures.")]
 Folder = Annotated[Path, Parameter(help="Folder to make.")]
 Jobs = Annotated[

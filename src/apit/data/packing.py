@@ -1,6 +1,7 @@
 """Packing: the FUSS layout, as a folder or in a tar → the packed form."""
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from io import BytesIO
@@ -17,7 +18,7 @@ from apit.data.fuss import INDEX, LIST_SUFFIX, Format, Line
 from apit.data.identities import of_packed
 from apit.data.packed import SAMPLE, SOURCES, VERSION
 from apit.errors import UserError
-from apit.files import check_apart, whole_folder
+from apit.files import check_apart, resumable_folder
 from apit.identity import FILE, Identity, is_made, stamp_of
 from apit.parallel import in_threads
 from apit.progress import bar
@@ -106,10 +107,9 @@ def pack(
     Sources alone are kept, and the plain files at the top. Mixtures are neither read nor compared
     with the sum of their sources: readers take that sum. `lists` are files that must be there;
     `origin` is what `sounds.txt` will say, where there is none yet; `identity` of an archive is
-    known to whoever fetched it. Raises UserError, with the
-    file's name, for sources that are cut, of unlike lengths, not 16-bit mono or not as `wanted`,
-    for files that are listed and missing, and for a tar that is damaged or has links, devices or
-    names outside of it.
+    known to whoever fetched it. Raises UserError, with the file's name, for sources that are cut,
+    of unlike lengths, not 16-bit mono or not as `wanted`, for files that are listed and missing,
+    and for a tar that is damaged or has links, devices or names outside of it.
     """
     if not source.exists():
         raise UserError(f"{source}: no such folder or archive")
@@ -121,8 +121,9 @@ def pack(
         identity = of_packed(mixed.configuration if mixed else {}, stamp_of(source))
     if is_made(output, identity):
         return
-    with whole_folder(output, identity) as part:
+    with resumable_folder(output, identity) as part:
         shards = (part / INDEX).parent
+        shutil.rmtree(shards, ignore_errors=True)  # of a call that was killed
         shards.mkdir()
         plain = Plain(source)
         sources = _of_folder(source, plain) if source.is_dir() else _of_tar(source, plain)

@@ -12,9 +12,10 @@ from torch import Tensor
 from apit.config import Audio
 from apit.data import fuss
 from apit.errors import UserError
+from apit.identity import FILE
 from apit.wav import undate
 
-BESIDE = ("mixture.wav", "summary.json")  # what some programs write beside their estimates
+BESIDE = ("mixture.wav", "summary.json", FILE)  # what some programs write beside their estimates
 
 
 def write_estimates(folder: Path, signals: Tensor, rate: int) -> None:

@@ -13,29 +13,26 @@ from apit.provenance import commit, file_digest
 
 ORIGIN = "origin.json"
 # What is made anew whenever it is older than its inputs, and the files that it is computed with.
-SHOWN = ("present/table", "present/tables", "present/studies", "measure/statistics")
+SHOWN = (
+    *("present/table", "present/tables", "present/studies"),
+    *("measure/statistics", "measure/table"),
+)
 DRAWN = ("present/gallery", "present/looks")
+CHOSEN = (
+    *("measure/showcase", "measure/spectral_holes", "models/stft"),
+    *("losses/reconstruction", "losses/permutation"),
+)
 PRESENTATION: dict[str, tuple[str, ...]] = {
-    "tables": (*SHOWN, "present/runs", "measure/table", "measure/verdicts"),
-    "figures": (*SHOWN, *DRAWN, "present/figures", "measure/table", "measure/spread"),
-    "spectrograms": (
-        *SHOWN,
-        *DRAWN,
-        "present/spectrograms",
-        "measure/showcase",
-        "measure/spectral_holes",
-    ),
+    "tables": (*SHOWN, "present/runs", "measure/verdicts"),
+    "figures": (*SHOWN, *DRAWN, "present/figures", "measure/spread"),
+    "spectrograms": (*SHOWN, *DRAWN, "present/spectrograms", *CHOSEN),
     "listen": (
-        *DRAWN,
-        "present/listening",
-        "present/listening.html",
-        "present/spectrograms",
-        "measure/audition",
-        "measure/selection",
-        "data/credits",
+        *DRAWN, "present/table", "present/listening", "present/listening.html",
+        "present/spectrograms", *CHOSEN, "measure/selection", "measure/audition",
+        "measure/si_snr", "data/credits",
     ),
-    "report": (*SHOWN, "present/report"),
-}
+    "report": (*SHOWN, "present/report", "present/runs", "measure/verdicts"),
+}  # fmt: skip
 OF_RUN = (
     *("identity", "settings", "sounds", "data", "data_sha256", "commit", "date", "steps"),
     *("training_seconds", "device", "python", "versions", "hardware", "threads"),

@@ -6,10 +6,12 @@ import pytest
 import soundfile
 
 from apit.data import synthesis
-from apit.data.bank import Stock, fingerprint, make_bank, open_stock
+from apit.data.bank import Stock, make_bank, open_stock
 from apit.data.clips import Clip, procedural, trimmed
+from apit.data.mixtures import mix
 from apit.data.splits import split_clips
 from apit.errors import UserError
+from apit.identity import Identity
 from apit.layers import load_scale
 from apit.provenance import array_generator
 
@@ -270,8 +272,14 @@ def test_a_bank_is_not_taken_for_another_ones(scale, bank, configs, tmp_path):
     assert len(stock.clips) == len(stock.sounds) > 20
     assert all(len(s) == c.samples for c, s in zip(stock.clips, stock.sounds, strict=True))
     other = load_scale("tiny", ["data.recipe.seed=1"], configs)
-    with pytest.raises(UserError, match="was made for another audio or data"):
+    said = r"bank: was made for another configuration \(data\.recipe\.seed is 1 and was 0\)"
+    with pytest.raises(UserError, match=said):
         open_stock(bank, "train", other.audio, other.data)
+    with pytest.raises(UserError, match=said):
+        mix(other, bank, tmp_path / "mixtures", jobs=1)
+    assert not list(tmp_path.iterdir())
+    longer = load_scale("tiny", ["data.recipe.fade_seconds=0.02"], configs)  # of mixing alone
+    assert open_stock(bank, "train", longer.audio, longer.data).clips == stock.clips
     with pytest.raises(UserError, match="is no bank; `apit bank` makes one"):
         open_stock(tmp_path, "train", scale.audio, scale.data)
 
@@ -287,13 +295,13 @@ def test_a_recording_that_lasts_for_ever_is_left_out(scale, tmp_path):
 
 def test_another_bank_of_the_same_names_is_another(scale, tmp_path):
     recordings(tmp_path / "clips")
-    hashes = []
+    identities = []
     for gain in (1.0, 0.5):
         samples, rate = soundfile.read(tmp_path / "clips" / "a_0.wav")
         write(tmp_path / "clips", "a_0.wav", gain * samples, rate)
         make_bank(scale, tmp_path / "bank", tmp_path / "clips", jobs=1)
-        hashes.append(fingerprint(tmp_path / "bank"))
-    assert hashes[0] != hashes[1]
+        identities.append(Identity.read(tmp_path / "bank"))
+    assert identities[0].id != identities[1].id
     kept = (tmp_path / "bank" / "clips.f32").stat().st_mtime_ns
     make_bank(scale, tmp_path / "bank", tmp_path / "clips", jobs=1)  # it is there already
     assert (tmp_path / "bank" / "clips.f32").stat().st_mtime_ns == kept

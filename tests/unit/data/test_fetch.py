@@ -16,8 +16,9 @@ from apit.data import fuss
 from apit.data.examples import open_examples
 from apit.data.fetch import fetch_fuss, fetch_packages
 from apit.errors import UserError
+from apit.identity import of_clips
 from apit.layers import load_scale
-from apit.provenance import digest, file_digest
+from apit.provenance import file_digest
 
 IMPATIENT = Retry(total=1, backoff_factor=0.0)
 
@@ -274,9 +275,7 @@ def test_what_a_killed_call_unpacked_is_no_clip(debian, tmp_path):
     left = tmp_path / "clips.part" / ".scratch-x" / "unpacked"
     left.mkdir(parents=True)
     (left / "leaked_0.ogg").touch()
-    (tmp_path / "clips.part" / ".made-by-apit").write_text(
-        digest([package.model_dump() for package in packages("one")])
-    )
+    of_clips(packages("one")).write(tmp_path / "clips.part")
     fetch_packages(packages("one"), output)
     assert not list(output.rglob("leaked*"))
     calls = debian.read_text()

@@ -16,7 +16,8 @@ from apit.data.fuss import Format
 from apit.data.packed import Index
 from apit.data.packing import Source, pack
 from apit.errors import UserError
-from apit.files import MADE, resumable_folder
+from apit.files import resumable_folder
+from apit.identity import FILE, Identity
 
 
 @pytest.mark.parametrize("form", ["folder", "tar.gz", "tar"])
@@ -40,7 +41,7 @@ def test_shards_hold_the_sources_alone_and_the_index_tells_of_every_file(copied,
     (copied / "top.csv").write_text("a,b\n")
     (copied / "top.wav").touch()
     pack(copied, tmp_path / "packed")
-    top = [p.name for p in copied.iterdir() if p.is_file() and p.name[0] != "."]
+    top = [p.name for p in copied.iterdir() if p.is_file() and p.name[0] != "." and p.name != FILE]
     shards = ["shards/000.i16", "shards/index.json", "shards/sources.csv"]
     assert files(tmp_path / "packed") == sorted({*top, *shards} - {"top.wav"})
     named = (tmp_path / "packed/shards/sources.csv").read_text().splitlines()
@@ -178,6 +179,20 @@ def test_what_is_packed_already_is_left_as_it_is(mixtures, tmp_path):
     assert mark.exists()
 
 
+def test_another_archive_is_packed_in_place_of_the_one_before(copied, tmp_path):
+    archive = archive_of(copied, tmp_path / "FUSS.tar.gz")
+    pack(archive, tmp_path / "packed")
+    mark = tmp_path / "packed" / "mark"
+    mark.touch()
+    pack(archive, tmp_path / "packed")
+    assert mark.exists()
+    for path in (copied / "train").rglob("*.wav"):
+        content = path.read_bytes()
+        path.write_bytes(content[:44] + bytes(len(content) - 44))
+    pack(archive_of(copied, archive), tmp_path / "packed")
+    assert not mark.exists()
+
+
 def test_a_file_that_two_lists_name_is_refused(copied, tmp_path):
     line = (copied / "train_example_list.txt").read_text().splitlines()[0]
     with (copied / "eval_example_list.txt").open("a") as file:
@@ -217,13 +232,13 @@ def test_a_link_leads_to_what_is_made(mixtures, tmp_path):
         pack(mixtures, link)
         assert link.is_symlink()
         shutil.rmtree(tmp_path / "scratch" / "packed" / "shards")
-        (link / MADE).write_text("another")
+        Identity("packed", {}).write(link)
     assert not (tmp_path / "packed.part").exists()
 
 
 def test_a_second_packer_says_that_there_is_a_first(mixtures, tmp_path, capsys):
     output = tmp_path / "packed"
-    with resumable_folder(output, "first") as part:
+    with resumable_folder(output, Identity("packed", {})) as part:
         (part / "something").touch()
         assert main(["pack", str(mixtures), "--output", str(output)]) == 2
         assert f"{output}: another process is making it" in capsys.readouterr().err

@@ -187,6 +187,10 @@ def test_training_remixes_and_goes_on_to_the_same_bits(
         assert weights[0] == weights[1]
     with pytest.raises(UserError, match="give the bank that `apit bank` made"):
         train(run, mixtures, tmp_path / "none")
+    make_bank(load_scale("tiny", ["data.recipe.seed=1"], configs), tmp_path / "bank", jobs=1)
+    said = r"bank: was made for another configuration \(data\.recipe\.seed is 0 and was 1\)"
+    with pytest.raises(UserError, match=said):
+        train(run, mixtures, tmp_path / "none", bank=tmp_path / "bank")
 
 
 def test_what_is_made_ahead_does_not_count(scale, stock):

@@ -10,7 +10,7 @@ from apit.measure.score import Measures, System, evaluate
 from apit.measure.selection import Chosen
 from apit.measure.si_snr import si_snr
 from apit.measure.systems import oracle
-from apit.measure.table import read_scores
+from apit.measure.table import read_scores, write_scores
 from apit.models.separators import make_separator
 from apit.models.stft import make_stft
 
@@ -67,7 +67,7 @@ def scores(scale, systems, packed, tmp_path_factory):
     examples = open_examples(packed, "eval", scale.audio)
     files = [folder / f"{system.experiment}.csv" for system in systems]
     for system, file in zip(systems, files, strict=True):
-        evaluate(system, examples, measures, file, folder / system.experiment)
+        write_scores(evaluate(system, examples, measures), file)
     return read_scores(files)
 
 

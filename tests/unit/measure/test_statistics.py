@@ -1,5 +1,3 @@
-import gzip
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -86,16 +84,42 @@ def table_of(*rows):
     return pd.DataFrame(rows, columns=["example", "source", "metric", "value", "note"])
 
 
-def test_the_same_scores_are_the_same_file_whenever_and_however_they_are_written(tmp_path):
-    scores = table_of(("01", 0, "si_snr", 1 / 3, ""))
-    for name in ("mixture.csv.gz", "mixture.csv"):
+def test_in_a_file_a_metric_is_a_column_and_equal_scores_are_equal_bytes(tmp_path):
+    scores = table_of(
+        ("01", -1, "equal_separation", 1.0, ""),
+        ("01", 0, "si_snr", 1 / 3, ""),
+        ("01", 0, "sdr", np.nan, "no: inverse"),
+        ("01", 0, "sir", np.nan, "no: inverse"),
+        ("01", 0, "counted", 0.0, "quiet"),
+    )
+    for name in ("one.csv", "other.csv"):
         write_scores(scores, tmp_path / name)
-    packed = (tmp_path / "mixture.csv.gz").read_bytes()
-    # RFC 1952: no flags (such as a file's name), no time, the slowest compression, no system.
-    assert packed[:10] == bytes.fromhex("1f8b 08 00 00000000 02 ff")
-    text = (tmp_path / "mixture.csv").read_bytes()
-    assert gzip.decompress(packed) == text
-    assert text == b"example,source,metric,value,note\n01,0,si_snr,0.333333,\n"
+    assert (tmp_path / "one.csv").read_bytes() == (tmp_path / "other.csv").read_bytes()
+    assert (tmp_path / "one.csv").read_text() == (
+        "example,source,equal_separation,si_snr,sdr,sir,counted,note\n"
+        "01,-1,1,,,,,\n"
+        "01,0,,0.333333,,,0,sdr sir: no: inverse | counted: quiet\n"
+    )
+
+
+def test_scores_are_read_as_they_were_written(tmp_path):
+    scores = table_of(
+        ("01", -1, "equal_separation", 1.0, ""),
+        ("01", 0, "si_snr", 0.25, ""),
+        ("01", 0, "sdr", np.nan, "no: inverse"),
+        ("01", 0, "counted", 0.0, "quiet"),
+        ("02", -1, "skipped", 1.0, "all sources are silent"),
+        ("02", 0, "sdr", np.inf, ""),
+    )
+    for position, (column, value) in enumerate((("scale", "s"), ("experiment", "x"), ("seed", 0))):
+        scores.insert(position, column, value)
+    write_scores(scores, tmp_path / "scores.csv")
+    read = read_scores([tmp_path / "scores.csv"])
+    keys = ["example", "source", "metric"]
+    pd.testing.assert_frame_equal(
+        read.sort_values(keys, ignore_index=True), scores.sort_values(keys, ignore_index=True),
+        check_like=True,
+    )  # fmt: skip
 
 
 def test_the_same_scores_twice_and_broken_ones_are_refused(tmp_path):

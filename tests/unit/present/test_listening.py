@@ -10,7 +10,7 @@ from scipy.io import wavfile
 
 from apit.cli import main
 from apit.data.credits import Credit
-from apit.files import MADE
+from apit.identity import FILE
 from apit.layers import load_scale
 from apit.measure.audition import Scene, Stimulus
 from apit.measure.selection import Chosen
@@ -137,10 +137,10 @@ def test_the_command_makes_the_page_of_runs_and_refuses_scores_of_others(
     place = ["--scale", "tiny", "--configs", str(configs), "--data", str(packed)]
 
     def evaluate(*system, to):
-        file = tmp_path / f"{to}.csv"
-        command = ["evaluate", *place, *system, "--spectral-holes", "--jobs", "1"]
-        assert main([*command, "--output", str(file)]) == 0
-        return str(file)
+        folder = tmp_path / to
+        command = ["evaluate", *place, *system, "--jobs", "1", "--output", str(folder)]
+        assert main(command) == 0
+        return str(folder)
 
     runs, scores = [], [evaluate("--oracle", "ideal-ratio-mask", to="ideal")]
     for name in ("pit", "ctx-stft-i1"):
@@ -166,12 +166,12 @@ def test_the_command_makes_the_page_of_runs_and_refuses_scores_of_others(
     first = {str(p): p.read_bytes() for p in output.rglob("*") if p.is_file()}
     assert main(command) == 0
     assert first == {str(p): p.read_bytes() for p in output.rglob("*") if p.is_file()}
-    assert (output / MADE).exists()
+    assert (output / FILE).exists()
 
     capsys.readouterr()
     assert main([name for name in command if name != scores[0]]) == 2
     assert "ideal-ratio-mask: --scores hold no" in capsys.readouterr().err
     (tmp_path / "pit" / "model.safetensors").unlink()
     assert main(command) == 2
-    assert "model.safetensors: cannot be read" in capsys.readouterr().err
+    assert "model.safetensors: the weights are not here" in capsys.readouterr().err
     assert first == {str(p): p.read_bytes() for p in output.rglob("*") if p.is_file()}

@@ -25,8 +25,7 @@ def record(run):
     names = [discriminator.name for discriminator in run.discriminators]
     return {
         "run": json.loads(run.model_dump_json()),
-        "digest": "0123456789abcdef",
-        "code": "fedcba9876543210",
+        "identity": "01234567",
         "data": "data/tiny/packed",
         "data_sha256": "abcdef",
         "sounds": "beeps (sha256 abc)",
@@ -156,14 +155,14 @@ def test_the_command_sets_the_same_bytes_twice_on_a_few_pages(given, configs, tm
 def test_every_shipped_scale_has_a_report_of_six_pages_at_most(given, configs, tmp_path, scale):
     shipped = load_scale(scale)
     verdicts = ["undecided"] * (len(load_claims()) if scale == "paper" else 4)
-    folder, records = given(verdicts=verdicts, seeds=shipped.seeds, experiments=shipped.experiments)
-    timed = pd.DataFrame({"experiment": shipped.experiments}).assign(
+    folder, records = given(verdicts=verdicts, seeds=shipped.seeds, experiments=shipped.names)
+    timed = pd.DataFrame({"experiment": shipped.names}).assign(
         **dict.fromkeys(runs.COST_COLUMNS, 1.5), device="Z80", threads=1, rounds=9
     )
     runs.cost(timed, "").write(folder)
     (tmp_path / "figures").mkdir()
     figures = []
-    for name, (width, height) in sizes(shipped.experiments).items():
+    for name, (width, height) in sizes(shipped.names).items():
         figures.append(tmp_path / "figures" / f"{name}.pdf")
         page = f"#set page(width: {width}in, height: {height}in)\nA picture"
         typst.compile(page.encode(), figures[-1])

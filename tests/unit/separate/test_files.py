@@ -9,7 +9,7 @@ from folders import assert_same
 
 from apit.cli import main
 from apit.data.fuss import Format
-from apit.files import MADE
+from apit.identity import FILE
 from apit.measure.estimates import read_slots
 from apit.provenance import array_generator, file_digest
 from apit.training.train import train
@@ -96,7 +96,7 @@ def test_memory_stays_and_a_long_file_is_a_spool_on_the_disk(run, tmp_path, monk
     sources = sources_of(tmp_path / "out/long")
     total = sum(sound for sound, _ in sources.values())
     np.testing.assert_allclose(total, np.tile(STEREO, (4, 1)), atol=1e-6)
-    assert {p.name for p in (tmp_path / "out/long").iterdir()} == {MADE, "summary.json", *sources}
+    assert {p.name for p in (tmp_path / "out/long").iterdir()} == {FILE, "summary.json", *sources}
 
 
 def bad(tmp_path, kind):

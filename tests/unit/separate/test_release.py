@@ -56,5 +56,5 @@ def test_the_best_two_are_packed_and_separate_as_before(runs, tmp_path, capsys):
 def test_weights_that_are_not_there_are_named(runs, tmp_path, capsys):
     (runs[1] / "model.safetensors").unlink()
     assert main(["release", "--runs", *map(str, runs), "--output", str(tmp_path / "one.tar")]) == 2
-    assert "pit-s1/model.safetensors: cannot be read" in capsys.readouterr().err
+    assert "pit-s1/model.safetensors: the weights are not here" in capsys.readouterr().err
     assert not (tmp_path / "one.tar").exists()

@@ -4,7 +4,9 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,8 +15,8 @@ import pytest
 import torch
 from folders import same_bits
 
-from apit.data import fuss
 from apit.errors import Interrupted, UserError
+from apit.identity import Identity
 from apit.training import train as training
 from apit.training import validation
 from apit.training.checkpoint import Checkpoints
@@ -207,19 +209,32 @@ def test_other_data_or_code_is_refused_or_if_finished_starts_over(
     tiny, mixtures, tmp_path, monkeypatch, what
 ):
     work = stopped(tiny, mixtures, tmp_path / "run", monkeypatch)
+    others = shutil.copytree(mixtures, tmp_path / "others")
+    replace(Identity.read(mixtures), code="other").write(others)
+    of_run = training.of_run
     with monkeypatch.context() as context:
-        if what == "data":
-            context.setattr(fuss, "fingerprint", lambda root: "other")
-        else:
-            context.setattr(training, "code_of_training", lambda run: "other")
-        with pytest.raises(UserError, match=f"another run: {what} is"):
-            train(run_of(tiny), mixtures, tmp_path / "run")
+        if what == "code":
+            context.setattr(training, "of_run", lambda *of: replace(of_run(*of), code="other"))
+        said = {"data": r"inputs\.data is '\w{8}'", "code": "code is 'other'"}[what]
+        with pytest.raises(UserError, match=f"another run: {said} and was '"):
+            train(run_of(tiny), others if what == "data" else mixtures, tmp_path / "run")
     train(run_of(tiny), mixtures, tmp_path / "run")  # as it was: goes on, and is finished
     (work / "step-000000007.pt").rename(work / "step-000000006.pt")  # to be seen to go
-    with monkeypatch.context() as context:
-        context.setattr(fuss, "fingerprint", lambda root: "other")
-        train(run_of(tiny), mixtures, tmp_path / "run")
+    train(run_of(tiny), others, tmp_path / "run")
     assert [p.name for p in work.glob("*.pt")] == ["step-000000007.pt"]
+
+
+def test_data_of_another_configuration_are_refused_with_the_keys_that_differ(
+    tiny, mixtures, tmp_path
+):
+    other = run_of(tiny, "data.recipe.seed=1", "data.recipe.fade_seconds=0.02")
+    said = (
+        r"mixtures: was made for another configuration \(data\.recipe\.fade_seconds is 0\.02 and "
+        r"was 0\.01; data\.recipe\.seed is 1 and was 0\)"
+    )
+    with pytest.raises(UserError, match=said):
+        train(other, mixtures, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_more_steps_extend_a_finished_run_to_the_bits_of_a_longer_one(tiny, mixtures, tmp_path):
