@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from apit.code import PRESENTATION, code_of
+from apit.code import code_of
 from apit.errors import UserError
 from apit.present.origin import faults, trace, write
 
