@@ -324,7 +324,7 @@ def test_perfect_estimates_have_infinite_ratios_and_a_summary(mixtures, estimate
     entries = fuss.read_list(fuss.list_path(mixtures, "eval"), 4)
     for entry in entries:
         for slot, source in enumerate(entry.sources):
-            shutil.copy(source, estimates / entry.name / f"source{slot}.wav")
+            shutil.copy(mixtures / source, estimates / entry.name / f"source{slot}.wav")
     config = load_scoring(["evaluation.bss_eval={window: 0.1, hop: 0.1}"])
     measures = Measures(config, spectral_holes=True, bss_eval=True)
     output = tmp_path / "scores.csv"
