@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
@@ -22,7 +21,6 @@ from apit.errors import UserError
 
 CONFIGS = Path("configs")
 NOT_SCALES = ("method", "experiments", "reported", "claims")  # files of configs/ for other ends
-KINDS = ("procedural", "packages", "folder", "fuss", "box", "recorded")
 LIKE = "like"  # in a scale's file: another scale, which it differs from in what it says
 
 Part = TypeVar("Part", bound=Config)
@@ -63,19 +61,34 @@ class Layers:
             raise UserError("\n".join(lines)) from None
 
     def _explain(self, model: type[BaseModel], problem: dict[str, Any]) -> str:
-        # Discriminated unions put their tag into the path; the files do not have it.
-        location = [p for p in problem["loc"] if p not in KINDS]
+        location = self._without_tags(problem["loc"])
         key = ".".join(map(str, location))
         where = f"{self.origin(location)}: {key}" if key else self.origin(location)
         if problem["type"] == "extra_forbidden":
-            valid = fields_at(model, location[:-1])
-            return f"{where}: unknown key; {_nearest(str(location[-1]), valid)}"
+            return f"{where}: unknown key; {_nearest(str(location[-1]), _siblings(model, location))}"
         if problem["type"] == "missing":
             return f"{where}: is missing"
         message = problem["msg"].removeprefix("Value error, ")
         got = problem.get("input")
         shown = "" if isinstance(got, dict | list | BaseModel) else f" (it is {got!r})"
         return f"{where}: {message}{shown}"
+
+    def _without_tags(self, location: Sequence[str | int]) -> list[str | int]:
+        """A key's path as the files have it: pydantic puts tags of unions between."""
+        key: list[str | int] = []
+        node: Any = self.values
+        tag = None
+        for part in location:
+            if isinstance(node, Mapping) and part != tag:
+                node = node.get(part)
+                tag = node.get("kind") if isinstance(node, Mapping) else None
+                key.append(part)
+            elif isinstance(node, list) and isinstance(part, int):
+                node = node[part] if part < len(node) else None
+                key.append(part)
+            else:
+                tag = None
+        return key
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,19 +110,13 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """Valid keys at a place in the configuration, to suggest the nearest one."""
-    candidates: list[Any] = [model]
-    for part in location:
-        if isinstance(part, int):
-            continue
-        candidates = [
-            inner
-            for candidate in candidates
-            if part in candidate.model_fields
-            for inner in _models_in(candidate.model_fields[part].annotation)
-        ]
-    return [field for candidate in candidates for field in candidate.model_fields]
+def _siblings(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Valid keys beside one, of all kinds of what stands there, to suggest the nearest one."""
+    models = [model]
+    for name in (part for part in location[:-1] if isinstance(part, str)):
+        fields = (m.model_fields[name] for m in models if name in m.model_fields)
+        models = [inner for field in fields for inner in _models_in(field.annotation)]
+    return [name for m in models if location[-1] not in m.model_fields for name in m.model_fields]
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
@@ -120,9 +127,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) in (Union, UnionType, tuple, list, Annotated):
-        return [model for inner in get_args(annotation) for model in _models_in(inner)]
-    return []
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
