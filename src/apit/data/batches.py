@@ -1,6 +1,5 @@
 """Batches: random crops of examples, the same for every ablation of one seed."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,17 +42,10 @@ class Batch:
         return [Batch(self.references[p], self.names[p]) for p in pieces]
 
 
-class Batches(ABC):
+class Batches(Iterator[Batch]):
     """Endless batches; how many of them were `made` is the position to take up again."""
 
     made = 0
-
-    def __iter__(self) -> "Batches":
-        return self
-
-    @abstractmethod
-    def __next__(self) -> Batch:
-        """The next batch."""
 
     def state_dict(self) -> dict[str, Any]:
         """The position."""
