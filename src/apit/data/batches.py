@@ -100,17 +100,18 @@ class RandomCrops(Batches):
 
     def _draw(self) -> list[tuple[int, int]]:
         """The examples of the next batch, and where in them its crops start."""
-        drawn = []
-        for _ in range(self.batch_size):
-            start = int(self.starts.integers(self.examples.audio.samples - self.length + 1))
+        latest = self.examples.audio.samples - self.length
+        starts = self.starts.integers(latest + 1, size=self.batch_size).tolist()
+        chosen = []
+        for _ in starts:
             if not self.left:
                 self.left = self.order.permutation(len(self.examples))[::-1].tolist()
-            drawn.append((self.left.pop(), start))
+            chosen.append(self.left.pop())
         self.made += 1
-        return drawn
+        return list(zip(chosen, starts, strict=True))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Draw again what was drawn, microseconds for each crop, and read none of it."""
+        """Draw again what was drawn (in less than a minute for the longest run), and read none of it."""
         while self.made < state["made"]:
             self._draw()
 
