@@ -1,11 +1,12 @@
 """Files and folders that appear under their final name only when they are whole."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from apit.errors import UserError
 from apit.identity import FILE, Identity, is_made
@@ -74,12 +75,6 @@ def whole_folder(path: Path, identity: Identity) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def part_of(path: Path) -> Path:
-    """Where `resumable_folder` makes a folder."""
-    path = path.resolve()
-    return path.with_name(f"{path.name}.part")
-
-
 @contextmanager
 def resumable_folder(path: Path, identity: Identity) -> Iterator[Path]:
     """Give the folder `PATH.part`; it replaces `path` if the block succeeds, and stays otherwise.
@@ -89,7 +84,7 @@ def resumable_folder(path: Path, identity: Identity) -> Iterator[Path]:
     `path` or its part holds anything that was not made here, or another process is making it.
     """
     path = path.resolve()
-    part = part_of(path)
+    part = path.with_name(f"{path.name}.part")
     check_replaceable(path)
     check_replaceable(part)
     with alone(path):
@@ -112,15 +107,13 @@ def alone(path: Path, doing: str = "is making it") -> Iterator[None]:
     The lock lies beside `path`, for other machines to see, and goes with the process.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = path.with_name(f".{path.name}.lock")
-    with name.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.path.samestat(os.fstat(file.fileno()), name.stat()):  # just removed
-                raise FileNotFoundError
-        except (BlockingIOError, FileNotFoundError):
-            raise UserError(f"{path}: another process {doing}; wait for it, or stop it") from None
-        try:
-            yield
-        finally:
-            name.unlink(missing_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{path}: another process {doing}; wait for it, or stop it") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()

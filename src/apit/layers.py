@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
@@ -22,7 +21,6 @@ from apit.errors import UserError
 
 CONFIGS = Path("configs")
 NOT_SCALES = ("method", "experiments", "reported", "claims")  # files of configs/ for other ends
-KINDS = ("procedural", "packages", "folder", "fuss", "box", "recorded")
 LIKE = "like"  # in a scale's file: another scale, which it differs from in what it says
 
 Part = TypeVar("Part", bound=Config)
@@ -31,14 +29,18 @@ Part = TypeVar("Part", bound=Config)
 class Layers:
     """A stack of configuration files (and `--set`s): merged values, and which file set a key."""
 
-    def __init__(self) -> None:
+    def __init__(self, origin: str, values: Any):
         self.values: dict[str, Any] = {}
         self._stack: list[tuple[str, Mapping[str, Any]]] = []
+        self.add(origin, values)
 
-    def add(self, origin: str, values: Mapping[str, Any]) -> None:
-        """Put a layer on top."""
-        self._stack.append((origin, values))
-        self.values = merge(self.values, values)
+    def add(self, origin: str, values: Any) -> None:
+        """Put a layer on top; raises UserError unless it is a mapping."""
+        if not isinstance(values, Mapping):
+            raise UserError(f"{origin}: must hold keys and values (it is {values!r})")
+        if values or not self._stack:
+            self._stack.append((origin, values))
+            self.values = merge(self.values, values)
 
     def origin(self, location: Sequence[str | int]) -> str:
         """The topmost layer that holds the longest part of a key's path."""
@@ -63,19 +65,35 @@ class Layers:
             raise UserError("\n".join(lines)) from None
 
     def _explain(self, model: type[BaseModel], problem: dict[str, Any]) -> str:
-        # Discriminated unions put their tag into the path; the files do not have it.
-        location = [p for p in problem["loc"] if p not in KINDS]
+        location = self._without_tags(problem["loc"])
         key = ".".join(map(str, location))
         where = f"{self.origin(location)}: {key}" if key else self.origin(location)
         if problem["type"] == "extra_forbidden":
-            valid = fields_at(model, location[:-1])
-            return f"{where}: unknown key; {_nearest(str(location[-1]), valid)}"
+            nearest = _nearest(str(location[-1]), _siblings(model, location))
+            return f"{where}: unknown key; {nearest}"
         if problem["type"] == "missing":
             return f"{where}: is missing"
         message = problem["msg"].removeprefix("Value error, ")
         got = problem.get("input")
         shown = "" if isinstance(got, dict | list | BaseModel) else f" (it is {got!r})"
         return f"{where}: {message}{shown}"
+
+    def _without_tags(self, location: Sequence[str | int]) -> list[str | int]:
+        """A key's path as the files have it: pydantic puts tags of unions between."""
+        key: list[str | int] = []
+        node: Any = self.values
+        tag = None
+        for part in location:
+            if isinstance(node, Mapping) and part != tag:
+                node = node.get(part)
+                tag = node.get("kind") if isinstance(node, Mapping) else None
+                key.append(part)
+            elif isinstance(node, list) and isinstance(part, int):
+                node = node[part] if part < len(node) else None
+                key.append(part)
+            else:
+                tag = None
+        return key
 
 
 def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,19 +115,13 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """Valid keys at a place in the configuration, to suggest the nearest one."""
-    candidates: list[Any] = [model]
-    for part in location:
-        if isinstance(part, int):
-            continue
-        candidates = [
-            inner
-            for candidate in candidates
-            if part in candidate.model_fields
-            for inner in _models_in(candidate.model_fields[part].annotation)
-        ]
-    return [field for candidate in candidates for field in candidate.model_fields]
+def _siblings(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Valid keys beside one, of all kinds of what stands there, to suggest the nearest one."""
+    models = [model]
+    for name in (part for part in location[:-1] if isinstance(part, str)):
+        fields = (m.model_fields[name] for m in models if name in m.model_fields)
+        models = [inner for field in fields for inner in _models_in(field.annotation)]
+    return [name for m in models if location[-1] not in m.model_fields for name in m.model_fields]
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
@@ -120,9 +132,7 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) in (Union, UnionType, tuple, list, Annotated):
-        return [model for inner in get_args(annotation) for model in _models_in(inner)]
-    return []
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -160,12 +170,8 @@ def _load_list(path: Path, model: type[Part]) -> list[Part]:
     entries = _parsed(path)
     if not isinstance(entries, list):
         raise UserError(f"{path}: must hold a list")
-    loaded = []
-    for number, entry in enumerate(entries, 1):
-        layers = Layers()
-        layers.add(f"{path}: entry {number}", _mapping(entry, f"{path}: entry {number}"))
-        loaded.append(layers.validate(model))
-    return loaded
+    numbered = enumerate(entries, 1)
+    return [Layers(f"{path}: entry {n}", entry).validate(model) for n, entry in numbered]
 
 
 def reported_for(scale: Scale, configs: Path = CONFIGS) -> list[Reported]:
@@ -191,12 +197,6 @@ def _parsed(path: Path) -> Any:
 def _yaml(text: str) -> Any:
     """What a text says; once for all runs of a scale, which are made of the same few files."""
     return YAML(typ="safe", pure=True).load(text)
-
-
-def _mapping(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise UserError(f"{where}: must hold keys and values (it is {value!r})")
-    return value
 
 
 def scale_names(configs: Path = CONFIGS) -> list[str]:
@@ -230,18 +230,13 @@ def _overrides(settings: Sequence[str]) -> dict[str, Any]:
     return nested
 
 
-def _without_experiment(settings: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in _overrides(settings).items() if key != "experiment"}
-
-
 def _scale_layers(
-    scale: str, settings: Sequence[str], configs: Path, experiment: str | None = None
+    scale: str, own: Mapping[str, Any], configs: Path, experiment: str | None = None
 ) -> Layers:
-    """All layers of a scale; with what its trials chose for an experiment, if they did."""
+    """All layers of a scale, and `--set`s; with what its trials chose for an experiment."""
     if scale not in scale_names(configs):
         raise _unknown("scale", scale, scale_names(configs), configs)
-    layers = Layers()
-    layers.add(str(configs / "method.yaml"), read_yaml(configs / "method.yaml"))
+    layers = Layers(str(configs / "method.yaml"), read_yaml(configs / "method.yaml"))
     path = configs / f"{scale}.yaml"
     values = read_yaml(path)
     if (like := values.pop(LIKE, None)) is not None:
@@ -249,13 +244,11 @@ def _scale_layers(
             raise _unknown("scale", str(like), scale_names(configs), path)
         layers.add(str(configs / f"{like}.yaml"), read_yaml(configs / f"{like}.yaml"))
     layers.add(str(path), values)
-    own = _without_experiment(settings)
     rows = merge(layers.values, own).get("experiments") or ()
     for row in (row for row in rows if isinstance(row, Mapping) and row.get("name") == experiment):
         chosen = {part: row[part] for part in ("adversary", "training") if part in row}
         layers.add(f"{path}: experiments: {experiment}", chosen)
-    if own:
-        layers.add("--set", own)
+    layers.add("--set", own)
     return layers
 
 
@@ -264,7 +257,9 @@ def load_scale(name: str, settings: Sequence[str] = (), configs: Path = CONFIGS)
 
     Raises UserError naming file, key and the nearest valid key.
     """
-    scale = _scale_layers(name, settings, configs).validate(Scale)
+    own = _overrides(settings)
+    own.pop("experiment", None)
+    scale = _scale_layers(name, own, configs).validate(Scale)
     known = experiment_names(configs)
     for experiment in scale.names:
         if experiment not in known:
@@ -323,11 +318,9 @@ def load_scoring(settings: Sequence[str] = (), configs: Path = CONFIGS) -> Scori
     Raises UserError naming file, key and the nearest valid key.
     """
     path = configs / "method.yaml"
-    layers = Layers()
     values = read_yaml(path)
-    layers.add(str(path), {key: values[key] for key in Scoring.model_fields if key in values})
-    if settings:
-        layers.add("--set", _overrides(settings))
+    layers = Layers(str(path), {k: values[k] for k in Scoring.model_fields if k in values})
+    layers.add("--set", _overrides(settings))
     return layers.validate(Scoring)
 
 
@@ -346,46 +339,31 @@ def load_run(
     entries = read_yaml(path)
     if experiment_name not in entries:
         raise _unknown("experiment", experiment_name, list(entries), path)
-    entry = Layers()
-    entry.add(
-        f"{path}: {experiment_name}",
-        _mapping(entries[experiment_name], f"{path}: {experiment_name}"),
-    )
-    if (chosen := _overrides(settings).get("experiment")) is not None:
-        entry.add("--set experiment", _mapping(chosen, "--set experiment"))
+    own = _overrides(settings)
+    entry = Layers(f"{path}: {experiment_name}", entries[experiment_name])
+    entry.add("--set experiment", own.pop("experiment", {}))
     experiment = entry.validate(Experiment)
     matched: Run | None = None
     if (other := experiment.as_costly_as) is not None:
         if other == experiment_name:
             raise UserError(f"{path}: {other}: as_costly_as: is the experiment itself")
-        own = [setting for setting in settings if not setting.startswith("experiment.")]
-        matched = load_run(scale_name, other, seed, own, configs)
+        shared = [setting for setting in settings if not setting.startswith("experiment.")]
+        matched = load_run(scale_name, other, seed, shared, configs)
 
-    layers = _scale_layers(scale_name, settings, configs, experiment_name)
-    keys = {
-        part: getattr(experiment, part)
-        for part in ("separator", "adversary", "training")
-        if getattr(experiment, part)
-    }
-    if keys:
-        layers.add(entry.origin([*keys]), keys)
-        layers.add("--set", _without_experiment(settings))
+    layers = _scale_layers(scale_name, own, configs, experiment_name)
+    parts = ("separator", "adversary", "training")
+    keys = {part: getattr(experiment, part) for part in parts if getattr(experiment, part)}
+    layers.add(entry.origin([*keys]), keys)
+    layers.add("--set", own)
     scale = layers.validate(Scale)
-    parts = {name: getattr(scale, name) for name in Run.model_fields if hasattr(scale, name)}
-    try:
-        return Run(
-            **parts
-            | {
-                "scale": scale_name,
-                "experiment": experiment_name,
-                "seed": seed,
-                "separator": scale.separator.chosen,
-                "reconstruction": experiment.reconstruction,
-                "discriminators": experiment.discriminators,
-                "adversary": scale.adversary if experiment.discriminators else None,
-                "as_costly_as": matched,
-            }
-        )
-    except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}: {experiment_name}: {message}") from None
+    run = {name: getattr(scale, name) for name in Run.model_fields if hasattr(scale, name)} | {
+        "scale": scale_name,
+        "experiment": experiment_name,
+        "seed": seed,
+        "separator": scale.separator.chosen,
+        "reconstruction": experiment.reconstruction,
+        "discriminators": experiment.discriminators,
+        "adversary": scale.adversary if experiment.discriminators else None,
+        "as_costly_as": matched,
+    }
+    return Layers(f"{path}: {experiment_name}", run).validate(Run)

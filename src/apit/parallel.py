@@ -4,7 +4,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
@@ -59,32 +59,18 @@ def _in_processes(
     # process that has computed with several threads can hang, and starting anew costs seconds.
     context = get_context("forkserver")
     context.set_forkserver_preload([getattr(work, "func", work).__module__])
-    with ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(work,)) as pool:
-        yield from _taken(pool, _do, items, AHEAD * jobs)
-
-
-def in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Map `work`, which reads files or computes outside Python, over `items`, results in order."""
-    threads = 2 * (os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads) as pool:
-        yield from _taken(pool, work, items, 2 * threads)
-
-
-def _taken(
-    pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
-) -> Iterator[Result]:
-    """Submit items as results are taken, at most so many ahead."""
     under_way: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            under_way.append(pool.submit(work, item))
-            if len(under_way) > ahead:
+    with ProcessPoolExecutor(jobs, context, initializer=_start, initargs=(work,)) as pool:
+        try:
+            for item in items:
+                under_way.append(pool.submit(_do, item))
+                if len(under_way) > AHEAD * jobs:
+                    yield under_way.popleft().result()
+            while under_way:
                 yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-    finally:
-        for future in under_way:
-            future.cancel()
+        finally:
+            for future in under_way:
+                future.cancel()
 
 
 _work: Callable[[Any], Any] | None = None  # of a worker; it travels there once

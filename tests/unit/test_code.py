@@ -178,7 +178,7 @@ BEHIND = {
 }
 # What pictures and tables are of, whose identities count, and names: `METRICS`, `System`.
 SHOWN_OF = {
-    *("data/batches", "data/examples", "data/fuss", "measure/bss_eval", "measure/score"),
+    *("data/batches", "data/examples", "data/fuss", "measure/score"),
     *("measure/estimates", "errors", "files", "provenance"),
 }
 

@@ -5,16 +5,7 @@ There are no defaults in code: every value that a run depends on stands in a fil
 """
 
 from apit.config.base import Audio, Config, Domain, Range, Split, Transform
-from apit.config.data import (
-    Boxes,
-    Data,
-    Fuss,
-    Package,
-    Packages,
-    Procedural,
-    Recipe,
-    Recorded,
-)
+from apit.config.data import Boxes, Data, Fuss, Package, Packages, Procedural, Recipe, Recorded
 from apit.config.measuring import (
     HEADLINE_DB,
     IDEAL,
@@ -41,46 +32,3 @@ from apit.config.training import (
     Training,
     UNet,
 )
-
-__all__ = [
-    "HEADLINE_DB",
-    "IDEAL",
-    "OF_MIXING_ALONE",
-    "ORACLES",
-    "TRIVIAL",
-    "Adversary",
-    "Audio",
-    "BSSEval",
-    "Boxes",
-    "Claim",
-    "Config",
-    "Critic",
-    "Data",
-    "Discriminator",
-    "Domain",
-    "Evaluation",
-    "Experiment",
-    "Fuss",
-    "Guard",
-    "LogMSE",
-    "Package",
-    "Packages",
-    "Procedural",
-    "Published",
-    "Range",
-    "Recipe",
-    "Recorded",
-    "Reported",
-    "Row",
-    "Run",
-    "Scale",
-    "Scoring",
-    "Separator",
-    "Slots",
-    "Split",
-    "TDCNpp",
-    "Training",
-    "Transform",
-    "Tuning",
-    "UNet",
-]

@@ -74,14 +74,9 @@ class Stock:
         if recipe.rooms:
             rows = _read_table(root / "rooms.csv")
             cut = _cut(root / "rooms.f32", rows["samples"])
-            for row, response in zip(rows.itertuples(index=False), cut, strict=True):
-                if row.split != split:
-                    continue
-                if row.source == 0:
-                    self.rooms.append([])
-                    self.responses.append([])
-                self.rooms[-1].append(Response(*row))
-                self.responses[-1].append(response)
+            for _, room in rows[rows["split"] == split].groupby("room", sort=False):
+                self.rooms.append([Response(*row) for row in room.itertuples(index=False)])
+                self.responses.append([cut[number] for number in room.index])
 
     def __reduce__(self) -> Any:
         return Stock, self._made_of

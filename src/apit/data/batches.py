@@ -1,6 +1,5 @@
 """Batches: random crops of examples, the same for every ablation of one seed."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,23 +42,18 @@ class Batch:
         return [Batch(self.references[p], self.names[p]) for p in pieces]
 
 
-class Batches(ABC):
-    """Endless batches, and a position between two of them that can be taken up again."""
+class Batches(Iterator[Batch]):
+    """Endless batches; how many of them were `made` is the position to take up again."""
 
-    def __iter__(self) -> "Batches":
-        return self
+    made = 0
 
-    @abstractmethod
-    def __next__(self) -> Batch:
-        """The next batch."""
-
-    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """The position."""
+        return {"made": self.made}
 
-    @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Go on from what `state_dict` gave, before any batch is taken."""
+        self.made = state["made"]
 
 
 def own_share(batch_size: int, share: tuple[int, int]) -> range:
@@ -76,10 +70,10 @@ def own_share(batch_size: int, share: tuple[int, int]) -> range:
 class RandomCrops(Batches):
     """Endless batches of random crops; every epoch is a new order of all examples.
 
-    Whether a source is silent is judged on the crop, by whoever looks at the batch. `state_dict`
-    is the position between two batches. Crops and the order of examples have a generator each, so
-    that batches of another size hold the same examples in the same order. With a `share` (a, n),
-    all of n processes draw the same batches, and this one reads the a-th part of each.
+    Whether a source is silent is judged on the crop, by whoever looks at the batch. Crops and the
+    order of examples have a generator each, so that batches of another size hold the same examples
+    in the same order. With a `share` (a, n), all of n processes draw the same batches, and this one
+    reads the a-th part of each.
     """
 
     def __init__(
@@ -96,32 +90,30 @@ class RandomCrops(Batches):
         self.left: list[int] = []  # of this epoch, the next one last
 
     def __next__(self) -> Batch:
-        names: list[str] = []
         audio = self.examples.audio
         references = np.empty((len(self.own), audio.sources, self.length), np.float32)
-        for number in range(self.batch_size):
-            start = int(self.starts.integers(audio.samples - self.length + 1))
+        drawn = self._draw()[self.own.start : self.own.stop]
+        for into, (chosen, start) in zip(references, drawn, strict=True):
+            self.examples.read_into(into, chosen, start)
+        names = tuple(self.examples.names[chosen] for chosen, _ in drawn)
+        return Batch(torch.from_numpy(references), names)
+
+    def _draw(self) -> list[tuple[int, int]]:
+        """The examples of the next batch, and where in them its crops start."""
+        latest = self.examples.audio.samples - self.length
+        starts = self.starts.integers(latest + 1, size=self.batch_size).tolist()
+        chosen = []
+        for _ in starts:
             if not self.left:
                 self.left = self.order.permutation(len(self.examples))[::-1].tolist()
-            chosen = self.left.pop()
-            if number in self.own:
-                self.examples.read_into(references[len(names)], chosen, start)
-                names.append(self.examples.names[chosen])
-        return Batch(torch.from_numpy(references), tuple(names))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What of this epoch is left, and the generators' states."""
-        return {
-            "left": list(self.left),
-            "order": self.order.bit_generator.state,
-            "starts": self.starts.bit_generator.state,
-        }
+            chosen.append(self.left.pop())
+        self.made += 1
+        return list(zip(chosen, starts, strict=True))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
-        self.left = list(state["left"])
-        self.order.bit_generator.state = state["order"]
-        self.starts.bit_generator.state = state["starts"]
+        """Draw again what was drawn, in less than a minute for the longest run; read none of it."""
+        while self.made < state["made"]:
+            self._draw()
 
 
 class Prefetched(Batches):
@@ -131,23 +123,19 @@ class Prefetched(Batches):
         self.batches = batches
         self._thread = ThreadPoolExecutor(1, "batches")
         self._next: Future[Batch] | None = None
-        self._before: dict[str, Any] = {}
 
     def __next__(self) -> Batch:
         batch = (self._next or self._read()).result()
         self._next = self._read()
+        self.made += 1  # what is read ahead does not count
         return batch
 
     def _read(self) -> Future[Batch]:
-        self._before = self.batches.state_dict()
         return self._thread.submit(next, self.batches)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The position after the batches that were taken: what is read ahead does not count."""
-        return self._before if self._next else self.batches.state_dict()
-
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave, before any batch is taken."""
+        """See Batches."""
+        super().load_state_dict(state)
         self.batches.load_state_dict(state)
 
 

@@ -32,13 +32,12 @@ def credits_of(root: Path, split: Split) -> dict[str, list[Credit]]:
     """
     if not (root / "manifest.csv").exists() or not (root / "clips.csv").exists():
         return {}
-    text = {"name": str, "licence": str, "sha256": str, "example": str, "clip": str}
-    clips = pd.read_csv(root / "clips.csv", dtype=text, keep_default_na=False)
+    clips = pd.read_csv(root / "clips.csv", dtype=str, keep_default_na=False)
     licences = {
         name: licence or (NOT_STATED if sha256 else COMPUTED)
         for name, licence, sha256 in clips[["name", "licence", "sha256"]].itertuples(index=False)
     }
-    manifest = pd.read_csv(root / "manifest.csv", dtype=text, keep_default_na=False)
+    manifest = pd.read_csv(root / "manifest.csv", dtype=str, keep_default_na=False)
     credits: dict[str, list[Credit]] = defaultdict(list)
     for example, clip in zip(manifest["example"], manifest["clip"], strict=True):
         of, _, name = example.partition("/")

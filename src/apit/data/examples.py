@@ -48,17 +48,16 @@ class Wavs(Examples):
     """Examples in the FUSS layout, one wav for each source."""
 
     def __init__(self, root: Path, split: Split, audio: Audio):
-        self.entries = fuss.read_list(fuss.list_path(root, split), audio.sources)
+        lines = fuss.read_list(fuss.list_path(root, split), audio.sources)
+        self.sources = [[root / file for file in line.sources] for line in lines]
         self.wanted = fuss.Format(audio.sample_rate, 1, audio.samples)
-        super().__init__(
-            audio, [e.name for e in self.entries], [len(e.sources) for e in self.entries]
-        )
+        super().__init__(audio, [line.name for line in lines], [len(s) for s in self.sources])
 
     def read_source(
         self, into: NDArray[np.float32], number: int, slot: int, start: int = 0
     ) -> None:
         """See Examples."""
-        path = self.entries[number].sources[slot]
+        path = self.sources[number][slot]
         fuss.read_wav(path, self.wanted, "the configuration's audio says", into, start)
 
 

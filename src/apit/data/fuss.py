@@ -34,14 +34,6 @@ class Line:
     sources: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """An example: the mixture's stem, and its sources' files."""
-
-    name: str
-    sources: tuple[Path, ...]
-
-
 def list_path(root: Path, split: Split) -> Path:
     """Path of a split's example list."""
     return root / f"{split}{LIST_SUFFIX}"
@@ -122,20 +114,21 @@ def is_inside(file: str) -> bool:
     return not (file.startswith("/") or ".." in file.split("/"))
 
 
-def read_list(path: Path, slots: int) -> list[Entry]:
+def read_list(path: Path, slots: int) -> list[Line]:
     """Read an example list whose sources lie beside it, as `read_lines` does.
 
     The mixture's file need not be there, since mixtures are summed anew. Raises UserError, with
     the line, for missing sources, too.
     """
-    root = path.parent
     lines = read_lines(path, slots)
     for number, line in enumerate(lines, 1):
         for file in line.sources:
-            if not (root / file).is_file():
+            if not (path.parent / file).is_file():
                 hint = "; fields are parted by tabs, not by spaces" if " " in file else ""
-                raise UserError(f"{path}:{number}: names {file}, which is not in {root}{hint}")
-    return [Entry(line.name, tuple(root / file for file in line.sources)) for line in lines]
+                raise UserError(
+                    f"{path}:{number}: names {file}, which is not in {path.parent}{hint}"
+                )
+    return lines
 
 
 class Format(NamedTuple):

@@ -20,7 +20,6 @@ from apit.data.packed import SAMPLE, SOURCES, VERSION
 from apit.errors import UserError
 from apit.files import check_apart, resumable_folder
 from apit.identity import FILE, Identity, is_made, stamp_of
-from apit.parallel import in_threads
 from apit.progress import bar
 from apit.provenance import file_digest
 from apit.wav import missing_bytes
@@ -55,6 +54,11 @@ class Plain:
             return _folder(name)
         raise UserError(f"{self.source}: holds no *{LIST_SUFFIX}; it is not in the FUSS layout")
 
+    @property
+    def sources(self) -> list[str]:
+        """The sources that the lists name, in their order."""
+        return [file for lines in self.lists.values() for line in lines for file in line.sources]
+
     def check(self, names: Collection[str]) -> None:
         """Raise UserError for a file that two lists name, and a source that is not in `names`."""
         named: dict[str, str] = {}
@@ -65,13 +69,9 @@ class Plain:
                         raise UserError(
                             f"{self.source}: {file} is named by both {other} and {listed}"
                         )
-                for file in line.sources:
-                    if file not in names:
-                        raise UserError(
-                            f"{self.source}: {file} is listed, and not there, or came before its "
-                            "list from a folder not called …_sources (then unpack the archive, "
-                            "and pack the folder)"
-                        )
+        for file in self.sources:
+            if file not in names:
+                raise UserError(f"{self.source}: {file} is listed, and not there")
 
 
 class Source(NamedTuple):
@@ -141,13 +141,12 @@ def pack(
         pd.DataFrame({"file": names}).to_csv(shards / SOURCES, index=False)
         assert form is not None, "every line has a source"
         paths = sorted([*(part / name for name in top), *shards.iterdir()])
-        sha256 = zip(paths, in_threads(file_digest, paths), strict=True)
         index = {
             "version": VERSION,
             "sample_rate": form.rate,
             "samples": form.samples,
             "shards": list(counts.items()),
-            "sha256": {str(path.relative_to(part)): hashed for path, hashed in sha256},
+            "sha256": {str(path.relative_to(part)): file_digest(path) for path in paths},
         }
         (part / INDEX).write_text(json.dumps(index, indent=1) + "\n")
 
@@ -190,36 +189,19 @@ def _of_folder(root: Path, plain: Plain) -> Iterator[Source]:
     for path in sorted(root.iterdir()):
         if path.is_file() and _is_plain(path.name):
             plain.add(path.name, path.read_bytes())
-    names = [file for lines in plain.lists.values() for line in lines for file in line.sources]
-
-    def read(name: str) -> Source:
+    for name in bar(plain.sources, desc=f"pack {root}", unit=" sources"):
         if not (root / name).is_file():
             raise UserError(f"{root / name}: is listed, and not there")
-        return Source.of(name, (root / name).read_bytes())
-
-    with bar(names, desc=f"pack {root}", unit=" sources") as shown:
-        for _, source in zip(shown, in_threads(read, names), strict=True):
-            yield source
+        yield Source.of(name, (root / name).read_bytes())
 
 
 def _of_tar(archive: Path, plain: Plain) -> Iterator[Source]:
     """A tar's sources, in its order; its plain files go to `plain`.
 
-    What is a source the lists say. Until one has come, as they may come last, a wav in a folder
-    `…_sources` is taken for one.
+    It is read twice, since the lists, which say what is a source, may come last.
     """
-    listed: set[str] = set()
-    mixtures: set[str] = set()
-
-    def wanted(name: str) -> bool:
-        is_guessed = name not in mixtures and _folder(name).endswith("_sources/")
-        return _is_plain(name) or name in listed or is_guessed
-
-    for name, content in files_of(archive, wanted):
-        if not _is_plain(name):
-            yield Source.of(name, content)
-            continue
+    for name, content in files_of(archive, _is_plain):
         plain.add(name, content)
-        for line in plain.lists.get(name, ()):
-            listed |= {plain.root + file for file in line.sources}
-            mixtures.add(plain.root + line.mixture)
+    listed = {plain.root + file for file in plain.sources}
+    for name, content in files_of(archive, listed.__contains__):
+        yield Source.of(name, content)

@@ -1,7 +1,6 @@
 """Remixing: new mixtures in every step, of examples' sources or of a bank's clips and rooms."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ class Remixed(Batches):
     ):
         self.audio, self.length, self.batch_size, self.seed = audio, length, batch_size, seed
         self.own = own_share(batch_size, share)
-        self.made = 0  # batches
 
     def __next__(self) -> Batch:
         numbers = [self.made * self.batch_size + position for position in self.own]
@@ -47,14 +45,6 @@ class Remixed(Batches):
     @abstractmethod
     def mixed(self, numbers: list[int], generators: list[np.random.Generator]) -> Tensor:
         """Sources of mixtures with these numbers [batch, source, time], before the joint gain."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """How many batches were made."""
-        return {"made": self.made}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
-        self.made = state["made"]
 
 
 class RemixedSources(Remixed):

@@ -60,12 +60,11 @@ def read_slots(
     return estimates, missing
 
 
-def check_folders(estimates: Path, entries: Sequence[fuss.Entry], listed_in: Path) -> None:
+def check_folders(estimates: Path, names: Sequence[str], listed_in: Path) -> None:
     """Raise UserError unless every example of the list has its folder, and no other is there."""
     if not estimates.is_dir():
         raise UserError(f"{estimates}: no such folder of estimates")
     folders = {path.name for path in estimates.iterdir() if path.is_dir()}
-    names = [entry.name for entry in entries]
     if unlisted := sorted(folders - set(names)):
         raise UserError(
             f"{estimates / unlisted[0]}: {unlisted[0]} is not in {listed_in}"

@@ -223,11 +223,10 @@ def score_estimates(
     """
     check_output(output)
     config = measures.config
-    entries = fuss.read_list(references, config.audio.sources)
-    check_folders(estimates, entries, references)
-    work = partial(_read_and_score, measures, estimates)
-    scored = in_order(work, entries, len(entries), "score", jobs)
-    rows, missing = zip(*scored, strict=True)
+    lines = fuss.read_list(references, config.audio.sources)
+    check_folders(estimates, [line.name for line in lines], references)
+    work = partial(_read_and_score, measures, references.parent, estimates)
+    rows, missing = zip(*in_order(work, lines, len(lines), "score", jobs), strict=True)
     scores = pd.DataFrame([row for own in rows for row in own], columns=SCORE_COLUMNS)
     aggregates = summary(scores, config.evaluation.resamples) | {"missing_slots": sum(missing)}
     write_scores(scores, output)
@@ -236,24 +235,27 @@ def score_estimates(
     return aggregates
 
 
-def _read_and_score(measures: Measures, folder: Path, entry: fuss.Entry) -> tuple[list[Row], int]:
+def _read_and_score(
+    measures: Measures, root: Path, folder: Path, line: fuss.Line
+) -> tuple[list[Row], int]:
     """An example's rows of the table, and how many slots had no file."""
+    sources = [root / file for file in line.sources]
     slots, hop = measures.config.audio.sources, measures.config.stft.hop
-    first = fuss.Format.of(entry.sources[0])
+    first = fuss.Format.of(sources[0])
     if first.channels != 1:
-        raise UserError(f"{entry.sources[0]}: {first}; references must be mono")
+        raise UserError(f"{sources[0]}: {first}; references must be mono")
     if first.samples == 0:
-        raise UserError(f"{entry.sources[0]}: holds no sample")
+        raise UserError(f"{sources[0]}: holds no sample")
     if measures.spectral and round(hop * first.rate) < 1:
         raise UserError(
-            f"{entry.sources[0]}: at {first.rate} Hz, stft.hop of {hop} s is less than a sample"
+            f"{sources[0]}: at {first.rate} Hz, stft.hop of {hop} s is less than a sample"
         )
-    said_by = f"{entry.sources[0]}, the example's first reference, asks for"
+    said_by = f"{sources[0]}, the example's first reference, asks for"
     references = np.zeros((slots, first.samples), np.float32)
-    for path, signal in zip(entry.sources, references, strict=False):
+    for path, signal in zip(sources, references, strict=False):
         fuss.read_wav(path, first, said_by, signal)
-    signals, missing = read_slots(folder / entry.name, slots, first, said_by)
-    example = SeparatedMixture(entry.name, first.rate, len(entry.sources), references, signals)
+    signals, missing = read_slots(folder / line.name, slots, first, said_by)
+    example = SeparatedMixture(line.name, first.rate, len(sources), references, signals)
     return score_example(measures, example), missing
 
 

@@ -15,8 +15,8 @@ from apit.config import Fuss, Package
 from apit.data import fuss
 from apit.data.examples import open_examples
 from apit.data.fetch import fetch_fuss, fetch_packages
+from apit.data.identities import of_clips
 from apit.errors import UserError
-from apit.identity import of_clips
 from apit.layers import load_scale
 from apit.provenance import file_digest
 

@@ -48,7 +48,7 @@ def test_lists_may_begin_and_end_their_lines_as_windows_does(copied):
 def test_wavs_that_are_not_as_configured_are_refused(copied, audio):
     examples = open_examples(copied, "train", audio)
     assert isinstance(examples, Wavs)
-    path = examples.entries[0].sources[0]
+    path = examples.sources[0][0]
     for samples, rate, said in (
         (np.zeros(audio.samples), 16000, "16000 Hz"),
         (np.zeros(audio.samples - 1), 8000, "3999 samples"),

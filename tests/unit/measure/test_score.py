@@ -223,7 +223,7 @@ def test_estimates_of_any_program_get_the_scores_of_evaluate(scored, mixtures, e
     assert len(merged) == len(found) == len(ours)
     for name in metrics:
         np.testing.assert_allclose(merged[f"{name}_x"], merged[f"{name}_y"], atol=1e-5)
-    notes = (merged[f"note_{which}"].fillna("") for which in "xy")
+    notes = (merged[f"note_{which}"].astype(object).fillna("") for which in "xy")
     for mine, with_holes in zip(*notes, strict=True):
         assert set(filter(None, mine.split(" | "))) <= set(with_holes.split(" | "))
     assert summary == json.loads((tmp_path / "scores.summary.json").read_text())
@@ -326,7 +326,7 @@ def test_perfect_estimates_have_infinite_ratios_and_a_summary(mixtures, estimate
     entries = fuss.read_list(fuss.list_path(mixtures, "eval"), 4)
     for entry in entries:
         for slot, source in enumerate(entry.sources):
-            shutil.copy(source, estimates / entry.name / f"source{slot}.wav")
+            shutil.copy(mixtures / source, estimates / entry.name / f"source{slot}.wav")
     config = load_scoring(["evaluation.bss_eval={window: 0.1, hop: 0.1}"])
     measures = Measures(config, spectral_holes=True, bss_eval=True)
     output = tmp_path / "scores.csv"

@@ -4,7 +4,7 @@ import pytest
 
 from apit.code import code_of
 from apit.errors import UserError
-from apit.present.origin import faults, trace, write
+from apit.present.origin import PRESENTATION, faults, trace, write
 
 
 def test_what_is_traced_leads_to_records_and_to_files_that_are_others_now(tmp_path):
