@@ -128,15 +128,9 @@ def others(artefacts: Artefacts) -> Iterator[tuple[Path, str]]:
             if identity is None:
                 yield one, "the scale has it no more"
             elif one.name != identity.id:
-                yield one, "; ".join(said for _, said in _compared(one, identity))
-
-
-def _compared(folder: Path, identity: Identity) -> Iterator[tuple[str, str]]:
-    other = Identity.read(folder)
-    assert other is not None, "versions have one"
-    for part in ("configuration", "inputs", "code"):
-        theirs, ours = getattr(other, part), getattr(identity, part)
-        yield from differences(theirs, ours, part)
+                other = Identity.read(one)
+                assert other is not None, "versions have one"
+                yield one, "; ".join(said for _, said in differences(other.parts, identity.parts))
 
 
 def remove(folder: Path) -> None:

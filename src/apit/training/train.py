@@ -79,7 +79,10 @@ def train(
     share = (world.rank, world.size)
     batches = Prefetched(training_batches(run, examples["train"], bank, world.device, share))
     work = work or output.with_name(f"{output.name}.work")
-    checkpoints = Checkpoints(work, _to_agree_in(identity, world))
+    machine = {
+        "processes": world.size, "device": world.device.type, "torch": str(torch.__version__),
+    }  # fmt: skip
+    checkpoints = Checkpoints(work, to_resume(identity).parts | machine)
 
     def save() -> None:
         if world.is_main:
@@ -144,11 +147,10 @@ def train(
                 check()
             except Interrupted as stopped:
                 save()
-                last = progress.step >= steps
                 raise Interrupted(
                     stopped.number,
-                    f"{run.name}: interrupted after {'its last ' if last else ''}step "
-                    f"{progress.step}; the same command goes on from there ({work})",
+                    f"{run.name}: interrupted after step {progress.step}; the same command goes on "
+                    f"from there ({work})",
                 ) from None
         if progress.last is not None:  # no checkpoint knows of it, so that a longer run may go on
             rows = [row for row in progress.history if row["step"] != progress.step]
@@ -200,18 +202,6 @@ def _count_skipped(state: TrainState, done: Step, batch: Batch) -> None:
             f"row whose loss or gradient is not finite ({wrong}), on the examples "
             f"{', '.join(batch.names)}; lower training.learning_rate, or those of the adversary"
         )
-
-
-def _to_agree_in(identity: Identity, world: World) -> dict[str, Any]:
-    """What a checkpoint must agree in with the run that goes on from it."""
-    return {
-        "configuration": to_resume(identity).configuration,
-        "inputs": {name: stamp.id for name, stamp in identity.inputs.items()},
-        "code": identity.code,
-        "processes": world.size,
-        "device": world.device.type,
-        "torch": str(torch.__version__),
-    }
 
 
 def _record(
