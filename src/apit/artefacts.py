@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from apit.config import ORACLES, Recorded, Run
@@ -48,13 +49,12 @@ class Artefacts:
         if (tuning := scale.tuning) is not None:
             for experiment in scale.names:
                 one = run(experiment, tuning.seed)
-                for rate in tuning.learning_rates:
-                    for batch in tuning.batch_sizes:
-                        label = f"{experiment}-r{rate:g}-b{batch}"
-                        own = trial_settings(one, tuning, rate, batch)
-                        self.trials[label] = experiment, own
-                        identity = of_run(run(experiment, tuning.seed, own), data, remixed)
-                        self.identities[f"{self.results}/trials/{label}"] = identity
+                for rate, batch in product(tuning.learning_rates, tuning.batch_sizes):
+                    label = f"{experiment}-r{rate:g}-b{batch}"
+                    own = trial_settings(one, tuning, rate, batch)
+                    self.trials[label] = experiment, own
+                    identity = of_run(run(experiment, tuning.seed, own), data, remixed)
+                    self.identities[f"{self.results}/trials/{label}"] = identity
         for system in (*self.runs, *ORACLES):
             trained = self.identities.get(f"{self.results}/runs/{system}")
             self.identities[f"{self.results}/scores/{system}"] = of_scores(
@@ -128,15 +128,9 @@ def others(artefacts: Artefacts) -> Iterator[tuple[Path, str]]:
             if identity is None:
                 yield one, "the scale has it no more"
             elif one.name != identity.id:
-                yield one, "; ".join(said for _, said in _compared(one, identity))
-
-
-def _compared(folder: Path, identity: Identity) -> Iterator[tuple[str, str]]:
-    other = Identity.read(folder)
-    assert other is not None, "versions have one"
-    for part in ("configuration", "inputs", "code"):
-        theirs, ours = getattr(other, part), getattr(identity, part)
-        yield from differences(theirs, ours, part)
+                other = Identity.read(one)
+                assert other is not None, "versions have one"
+                yield one, "; ".join(said for _, said in differences(other.parts, identity.parts))
 
 
 def remove(folder: Path) -> None:

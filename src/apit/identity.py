@@ -44,10 +44,15 @@ class Identity:
     accepted: tuple[Mapping[str, str], ...] = field(default=(), compare=False)
 
     @property
+    def parts(self) -> dict[str, Any]:
+        """What is compared: configuration, inputs by their hashes, code."""
+        inputs = {name: stamp.id for name, stamp in self.inputs.items()}
+        return {"configuration": self.configuration, "inputs": inputs, "code": self.code}
+
+    @property
     def id(self) -> str:
         """Hash of all of it, which stands in names."""
-        inputs = {name: stamp.id for name, stamp in self.inputs.items()}
-        return digest([self.kind, self.configuration, inputs, self.code])[:LENGTH]
+        return digest([self.kind, *self.parts.values()])[:LENGTH]
 
     @property
     def stamp(self) -> Stamp:

@@ -45,10 +45,8 @@ def fetch(
     sounds = options.load().data.sounds
     if given and sounds.kind != "fuss":
         raise UserError(f"scale {options.name} mixes its own examples: it has no archive to fetch")
-    if sounds.kind == "procedural":
-        raise UserError(f"scale {options.name} has procedural sounds: nothing to fetch")
-    if sounds.kind == "folder":
-        raise UserError(f"scale {options.name} mixes a folder of your own: nothing to fetch")
+    if sounds.kind in ("procedural", "folder"):
+        raise UserError(f"scale {options.name} has sounds of kind {sounds.kind}: nothing to fetch")
     if sounds.kind == "packages":
         fetch_packages(sounds.packages, output)
         names = ", ".join(package.name for package in sounds.packages)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from apit.artefacts import today
 from apit.cli.options import Data, Folder, Jobs, Paths, ScaleOptions
-from apit.config import ORACLES, Run, Scale, Scoring, Slots, Split
+from apit.config import ORACLES, Run, Scale, Scoring, Split
 from apit.data import fuss
 from apit.data.batches import Batch
 from apit.data.examples import open_examples
@@ -85,24 +85,24 @@ def evaluate(
             audio, name = scale.audio, oracle
             separator = oracle_of(oracle, make_stft(scale.stft, audio.sample_rate))
             system = System(options.name, oracle, 0, separator)
-        config, examples = _scoring_of(scale), open_examples(data, split, audio)
+        examples = open_examples(data, split, audio)
         part = {} if (split, first) == ("eval", None) else {"split": split, "first": first}
         identity = of_scores(scale, name, stamp_of(data), stamp_of(run) if run else None, **part)
-        some = min(config.evaluation.bss_eval.examples, len(examples) if first is None else first)
-        holes, bss_eval = Measures(config, spectral_holes=True), Measures(config, bss_eval=True)
+        some = min(scale.evaluation.bss_eval.examples, len(examples) if first is None else first)
+        holes, bss_eval = Measures(scale, spectral_holes=True), Measures(scale, bss_eval=True)
         with (
             whole_folder(output, identity) as made,
             whole_folder(estimates, identity) if estimates else nullcontext() as kept,
         ):
-            scores = score_system(system, examples, holes, kept, jobs, first)
-            write_scores(scores, made / OF_SPLIT)
-            write_scores(
-                score_system(system, examples, bss_eval, None, jobs, some), made / OF_BSS_EVAL
-            )
+            files = {
+                OF_SPLIT: (examples, holes, kept, jobs, first),
+                OF_BSS_EVAL: (examples, bss_eval, None, jobs, some),
+            }
             if split == "eval" and fuss.list_path(data, "out_of_domain").exists():
                 elsewhere = open_examples(data, "out_of_domain", audio)
-                scores = score_system(system, elsewhere, holes, None, jobs, first)
-                write_scores(scores, made / ELSEWHERE)
+                files[ELSEWHERE] = (elsewhere, holes, None, jobs, first)
+            for file, what in files.items():
+                write_scores(score_system(system, *what), made / file)
     print(f"{output}: scores of {name}")
 
 
@@ -118,13 +118,6 @@ def system_of(folder: Path) -> tuple[Run, System]:
         return estimates
 
     return run, System(run.scale, run.experiment, run.seed, separate)
-
-
-def _scoring_of(scale: Scale) -> Scoring:
-    """What of a scale's configuration scoring needs."""
-    return Scoring(
-        audio=Slots(sources=scale.audio.sources), stft=scale.stft, evaluation=scale.evaluation
-    )
 
 
 def score(
@@ -161,10 +154,9 @@ def score(
         Also BSS Eval v4 (SDR, ISR, SIR, SAR), a hundred times slower than SI-SNR, and log-spectral
         distance.
     """
-    if options.scale:
-        config = _scoring_of(options.load())
-    else:
-        config = load_scoring(options.settings, options.configs)
+    config: Scale | Scoring = (
+        options.load() if options.scale else load_scoring(options.settings, options.configs)
+    )
     measures = Measures(config, spectral_holes=spectral_holes, bss_eval=bss_eval)
     summary = score_estimates(references, estimates, measures, output, jobs)
     for name, value in summary.items():

@@ -16,6 +16,8 @@ Paths = Annotated[tuple[Path, ...], Parameter(consume_multiple=1)]
 Runs = Annotated[Paths, Parameter(help="The runs behind it.")]
 Scores = Annotated[Paths, Parameter(help="Folders of scores.")]
 Data = Annotated[Path, Parameter(help="Folder of mixtures.")]
+Mixtures = Annotated[Path | None, Parameter(help="Folder of mixtures.")]
+Bank = Annotated[Path | None, Parameter(help="Bank to remix, for training.remix: clips.")]
 Folder = Annotated[Path, Parameter(help="Folder to make.")]
 Jobs = Annotated[
     NonNegativeInt, Parameter(help="Processes; 0: as many as there are cores.", metavar="N")

@@ -10,7 +10,7 @@ from pandas import read_csv
 
 from apit.artefacts import today
 from apit.cli.measuring import system_of
-from apit.cli.options import Folder, Paths, Runs, ScaleOptions, Scores
+from apit.cli.options import Folder, Mixtures, Paths, Runs, ScaleOptions, Scores
 from apit.config import IDEAL, TRIVIAL
 from apit.data.credits import credits_of
 from apit.data.credits import origin as origin_of_data
@@ -80,15 +80,9 @@ class Evidence(NamedTuple):
 
 
 def tables(
-    *, output: Path, scores: Scores = (), runs: Runs = (), options: ScaleOptions = ScaleOptions()
+    *, output: Folder, scores: Scores = (), runs: Runs = (), options: ScaleOptions = ScaleOptions()
 ) -> None:
-    """Make the tables of a scale from scores.
-
-    Parameters
-    ----------
-    output
-        Folder for the tables.
-    """
+    """Make the tables of a scale from scores."""
     evidence, scale = Evidence.of(options, scores, runs), options.load()
     rows, resamples = read_scores(evidence.files()), scale.evaluation.resamples
     summary, records = summarise(rows, resamples), evidence.runs
@@ -159,7 +153,7 @@ def spectrograms(
     output: Folder,
     runs: Runs = (),
     estimates: Paths = (),
-    data: Path | None = None,
+    data: Mixtures = None,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
     """Draw one mixture under pit and the best adversarial run, with its spectral holes.
@@ -168,8 +162,6 @@ def spectrograms(
     ----------
     estimates
         Folders of kept estimates, one for each of the runs.
-    data
-        Folder of mixtures.
     """
     scale = options.load()
     evidence = Evidence.of(options, (), runs, heard=True)
@@ -195,18 +187,13 @@ def listen(
     output: Folder,
     runs: Runs = (),
     scores: Scores = (),
-    data: Path | None = None,
+    data: Mixtures = None,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
     """Make a page on which chosen mixtures are heard under every run of a seed, and an oracle.
 
     OUTPUT/index.html needs neither server nor network. OUTPUT/webmushra.yaml is the same selection
     as a listening test, and says how to run it.
-
-    Parameters
-    ----------
-    data
-        Folder of mixtures.
     """
     evidence, scale = Evidence.of(options, scores, runs, heard=True), options.load()
     with leased():

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from pandas import DataFrame
 
 from apit.artefacts import today
-from apit.cli.options import Data, Folder, ScaleOptions
+from apit.cli.options import Bank, Data, Folder, Mixtures, ScaleOptions
 from apit.config import Scale
 from apit.errors import UserError
 from apit.files import whole_file
@@ -28,7 +28,7 @@ def train(
     data: Data,
     output: Folder,
     seed: int = 0,
-    bank: Path | None = None,
+    bank: Bank = None,
     work: Path | None = None,
     weights: Path | None = None,
     restart: bool = False,
@@ -49,8 +49,6 @@ def train(
         An entry of CONFIGS/experiments.yaml.
     seed
         Seed of all generators.
-    bank
-        Bank to remix, for training.remix: clips.
     work
         Folder of checkpoints (OUTPUT.work); the same command goes on from the newest.
     weights
@@ -80,23 +78,19 @@ def bench(
     experiments: Annotated[tuple[str, ...], Parameter(consume_multiple=1)] = (
         *("pit", "ctx-wave-i3-m", "ctx-stft-i3-m", "pit-six"),
     ),
-    data: Path | None = None,
-    bank: Path | None = None,
+    data: Mixtures = None,
+    bank: Bank = None,
     rounds: int = 5,
     output: Path | None = None,
     at: Annotated[float | None, Parameter(metavar="TMACS")] = None,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
-    """Time steps of training here, and what a scale would take.
+    """Time steps of training here, reading --data, if given; and what a scale would take.
 
     Parameters
     ----------
     experiments
         What to time, first what the others are relative to.
-    data
-        Folder of mixtures, to time reading them.
-    bank
-        Bank to remix, for training.remix: clips.
     rounds
         Number of rounds, whose median counts.
     output

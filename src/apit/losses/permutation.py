@@ -3,8 +3,6 @@
 A cost matrix is [batch, estimate, reference]: its rows are estimates.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from itertools import permutations
 from typing import Any
@@ -22,21 +20,12 @@ def squared_distances(estimates: Tensor, references: Tensor) -> Tensor:
     Estimates and references are [batch, source, time]. In float32 the result is off by decibels
     where it lies more than 40 dB below the signals: good for choosing, never for the loss itself.
     """
-    with _exact_products():
-        cross = estimates @ references.mT
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")  # without TF32, as networks may use on a GPU
+    cross = estimates @ references.mT
+    torch.set_float32_matmul_precision(precision)
     total = energy(estimates)[..., None] + energy(references)[..., None, :]
     return (total - 2 * cross).clamp_min(0)
-
-
-@contextmanager
-def _exact_products() -> Iterator[None]:
-    """Without TF32, which networks may use on a GPU."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def energy(signals: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from apit.config import BSSEval, Scoring
+from apit.config import BSSEval, Scale, Scoring
 from apit.data import fuss
 from apit.data.batches import whole_examples
 from apit.data.examples import Examples
@@ -46,7 +46,7 @@ class System:
 class Measures:
     """What is measured beside SI-SNR, and how the configuration defines it."""
 
-    config: Scoring
+    config: Scale | Scoring
     spectral_holes: bool = False
     bss_eval: bool = False
 

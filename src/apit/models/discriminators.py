@@ -4,7 +4,7 @@ Each looks at one domain (wave, stft, mask) of the whole set jointly (context) o
 a time (instance). [paper]
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import torch
@@ -34,12 +34,13 @@ class Discriminator(nn.Module):
         critic = adversary.wave if config.domain == "wave" else adversary.spectral
         self.config, self.critic = config, critic
         inputs = 1 if config.kind == "instance" else sources + config.condition_on_mixture
-        planar = len(shape) == 2
+        planar = len(shape) == 2  # padded by one, where 256 bins would not last for 5 layers [ours]
+        convolution: Callable[..., nn.Module] = nn.Conv2d if planar else nn.Conv1d
         left = list(shape)
         layers: list[nn.Module] = []
         for outputs in critic.channels:
             layers += [
-                _convolution(planar, inputs, outputs, critic.kernel, critic.stride),
+                convolution(inputs, outputs, critic.kernel, critic.stride, padding=int(planar)),
                 nn.LeakyReLU(SLOPE),
             ]
             left = [(n + 2 * planar - critic.kernel) // critic.stride + 1 for n in left]
@@ -51,7 +52,7 @@ class Discriminator(nn.Module):
                 )
             inputs = outputs
         kernel = [min(LAST, n + 2 * planar) for n in left]
-        layers.append(_convolution(planar, inputs, 1, kernel, 1))
+        layers.append(convolution(inputs, 1, kernel, padding=int(planar)))
         left = [n + 2 * planar - k + 1 for n, k in zip(left, kernel, strict=True)]
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(prod(left), 1))
 
@@ -71,13 +72,3 @@ class Discriminator(nn.Module):
         with arithmetic(self.precision, inputs.device):
             logits: Tensor = self.layers(inputs)
         return logits.float()
-
-
-def _convolution(
-    planar: bool, inputs: int, outputs: int, kernel: int | Sequence[int], stride: int
-) -> nn.Module:
-    """Padded by one in two dimensions, where 256 bins would not last for five layers. [ours]"""
-    size = (kernel,) * (1 + planar) if isinstance(kernel, int) else tuple(kernel)
-    if planar:
-        return nn.Conv2d(inputs, outputs, (size[0], size[1]), stride, padding=1)
-    return nn.Conv1d(inputs, outputs, size[0], stride)

@@ -101,14 +101,9 @@ class UNet(nn.Module):
         for block, up, skip in zip(
             reversed(self.decoder), reversed(self.up), reversed(skips), strict=True
         ):
-            x = up(_doubled(x))
+            x = up(interpolate(x, scale_factor=2.0, mode="linear", align_corners=False))
             x = block(torch.cat([x, skip], 1))
         return self.logits(x)[..., :frames].unflatten(1, (self.sources, -1)), None
-
-
-def _doubled(x: Tensor) -> Tensor:
-    """Linear interpolation to twice the frames."""
-    return interpolate(x, scale_factor=2.0, mode="linear", align_corners=False)
 
 
 def _norm(channels: int) -> nn.GroupNorm:

@@ -27,6 +27,7 @@ class View:
     fake: Tensor
 
 
+@dataclass(eq=False)
 class Views:
     """The views of one batch. A domain is computed when it is first asked for, and once.
 
@@ -35,44 +36,37 @@ class Views:
     `estimates` is called.
     """
 
-    def __init__(
-        self,
-        separator: MaskingSeparator,
-        adversary: Adversary,
-        mixture: Tensor,
-        references: Tensor,
-        masks: Tensor,
-        estimates: Callable[[], Tensor],
-        shift: tuple[int, int] = (0, 0),
-    ):
-        self.adversary, self.shift = adversary, shift
-        self.gain = 1 / mixture.square().mean(-1).sqrt().clamp_min(1e-8)  # [batch]
-        self._mixture, self._references = mixture, references
-        self._masks, self._estimates = masks, estimates
-        self._separator = separator
-        self._made: dict[Domain, View] = {}
+    separator: MaskingSeparator
+    adversary: Adversary
+    mixture: Tensor
+    references: Tensor
+    masks: Tensor
+    estimates: Callable[[], Tensor]
+    shift: tuple[int, int] = (0, 0)
 
     def view(self, domain: Domain) -> View:
         """The batch in one domain."""
-        if domain not in self._made:
-            make = {"wave": self._wave, "stft": self._stft, "mask": self._mask}[domain]
-            self._made[domain] = make()
-        return self._made[domain]
+        made: View = getattr(self, domain)
+        return made
 
-    def _wave(self) -> View:
+    @cached_property
+    def gain(self) -> Tensor:
+        """What signals are multiplied by [batch]."""
+        return 1 / self.mixture.square().mean(-1).sqrt().clamp_min(1e-8)
+
+    @cached_property
+    def wave(self) -> View:
+        """Waveforms."""
         gain = self.gain[:, None]
-        return View(
-            gain * self._mixture,
-            gain[..., None] * self._references,
-            gain[..., None] * self._estimates(),
-        )
+        real, fake = gain[..., None] * self.references, gain[..., None] * self.estimates()
+        return View(gain * self.mixture, real, fake)
 
     @cached_property
     def _magnitudes(self) -> tuple[Tensor, Tensor]:
         """|M| [batch, bin, frame] and |S_k| [batch, source, bin, frame]."""
-        gain, magnitude = self.gain[:, None, None], self._separator.stft.magnitude
-        mixture = gain * magnitude(self._mixture)[..., :-1, :-1]
-        return mixture, gain[..., None] * magnitude(self._references)[..., :-1, :-1]
+        gain, magnitude = self.gain[:, None, None], self.separator.stft.magnitude
+        mixture = gain * magnitude(self.mixture)[..., :-1, :-1]
+        return mixture, gain[..., None] * magnitude(self.references)[..., :-1, :-1]
 
     def _ratio_masks(self) -> Tensor:
         """R_k of the targets; zero where nothing sounds."""
@@ -85,20 +79,24 @@ class Views:
             return None
         return 10 ** (self.adversary.floor_db / 20) * mixture.amax((-2, -1))[:, None, None, None]
 
-    def _stft(self) -> View:
+    @cached_property
+    def stft(self) -> View:
+        """Magnitudes."""
         mixture, real = self._magnitudes
         if self.adversary.real_magnitudes == "masked":
             real = self._ratio_masks() * mixture[:, None]
-        fake = self._masks * mixture[:, None]
+        fake = self.masks * mixture[:, None]
         if (floor := self._floor(mixture)) is not None:
             real, fake = real + floor, fake + floor
         if (power := self.adversary.compression) != 1:
             mixture, real, fake = (_power(one, power) for one in (mixture, real, fake))
         return View(self._moved(mixture), self._moved(real), self._moved(fake))
 
-    def _mask(self) -> View:
+    @cached_property
+    def mask(self) -> View:
+        """Masks: shares of the magnitudes."""
         mixture, targets = self._magnitudes
-        real, fake = self._ratio_masks(), self._masks
+        real, fake = self._ratio_masks(), self.masks
         if (floor := self._floor(mixture)) is not None:
             sources = targets.shape[1]
             real = (targets + floor) / (targets.sum(1, keepdim=True) + sources * floor)

@@ -51,7 +51,7 @@ class Bench:
         rows = []
         for run in self.runs:
             times = self.times[run.experiment]
-            step, whole = times["step"], times.get("loop", times["step"])
+            step, whole = times["step"], _step_of(times)
             macs = step_macs(run, run.discriminators)
             rows.append(
                 (run.experiment, 1e3 * step, step / first, 1 / whole,
@@ -81,12 +81,8 @@ class Bench:
         works: dict[tuple[str, str], Callable[[], object]] = {}
         measured: dict[tuple[str, str], list[float]] = {}
         for run in self.runs:
-            name, state, batch = (
-                run.experiment,
-                TrainState(run, World(self.device)),
-                self._batch(run),
-            )
-            works[name, "step"] = partial(train_step, state, batch)
+            name, state = run.experiment, TrainState(run, World(self.device))
+            works[name, "step"] = partial(train_step, state, self._batch(run))
             if self.data:
                 waited = measured.setdefault((name, "waiting"), [])
                 works[name, "loop"] = self._loop(run, state, self.data, waited)
@@ -169,21 +165,20 @@ def by_size(runs: Sequence[Run], rate: float) -> pd.DataFrame:
     a step, at the least), fits (the smallest of the usual cards that has room for it), and hours on
     a device that sustains `rate` multiply-accumulates a second.
     """
-    rows, macs_of_first = [], step_macs(runs[0], runs[0].discriminators)
-    for run in runs:
-        macs, memory = step_macs(run, run.discriminators), step_memory(run) / 2**30
-        rows.append(
-            {
-                "experiment": run.experiment,
-                "parameters_m": _parameters(run) / 1e6,
-                "gmac": macs / 1e9,
-                "relative": macs / macs_of_first,
-                "memory_gb": memory,
-                "fits": next((f"{card} GB" for card in CARDS if card > 1.1 * memory), "none"),
-                "hours": macs * total_steps(run) / rate / 3600,
-            }
-        )
-    return pd.DataFrame(rows)
+    macs = pd.Series([step_macs(run, run.discriminators) for run in runs])
+    memory = pd.Series([step_memory(run) / 2**30 for run in runs])
+    cards = [next((f"{card} GB" for card in CARDS if card > 1.1 * gb), "none") for gb in memory]
+    return pd.DataFrame(
+        {
+            "experiment": [run.experiment for run in runs],
+            "parameters_m": [_parameters(run) / 1e6 for run in runs],
+            "gmac": macs / 1e9,
+            "relative": macs / macs[0],
+            "memory_gb": memory,
+            "fits": cards,
+            "hours": macs * [total_steps(run) for run in runs] / rate / 3600,
+        }
+    )
 
 
 def parts_by_size(runs: Sequence[Run]) -> pd.DataFrame:

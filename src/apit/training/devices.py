@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -92,7 +92,9 @@ def leased(
     CUDA is used. `folder` holds a lock for each device, for one user.
     """
     devices = [] if "LOCAL_RANK" in environment else visible(environment)
-    shares = _shares(environment)
+    shares = environment.get(SHARED_BY, "1")
+    if not shares.isdecimal() or int(shares) < 1:
+        raise UserError(f"{SHARED_BY}: {shares!r} is no number of runs, from 1 on")
     job = environment.get("SLURM_JOB_ID")
     if not devices or (job and len(devices) == 1):
         yield None
@@ -103,7 +105,7 @@ def leased(
     try:
         folder.mkdir(exist_ok=True)
         before = environment.get(VISIBLE)
-        device, lock = _wait_for_one(devices, shares, folder)
+        device, lock = _wait_for_one(devices, int(shares), folder)
     except OSError as error:
         raise UserError(
             f"{folder}: the locks that give each run a GPU of its own cannot be made: "
@@ -136,24 +138,15 @@ def make_device(threads: int) -> "torch.device":
     return device
 
 
-def _shares(environment: MutableMapping[str, str]) -> int:
-    text = environment.get(SHARED_BY, "1")
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"{SHARED_BY}: {text!r} is no number of runs, from 1 on")
-    return int(text)
-
-
 def _wait_for_one(devices: list[Device], shares: int, folder: Path) -> tuple[Device, FileLock]:
     told = False
     while True:
         for share, device in product(range(shares), devices):  # first those that nobody has
             name = re.sub(r"[^A-Za-z0-9-]", "_", device.uuid) + (f".{share}" if share else "")
             lock = FileLock(folder / f"{name}.lock")
-            try:
+            with suppress(Timeout):
                 lock.acquire(timeout=0)
-            except Timeout:
-                continue
-            return device, lock
+                return device, lock
         if not told:
             names = ", ".join(device.name for device in devices)
             print(f"waiting for a GPU: {names} are all taken", file=sys.stderr, flush=True)

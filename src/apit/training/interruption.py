@@ -10,17 +10,17 @@ from apit.errors import Interrupted
 
 
 @contextmanager
-def interruption(any_process: Callable[[bool], bool] = bool) -> Iterator[Callable[..., None]]:
+def interruption(any_process: Callable[[bool], bool] = bool) -> Iterator[Callable[[], None]]:
     """Within the block, note signals instead of ending the process.
 
-    Gives `check(message)`, which raises Interrupted if one has come, to any of several processes.
+    Gives `check()`, which raises Interrupted if one has come, to any of several processes.
     """
     came: list[int] = []
     before: dict[int, Any] = {}
 
-    def check(message: str = "") -> None:
+    def check() -> None:
         if any_process(bool(came)):
-            raise Interrupted(came[-1] if came else signal.SIGTERM, message)
+            raise Interrupted(came[-1] if came else signal.SIGTERM, "stopped")
 
     if threading.current_thread() is threading.main_thread():  # only it may have handlers
         for number in (signal.SIGTERM, signal.SIGINT):

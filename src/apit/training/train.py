@@ -1,9 +1,11 @@
 """The training loop: mixtures in; weights, history and record out."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,17 @@ from apit.data.batches import Batch, Prefetched
 from apit.data.examples import Examples, open_examples
 from apit.data.identities import data_settings
 from apit.data.remixing import training_batches
-from apit.errors import Interrupted
+from apit.errors import Interrupted, UserError
 from apit.files import whole_file, whole_folder
 from apit.identity import Identity, check_configuration, stamp_of, to_resume
 from apit.models.complexity import complexities, total_steps
 from apit.provenance import circumstances
-from apit.training import CHECKPOINT_SECONDS, log
+from apit.training import CHECKPOINT_SECONDS
 from apit.training.checkpoint import Checkpoints
 from apit.training.devices import make_device
 from apit.training.identities import of_run
 from apit.training.interruption import interruption
+from apit.training.log import Log
 from apit.training.record import HISTORY, RECORD, WEIGHTS
 from apit.training.state import TrainState
 from apit.training.step import Step, shortcuts, train_step
@@ -61,7 +64,11 @@ def train(
     """
     world = World(make_device(run.training.threads))
     if run.training.batch_size % (world.size * run.training.grad_accum_steps):
-        raise log.cannot_be_shared(run, world.size)
+        raise UserError(
+            f"training.batch_size: {run.training.batch_size} cannot be shared out among "
+            f"{world.size} processes in {run.training.grad_accum_steps} parts "
+            "(training.grad_accum_steps)"
+        )
     check_configuration(data, data_settings(run.audio, run.data))
     identity = of_run(run, stamp_of(data), stamp_of(bank) if bank else None)
     splits: tuple[Split, ...] = ("train", "validation")
@@ -72,10 +79,14 @@ def train(
     share = (world.rank, world.size)
     batches = Prefetched(training_batches(run, examples["train"], bank, world.device, share))
     work = work or output.with_name(f"{output.name}.work")
-    checkpoints = Checkpoints(work, _to_agree_in(identity, world))
+    machine = {
+        "processes": world.size, "device": world.device.type, "torch": str(torch.__version__),
+    }  # fmt: skip
+    checkpoints = Checkpoints(work, to_resume(identity).parts | machine)
 
-    def save(*, finished: bool = False) -> None:
+    def save() -> None:
         if world.is_main:
+            finished = progress.step >= steps and progress.validated
             parts = {"state": state.state_dict(), "batches": batches.state_dict()}
             checkpoints.save(progress.step, parts, finished=finished)
 
@@ -88,14 +99,17 @@ def train(
             state.load_state_dict(saved["state"])
             batches.load_state_dict(saved["batches"])
             if progress.step > steps:
-                raise log.too_many_steps(work, progress.step, steps)
+                raise UserError(
+                    f"{work}: the run has taken {progress.step} steps already, and training.steps "
+                    f"is {steps}; start over with --restart"
+                )
             if progress.step < steps:
                 progress.last = None  # of a shorter run, which this one goes on
             if world.is_main:
-                log.goes_on(run, progress.step)
+                print(f"{run.name}: goes on after step {progress.step}", file=sys.stderr)
 
         # Train.
-        said = log.Log(state, work, steps, quiet=not world.is_main)
+        said = Log(state, work, steps, quiet=not world.is_main)
         saved_at = time.monotonic()
         with interruption(world.any) as check:
             try:
@@ -129,12 +143,15 @@ def train(
                     if time.monotonic() - saved_at >= checkpoint_seconds:
                         save()
                         saved_at = time.monotonic()
-                save(finished=True)
+                save()
+                check()
             except Interrupted as stopped:
                 save()
-                message = log.interrupted(run, progress.step, work)
-                raise Interrupted(stopped.number, message) from None
-        check(log.interrupted_at_end(run))
+                raise Interrupted(
+                    stopped.number,
+                    f"{run.name}: interrupted after step {progress.step}; the same command goes on "
+                    f"from there ({work})",
+                ) from None
         if progress.last is not None:  # no checkpoint knows of it, so that a longer run may go on
             rows = [row for row in progress.history if row["step"] != progress.step]
             progress.history = [*rows, progress.last]
@@ -178,19 +195,13 @@ def _count_skipped(state: TrainState, done: Step, batch: Batch) -> None:
     progress.skipped += not done.finite
     progress.skipped_in_a_row = 0 if done.finite else progress.skipped_in_a_row + 1
     if progress.skipped_in_a_row > state.run.training.skip_at_most:
-        raise log.not_finite(state, done, batch.names)
-
-
-def _to_agree_in(identity: Identity, world: World) -> dict[str, Any]:
-    """What a checkpoint must agree in with the run that goes on from it."""
-    return {
-        "configuration": to_resume(identity).configuration,
-        "inputs": {name: stamp.id for name, stamp in identity.inputs.items()},
-        "code": identity.code,
-        "processes": world.size,
-        "device": world.device.type,
-        "torch": str(torch.__version__),
-    }
+        values = {name: value.item() for name, value in done.terms.items()}
+        wrong = ", ".join(f"{name} is {v}" for name, v in values.items() if not isfinite(v))
+        raise UserError(
+            f"{state.run.name}: step {progress.step} is number {progress.skipped_in_a_row} in a "
+            f"row whose loss or gradient is not finite ({wrong}), on the examples "
+            f"{', '.join(batch.names)}; lower training.learning_rate, or those of the adversary"
+        )
 
 
 def _record(

@@ -8,9 +8,9 @@ import torch
 from apit.config import Run
 from apit.data.batches import whole_examples
 from apit.data.examples import Examples
+from apit.errors import UserError
 from apit.measure import si_snr
 from apit.models.separators import MaskingSeparator
-from apit.training import log
 from apit.training.world import World
 
 
@@ -59,5 +59,8 @@ def validate(
         for name, total, count in zip(kinds, totals, counts, strict=True)
     }
     if isnan(values["validation/si_snri_all"]):
-        raise log.nothing_to_choose_by()
+        raise UserError(
+            "the validation split gives no MSi(all) to choose weights by: either it has no mixture "
+            "of two sources or more, or the separator's output is not finite"
+        )
     return values

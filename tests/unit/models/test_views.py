@@ -44,7 +44,7 @@ def test_fakes_of_stft_and_mask_come_straight_from_the_masks(tiny, references):
 def test_nothing_is_synthesised_for_stft_and_mask(tiny, references):
     run = tiny("six")
     views, _, _ = views_of(run, references)
-    views._estimates = None
+    views.estimates = None
     views.view("stft"), views.view("mask")
     with pytest.raises(TypeError):
         views.view("wave")

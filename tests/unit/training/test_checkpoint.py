@@ -316,7 +316,7 @@ def test_a_signal_while_the_last_checkpoint_is_written_is_heeded(
 
     with monkeypatch.context() as context:
         context.setattr(Checkpoints, "save", signalled)
-        with pytest.raises(Interrupted, match="after its last step"):
+        with pytest.raises(Interrupted, match="after step 7; the same command"):
             train(run_of(tiny), mixtures, tmp_path / "run")
     train(run_of(tiny), mixtures, tmp_path / "run")
     same_bits(tmp_path / "run", whole)
