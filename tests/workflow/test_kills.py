@@ -92,5 +92,6 @@ def test_twenty_kills_in_every_phase_change_no_bit(configs, mixtures, tmp_path):
     assert resumed >= len(KILLS) - 4  # those of the first steps had no checkpoint yet
     for folder in (undisturbed, output):
         evaluate = ["evaluate", "--run", folder, "--data", mixtures, "--configs", configs]
-        assert main([*map(str, evaluate), "--output", f"{folder}.csv", "--jobs", "1"]) == 0
-    assert Path(f"{output}.csv").read_bytes() == Path(f"{undisturbed}.csv").read_bytes()
+        assert main([*map(str, evaluate), "--output", f"{folder}-scores", "--jobs", "1"]) == 0
+    ours, theirs = (Path(f"{folder}-scores", "scores.csv") for folder in (output, undisturbed))
+    assert ours.read_bytes() == theirs.read_bytes()
