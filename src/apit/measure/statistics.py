@@ -180,13 +180,13 @@ def mean_of(table: pd.DataFrame, aggregate: str) -> float:
 
 def hole_curve(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
     """Hole rate against depth over counted pairs: experiment, depth_db, mean, lower, upper, n."""
-    metrics = [m for m in scores["metric"].unique() if DEPTH.fullmatch(m)]
+    metrics = filter(DEPTH.fullmatch, scores["metric"].unique())
+    by_depth = {float(metric.removeprefix("hole_rate_")): metric for metric in metrics}
     rows = []
     for experiment, own in scores.groupby("experiment", sort=False):
         table = _by_pair(own)
-        for metric in metrics:
+        for depth, metric in sorted(by_depth.items()):
             values = _select(table, Aggregate(metric, ANY, counted_only=True))
-            depth = float(metric.removeprefix("hole_rate_"))
             rows.append(
                 {"experiment": experiment, "depth_db": depth} | interval(values, False, resamples)
             )

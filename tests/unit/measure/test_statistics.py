@@ -8,6 +8,7 @@ from apit.measure.statistics import (
     AGGREGATES,
     by_run,
     differences,
+    hole_curve,
     interval,
     mean_of,
     published_differences,
@@ -28,6 +29,15 @@ def test_means_pool_pairs_and_intervals_hold_mixtures_together():
     # (1+2+6+9)/4 = 4.5, and (6+6+9)/3 = 7.
     assert of_values["lower"] == pytest.approx(3)
     assert of_values["upper"] == pytest.approx(7)
+
+
+def test_a_curve_of_holes_goes_by_depth_whatever_the_order_of_its_columns():
+    rows = [("a", -1, "active_targets", 1.0), ("a", 0, "counted", 1.0)]
+    rows += [("a", 0, f"hole_rate_{depth}", 1 / depth) for depth in (10, 20, 3, 6)]
+    table = pd.DataFrame(rows, columns=["example", "source", "metric", "value"])
+    curve = hole_curve(table.assign(experiment="x", seed=0), 50)
+    assert curve["depth_db"].tolist() == [3, 6, 10, 20]
+    assert curve["mean"].tolist() == pytest.approx([1 / 3, 1 / 6, 1 / 10, 1 / 20])
 
 
 def test_the_papers_si_snr_is_averaged_over_mixtures_by_their_number_of_sources():
