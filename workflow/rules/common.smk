@@ -19,7 +19,9 @@ except UserError as error:
     raise WorkflowError(str(error))
 
 scale = made.scale
-TODAY = {path: str(made.at(path)) for path in made.identities}  # name → where today's stands
+TODAY = {
+    path: str(made.at(path)) for path in made.identities
+}  # name → where today's stands
 DATA = f"data/{SCALE}"
 PACKED = TODAY[f"{DATA}/packed"]
 RUNS = {run: TODAY[f"{RESULTS}/runs/{run}"] for run in made.runs}
