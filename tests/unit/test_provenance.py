@@ -10,7 +10,7 @@ from apit import provenance
     [
         ("configs/mini.yaml", True),
         ("src/results.py", True),
-        ("results/mini/records/pit-s0/record.json", False),  # the workflow's own
+        ("results/mini/runs/pit-s0/3f2a9c1b/record.json", False),  # the workflow's own
         ("dvc.lock", False),
         ("params.yaml", False),  # chooses a scale
     ],

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import torch
 from cyclopts import Group, Parameter
-from cyclopts.types import NonNegativeInt
+from cyclopts.types import PositiveInt
 from cyclopts.validators import LimitedChoice
 from torch import Tensor
 
@@ -48,7 +48,7 @@ def evaluate(
     split: Split = "eval",
     output: Folder,
     estimates: Path | None = None,
-    first: NonNegativeInt | None = None,
+    first: PositiveInt | None = None,
     jobs: Jobs = 0,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:

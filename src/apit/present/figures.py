@@ -138,12 +138,12 @@ def holes(gallery: Gallery, curves: pd.DataFrame) -> None:
             low, high = 100 * own["lower"], 100 * own["upper"]
             axes.fill_between(own["depth_db"], low, high, color=look.colour, alpha=0.15, lw=0)
         axes.axvline(HEADLINE_DB, color=PALE, lw=0.8, zorder=0)
-        axes.set(xlabel="depth D (dB)", ylim=(0, None))
+        axes.set_xlabel("depth D (dB)")
         if shown:
             key(axes, title)
         else:
             empty(axes, "nothing was measured")
-    grid[0, 0].set_ylabel("hole rate (% of the support)")
+    grid[0, 0].set(ylabel="hole rate (% of the support)", ylim=(0, None))  # of all panels
     gallery.write(
         figure,
         "holes",
