@@ -21,7 +21,7 @@ AGGREGATES = ("si_snr_s", "si_snr_i", "si_snri_all/2-4", "buried")
 
 def graph() -> str:
     """The edges between rules, by name and sorted, as Mermaid."""
-    of_all = ("--config", "scale=smoke", "train_absent=true")
+    of_all = ("--config", "scale=smoke", "set=data.recipe.seed=-1")  # data that nobody has made
     command = ("snakemake", "--rulegraph", "mermaid-js", *of_all)
     drawn = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     names = dict(re.findall(r"(id\d+)\[(\w+)\]", drawn))
