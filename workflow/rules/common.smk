@@ -34,6 +34,13 @@ SCORES = [f"{scores}/scores.csv" for scores in OF_SYSTEMS.values()]
 WEIGHTS = [str(beside(Path(run))) for run in RUNS.values()]
 ESTIMATES = [str(beside(Path(scores))) for scores in OF_SYSTEMS.values()]
 
+BANK = [TODAY[f"{DATA}/bank"]] if scale.training.remix == "clips" else []
+OF_DATA = f"--data {PACKED}" + "".join(f" --bank {bank}" for bank in BANK)
+SCORED = ["scores.csv", "bss_eval.csv", "identity.json"]
+SCORED += (
+    ["out_of_domain.csv"] if scale.data.recipe and scale.data.recipe.held_out else []
+)
+
 # What every command is told.
 OF_SCALE = " ".join([SCALE, *(f"--set {shlex.quote(s)}" for s in SETTINGS)])
 
@@ -58,6 +65,24 @@ ABSENT = [
     for run, record, weights in zip(RUNS, RECORDS, WEIGHTS)
     if Path(record).exists() and not Path(weights).exists() and not ALL_OF_IT
 ]
+
+
+def to_train(name):
+    """What a run is trained on, if it is to be."""
+    run = RUNS[name]
+    return [] if is_here(f"{run}/record.json", beside(Path(run))) else [PACKED, *BANK]
+
+
+def to_score(name):
+    """What a system is scored with, if it is to be."""
+    scores = OF_SYSTEMS[name]
+    if is_here(f"{scores}/scores.csv", beside(Path(scores))):
+        return []
+    if name in ABSENT:
+        raise WorkflowError(
+            f"the weights of {name} are not here: make restore, or remove {RUNS[name]} to train it anew"
+        )
+    return [PACKED, *([beside(Path(RUNS[name]))] if name in RUNS else [])]
 
 
 onstart:

@@ -162,10 +162,10 @@ rule report:
         claims="configs/claims.yaml",
         text=expand("paper/{name}", name=["report.typ", "layout.typ", "references.bib"]),
     output:
-        in_report(
+        pdf=in_report(
             f"{RESULTS}/report.pdf", category="Report", caption="../report/report.rst"
         ),
-        f"{RESULTS}/origin.json",
+        origin=f"{RESULTS}/origin.json",
     log:
         f"logs/{SCALE}/report.log",
     params:
@@ -174,4 +174,4 @@ rule report:
         caption=scale.caption,
         code=code_of(PRESENTATION["report"]),
     shell:
-        "apit report --scale {params.scale} --output {output[0]} 2> {log}"
+        "apit report --scale {params.scale} --output {output.pdf} 2> {log}"

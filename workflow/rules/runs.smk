@@ -1,32 +1,5 @@
 # packed mixtures → runs → scores
 
-BANK = [TODAY[f"{DATA}/bank"]] if scale.training.remix == "clips" else []
-
-
-OF_DATA = f"--data {PACKED}" + "".join(f" --bank {bank}" for bank in BANK)
-SCORED = ["scores.csv", "bss_eval.csv", "identity.json"]
-SCORED += (
-    ["out_of_domain.csv"] if scale.data.recipe and scale.data.recipe.held_out else []
-)
-
-
-def to_train(name):
-    """What a run is trained on, if it is to be."""
-    run = RUNS[name]
-    return [] if is_here(f"{run}/record.json", beside(Path(run))) else [PACKED, *BANK]
-
-
-def to_score(name):
-    """What a system is scored with, if it is to be."""
-    scores = OF_SYSTEMS[name]
-    if is_here(f"{scores}/scores.csv", beside(Path(scores))):
-        return []
-    if name in ABSENT:
-        raise WorkflowError(
-            f"the weights of {name} are not here: make restore, or remove {RUNS[name]} to train it anew"
-        )
-    return [PACKED, *([beside(Path(RUNS[name]))] if name in RUNS else [])]
-
 
 # Git keeps what is small of a run; its weights stand apart, for DVC.
 rule train:
