@@ -8,7 +8,8 @@ results/SCALE/estimates/NAME/ID                of scores: a few sounds
 
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -103,15 +104,21 @@ def versions(path: Path) -> list[Path]:
 def today(path: Path) -> Path:
     """Today's artefact of a name such as `results/mini/runs/pit-s0`; any other path as it is.
 
-    Where several are here, and none is of today's configuration and code, it is the newest.
+    Where several are here, and none is of today's configuration and code, it is the newest, and a
+    line says so.
     """
     here = versions(path)
     if len(here) > 1:
+        full = path.absolute()  # …/results/SCALE/KIND/NAME, or …/data/SCALE/KIND
+        root = full.parents[3 if full.parents[2].name == "results" else 2]
+        name = full.relative_to(root)
         try:
-            wanted = Artefacts(path.parts[1]).at(path.as_posix())
-        except (UserError, KeyError, IndexError):
-            wanted = path
-        here = [one for one in here if one == wanted] or here
+            scale = Artefacts(name.parts[1], configs=root / CONFIGS)
+            here = [one for one in here if one.name == scale.identities[name.as_posix()].id] or here
+        except (UserError, KeyError):
+            pass  # of sounds of one's own, or of a scale that is no more
+        if len(here) > 1:
+            print(f"{path}: none of {len(here)} is today's; taking the newest", file=sys.stderr)
     return here[-1] if here else path
 
 
@@ -127,9 +134,9 @@ def others(artefacts: Artefacts) -> Iterator[tuple[Path, str]]:
         for one in versions(name):
             if identity is None:
                 yield one, "the scale has it no more"
-            elif one.name != identity.id:
-                other = Identity.read(one)
-                assert other is not None, "versions have one"
+            elif (other := Identity.read(one)) and other.id != one.name:
+                yield one, f"its identity says {other.id}"
+            elif other and other.id != identity.id:
                 yield one, "; ".join(said for _, said in differences(other.parts, identity.parts))
 
 
@@ -140,27 +147,27 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def accept(artefacts: Artefacts, **note: str) -> list[Path]:
-    """Take results that differ from today's in nothing but code over as today's.
+def accept(artefacts: Artefacts, kinds: Collection[str], **note: str) -> list[Path]:
+    """Take results of some kinds that differ from today's in nothing but code over as today's.
 
     They get today's names, and say in their identity what they are of, and `note`: who says since
-    when, and why, that today's code gives the same.
+    when, and why, that today's code gives the same. Interrupted, the same call goes on.
     """
     accepted = []
     for path, identity in artefacts.identities.items():
         target = artefacts.at(path)
-        if target.exists():
+        if target.exists() or identity.kind not in kinds:
             continue
         for one in reversed(versions(Path(path))):
             other = Identity.read(one)
             if other is None or other.stamp.without_code != identity.stamp.without_code:
                 continue
-            large = beside(one)
-            one.rename(target)
-            if large != one and large.exists():
+            if (large := beside(one)) != one and large.exists():
                 large.rename(beside(target))
-            history = (*other.accepted, {"id": other.id, "code": other.code, **note})
-            replace(identity, accepted=history).write(target)
+            if other.id != identity.id:
+                history = (*other.accepted, {"id": other.id, "code": other.code, **note})
+                replace(identity, accepted=history).write(one)
+            one.rename(target)  # last: until then it is none of today's
             accepted.append(target)
             break
     return accepted

@@ -141,9 +141,11 @@ def stamp_of(path: Path) -> Stamp:
 
     An archive is a file, whatever it is called.
     """
+    if not path.exists():
+        raise UserError(f"{path}: no such folder or file")
     identity = Identity.read(path)
     if identity is None:
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("[!.]*") if p.is_file())
         stats = [(str(file.relative_to(path)), file.stat()) for file in files]
         identity = Identity(
             "files", {"files": digest([(name, s.st_size, s.st_mtime_ns) for name, s in stats])}
@@ -153,7 +155,8 @@ def stamp_of(path: Path) -> Stamp:
 
 def beside(folder: Path) -> Path:
     """Weights of a run, or estimates of scores, that stand apart from their folder; or itself."""
-    *_, kind, name, id = folder.absolute().parts
+    folder = folder if len(folder.parts) > 3 else folder.absolute()
+    *_, kind, name, id = folder.parts
     results = Path(*folder.parts[:-3])
     if kind == "runs":
         return results / "weights" / name / f"{id}.safetensors"

@@ -1,4 +1,5 @@
 import shutil
+from contextlib import suppress
 
 import pytest
 
@@ -83,11 +84,34 @@ def test_results_of_other_code_are_accepted_with_all_that_was_made_of_them(repos
                       scale.identities[scores].inputs | {"run": then.stamp}, "4567")  # fmt: skip
     made(CODE, then), made(scores, before)
     elsewhere = made("results/smoke/runs/pit-ctx-all-s0", run)  # of another configuration
-    accepted = accept(scale, by="Somebody", why="a name")
+    accepted = accept(scale, ("run", "scores"), by="Somebody", why="a name")
     assert accepted == [scale.at(path) for path in (CODE, scores)]
     assert all(beside(folder).read_bytes() == b"weights" for folder in accepted)
     found = Identity.read(accepted[0])
     assert found == run
     assert found.accepted == ({"id": then.id, "code": "0123", "by": "Somebody", "why": "a name"},)
     assert [folder for folder, _ in others(scale)] == [elsewhere]
-    assert accept(scale, why="again") == []
+    assert accept(scale, ("run", "scores"), why="again") == []
+
+
+def test_what_was_accepted_half_way_is_none_of_today_s_and_is_gone_on_with(repository, monkeypatch):
+    scale = Artefacts("smoke")
+    then = made(CODE, of_other_code(scale.identities[CODE]))
+    with monkeypatch.context() as broken, suppress(ZeroDivisionError):
+        broken.setattr(artefacts, "replace", lambda *_, **__: 1 / 0)
+        accept(scale, ("run",), why="a name")
+    assert then.exists()
+    assert [folder for folder, _ in others(scale)] == [then]
+    (accepted,) = accept(scale, ("run",), why="a name")
+    assert beside(accepted).read_bytes() == b"weights"
+    assert list(others(scale)) == []
+
+
+def test_a_name_is_the_same_from_anywhere(repository, monkeypatch):
+    scale = Artefacts("smoke")
+    new = made(CODE, scale.identities[CODE])
+    made(CODE, Artefacts("smoke", ["training.steps=8"]).identities[CODE])
+    assert today(repository / CODE) == repository / new
+    monkeypatch.chdir("results/smoke/runs")
+    assert today(artefacts.Path("pit-s0")) == artefacts.Path("pit-s0", new.name)
+    assert beside(artefacts.Path("pit-s0", new.name)).read_bytes() == b"weights"

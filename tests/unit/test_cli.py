@@ -243,10 +243,10 @@ def test_what_is_of_other_code_is_told_and_can_be_accepted_or_removed(older, con
     assert run("status", *scale) == 2
     said = capsys.readouterr().err
     assert re.search(rf"{folder}: is not today's: code is '\w+' and was '0123'", said)
-    assert "apit accept --scale SCALE --why" in said
-    assert run("accept", *scale) == 2
+    assert "apit accept --help" in said
+    assert run("accept", "run", *scale) == 2
     assert "--why" in capsys.readouterr().err
-    assert run("accept", *scale, "--why", "a name was changed") == 0
+    assert run("accept", "run", *scale, "--why", "a name was changed") == 0
     assert capsys.readouterr().out.splitlines() == [
         str(now), "1 results were of other code alone, and are today's now",
     ]  # fmt: skip
@@ -259,7 +259,7 @@ def test_what_is_of_other_code_is_told_and_can_be_accepted_or_removed(older, con
     changed = ["--set", "training.steps=3"]
     assert run("status", *scale, *changed) == 2
     assert f"{now}: is not today's: training.steps is 3 and was 4" in capsys.readouterr().err
-    assert run("accept", *scale, *changed, "--why", "it is about the same") == 0
+    assert run("accept", "run", *scale, *changed, "--why", "it is about the same") == 0
     assert "0 results were" in capsys.readouterr().out
     assert run("status", "--remove", *scale, *changed) == 0
     assert f"{now}: removed (training.steps is 3 and was 4)" in capsys.readouterr().out

@@ -183,7 +183,10 @@ def test_an_earlier_configuration_costs_nothing_and_a_refactor_can_be_accepted(t
     code, printed = call(folder, "apit", "status", "--scale", "tiny")
     assert code == 2
     assert printed.count("is not today's: code is") == 2
-    code, printed = call(folder, "apit", "accept", "--scale", "tiny", "--why", "only a name")
+    code, printed = call(folder, "apit", "accept", "scores", "--scale", "tiny", "--why", "a name")
+    assert code == 0, printed
+    assert "0 results were of other code alone" in printed
+    code, printed = call(folder, "apit", "accept", "run", "--scale", "tiny", "--why", "only a name")
     assert code == 0, printed
     assert "2 results were of other code alone" in printed
     assert jobs(folder, "tiny", "runs") == {}
@@ -193,12 +196,20 @@ def test_an_earlier_configuration_costs_nothing_and_a_refactor_can_be_accepted(t
     assert jobs(folder, "tiny", "runs")["train"] == 2  # they are another code's now
 
 
-def test_a_setting_for_all_commands_has_results_of_its_own(finished):
+def test_a_setting_for_all_commands_has_results_of_its_own_if_it_matters_to_any(finished):
+    asked = ("--cores", "2", "runs", "--config", "scale=tiny")
+    code, printed = planned(finished, *asked, "set=evaluation.resamples=50")
+    assert code == 0, printed
+    assert "Nothing to be done" in printed
+    code, printed = planned(finished, *asked, "set=training.steps=3 seeds=[0,1]")
+    assert code == 0, printed
+    assert re.search(r"^train +4$", printed, re.MULTILINE)
+    assert "bank" not in re.findall(r"^(\w+) +\d+$", printed, re.MULTILINE)
+    code, printed = planned(finished, *asked[:2], *asked[3:], "set=evaluation.resamples=50")
+    assert re.findall(r"^(\w+) +1$", printed, re.MULTILINE)[-3:] == ["figures", "report", "tables"]
     code, printed = planned(
         finished, "--cores", "2", "--config", "scale=tiny", "set=training.steps=3 seeds=[0,1]"
     )
-    assert code == 0, printed
-    assert re.search(r"^train +4$", printed, re.MULTILINE)
     assert "apit train --scale tiny --set training.steps=3 --set 'seeds=[0,1]'" in printed
 
 

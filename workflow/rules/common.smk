@@ -5,14 +5,22 @@ RESULTS = f"results/{SCALE}"
 # `make reproduce`: also weights and sounds, which git has not, so that all is made anew where they are not here.
 ALL_OF_IT = bool(config.get("train_absent"))
 
+
+def given(name):
+    """A path of the configuration, which Snakemake reads as YAML."""
+    path = config.get(name) or None
+    if path is not None and not isinstance(path, str):
+        raise WorkflowError(
+            f"{name}: {path!r} is no path to Snakemake; quote it twice: {name}='\"…\"'"
+        )
+    return path
+
+
 try:
     SETTINGS = shlex.split(str(config.get("set") or ""))
     SETTINGS += own_folders_settings(
         load_scale(SCALE, SETTINGS),
-        *(
-            str(config[name]) if config.get(name) else None
-            for name in ("clips", "rooms")
-        ),
+        *(given(name) for name in ("clips", "rooms")),
     )
     made = Artefacts(SCALE, SETTINGS)
 except UserError as error:
@@ -41,8 +49,10 @@ SCORED += (
     ["out_of_domain.csv"] if scale.data.recipe and scale.data.recipe.held_out else []
 )
 
-# What every command is told.
+# What every command is told. It stands in shell lines, and in no `params`: what is already here under today's name is not
+# made anew for being asked for in other words.
 OF_SCALE = " ".join([SCALE, *(f"--set {shlex.quote(s)}" for s in SETTINGS)])
+OF_SCALE = OF_SCALE.replace("{", "{{").replace("}", "}}")
 
 # Rules call `apit` of the environment that runs Snakemake, whether it is activated or not.
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
@@ -65,6 +75,11 @@ ABSENT = [
     for run, record, weights in zip(RUNS, RECORDS, WEIGHTS)
     if Path(record).exists() and not Path(weights).exists() and not ALL_OF_IT
 ]
+
+
+def to_make(path, *inputs):
+    """What something is made of, if it is to be: what is here needs nothing, and no date of it matters."""
+    return [] if Path(path).exists() else list(inputs)
 
 
 def to_train(name):

@@ -8,17 +8,15 @@ rule fetch:
         f"logs/{SCALE}/fetch/{{id}}.log",
     resources:
         runtime=1440,
-    params:
-        scale=OF_SCALE,
     shell:
-        "apit fetch --scale {params.scale} --output {output} 2> {log}"
+        f"apit fetch --scale {OF_SCALE} --output {{output}} 2> {{log}}"
 
 
 if scale.data.recipe is not None:
 
     rule bank:
         input:
-            ancient(TODAY[f"{DATA}/clips"]) if f"{DATA}/clips" in TODAY else [],
+            to_make(TODAY[f"{DATA}/bank"], *filter(None, [TODAY.get(f"{DATA}/clips")])),
         output:
             directory(f"{DATA}/bank/{{id}}"),
         log:
@@ -29,14 +27,13 @@ if scale.data.recipe is not None:
         resources:
             runtime=480,
         params:
-            scale=OF_SCALE,
             clips=lambda wildcards, input: f"--clips {input}" if input else "",
         shell:
-            "apit bank --scale {params.scale} {params.clips} --jobs {threads} --output {output} 2> {log}"
+            f"apit bank --scale {OF_SCALE} {{params.clips}} --jobs {{threads}} --output {{output}} 2> {{log}}"
 
     rule mix:
         input:
-            ancient(TODAY[f"{DATA}/bank"]),
+            to_make(TODAY[f"{DATA}/mixtures"], TODAY[f"{DATA}/bank"]),
         output:
             directory(f"{DATA}/mixtures/{{id}}"),
         log:
@@ -46,14 +43,12 @@ if scale.data.recipe is not None:
         threads: 16
         resources:
             runtime=480,
-        params:
-            scale=OF_SCALE,
         shell:
-            "apit mix --scale {params.scale} --bank {input} --jobs {threads} --output {output} 2> {log}"
+            f"apit mix --scale {OF_SCALE} --bank {{input}} --jobs {{threads}} --output {{output}} 2> {{log}}"
 
     rule pack:
         input:
-            ancient(TODAY[f"{DATA}/mixtures"]),
+            to_make(PACKED, TODAY[f"{DATA}/mixtures"]),
         output:
             directory(f"{DATA}/packed/{{id}}"),
         log:

@@ -26,6 +26,11 @@ FIGURES = [
     "holes",
 ]
 
+OF_TABLES = [
+    scale.caption,
+    scale.evaluation.resamples,
+    scale.data.sounds.model_dump_json(),
+]
 MADE_OF = [*SCORES, *RECORDS, *TRIED]  # which also changes where one of them goes
 
 # What is seen and heard, which needs weights: one seed of each experiment.
@@ -44,10 +49,10 @@ rule cost:
     resources:
         gpu=1,
     params:
-        scale=OF_SCALE,
         experiments=scale.names,
     shell:
-        "apit bench --scale {params.scale} --experiments {params.experiments} --rounds 9"
+        f"apit bench --scale {OF_SCALE}"
+        " --experiments {params.experiments} --rounds 9"
         " --output {output} > {log} 2>&1"
 
 
@@ -68,16 +73,16 @@ rule tables:
         origin=f"{RESULTS}/tables/origin.json",
         metrics=f"{RESULTS}/tables/metrics.json",
         training=f"{RESULTS}/tables/training.csv",
+        seeds=f"{RESULTS}/tables/seeds.csv",
     log:
         f"logs/{SCALE}/tables.log",
     params:
-        scale=OF_SCALE,
         made_of=MADE_OF,
-        caption=scale.caption,
+        of=OF_TABLES,
         code=code_of(PRESENTATION["tables"]),
         folder=subpath(output[0], parent=True),
     shell:
-        "apit tables --scale {params.scale} --output {params.folder} 2> {log}"
+        f"apit tables --scale {OF_SCALE} --output {{params.folder}} 2> {{log}}"
 
 
 rule figures:
@@ -92,13 +97,12 @@ rule figures:
     log:
         f"logs/{SCALE}/figures.log",
     params:
-        scale=OF_SCALE,
         made_of=MADE_OF,
-        caption=scale.caption,
+        of=OF_TABLES,
         code=code_of(PRESENTATION["figures"]),
         folder=subpath(output[0], parent=True),
     shell:
-        "apit figures --scale {params.scale} --output {params.folder} 2> {log}"
+        f"apit figures --scale {OF_SCALE} --output {{params.folder}} 2> {{log}}"
 
 
 rule spectrograms:
@@ -118,13 +122,12 @@ rule spectrograms:
     log:
         f"logs/{SCALE}/spectrograms.log",
     params:
-        scale=OF_SCALE,
         made_of=MADE_OF,
-        caption=scale.caption,
+        of=OF_TABLES,
         code=code_of(PRESENTATION["spectrograms"]),
         folder=subpath(output[0], parent=True),
     shell:
-        "apit spectrograms --scale {params.scale} --output {params.folder} 2> {log}"
+        f"apit spectrograms --scale {OF_SCALE} --output {{params.folder}} 2> {{log}}"
 
 
 # The same runs, and what masking could reach.
@@ -145,12 +148,11 @@ rule listen:
         gpu=1,
         runtime=480,
     params:
-        scale=OF_SCALE,
         made_of=MADE_OF,
-        caption=scale.caption,
+        of=OF_TABLES,
         code=code_of(PRESENTATION["listen"]),
     shell:
-        "apit listen --scale {params.scale} --output {output} 2> {log}"
+        f"apit listen --scale {OF_SCALE} --output {{output}} 2> {{log}}"
 
 
 # Spectrograms are of estimates, which a clone without weights lacks: its report has none.
@@ -169,9 +171,8 @@ rule report:
     log:
         f"logs/{SCALE}/report.log",
     params:
-        scale=OF_SCALE,
         made_of=MADE_OF,
-        caption=scale.caption,
+        of=OF_TABLES,
         code=code_of(PRESENTATION["report"]),
     shell:
-        "apit report --scale {params.scale} --output {output.pdf} 2> {log}"
+        f"apit report --scale {OF_SCALE} --output {{output.pdf}} 2> {{log}}"

@@ -21,7 +21,6 @@ rule train:
         mem_mb=8000,
         runtime=2880,  # minutes, after which a run goes on from its checkpoint
     params:
-        scale=OF_SCALE,
         run=lambda wildcards: "--experiment {} --seed {}".format(
             *wildcards.name.rsplit("-s", 1)
         ),
@@ -35,14 +34,17 @@ rule train:
         ),
     shell:
         # exec: a signal to the shell reaches the training, which writes a checkpoint.
-        "exec apit train --scale {params.scale} {params.run} {params.data} --work {params.work}"
+        f"exec apit train --scale {OF_SCALE}"
+        " {params.run} {params.data} --work {params.work}"
         " --output {params.folder} --weights {output.weights} 2> {log}"
 
 
 # A short training with another rate and batch, of which no weights are kept: the validation split chooses.
 rule trial:
     input:
-        [PACKED, *BANK],
+        lambda wildcards: to_make(
+            TODAY[f"{RESULTS}/trials/{wildcards.name}"], PACKED, *BANK
+        ),
     output:
         *(
             f"{RESULTS}/trials/{{name}}/{{id}}/{file}"
@@ -56,7 +58,6 @@ rule trial:
         mem_mb=8000,
         runtime=1440,
     params:
-        scale=OF_SCALE,
         run=lambda wildcards: "--experiment {} --seed {}".format(
             made.trials[wildcards.name][0], scale.tuning.seed
         ),
@@ -67,7 +68,8 @@ rule trial:
         folder=subpath(output[0], parent=True),
         work=f"work/{SCALE}/trial-{{name}}-{{id}}",
     shell:
-        "(apit train --scale {params.scale} {params.run} {params.settings} {params.data} --work {params.work}"
+        f"(apit train --scale {OF_SCALE}"
+        " {params.run} {params.settings} {params.data} --work {params.work}"
         " --output {params.folder} --weights {params.work}/weights.safetensors && rm -rf {params.work}) 2> {log}"
 
 
@@ -87,7 +89,6 @@ rule evaluate:
         gpu=lambda wildcards: int(wildcards.name in RUNS),
         runtime=480,
     params:
-        scale=OF_SCALE,
         system=lambda wildcards: (
             f"--run {RUNS[wildcards.name]}"
             if wildcards.name in RUNS
@@ -96,5 +97,6 @@ rule evaluate:
         data=PACKED,
         folder=subpath(output[0], parent=True),
     shell:
-        "apit evaluate --scale {params.scale} {params.system} --data {params.data} --jobs {threads}"
+        f"apit evaluate --scale {OF_SCALE}"
+        " {params.system} --data {params.data} --jobs {threads}"
         " --output {params.folder} --estimates {output.estimates} 2> {log}"

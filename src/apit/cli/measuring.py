@@ -32,7 +32,7 @@ from apit.separate.model import Model
 from apit.separate.release import best_of
 from apit.separate.release import release as release_runs
 from apit.training.devices import leased
-from apit.training.record import load_separator, read_record
+from apit.training.record import load_separator, name_of, read_record
 
 ONE_OF = Group("One of these", validator=LimitedChoice(1))
 Holes = Annotated[
@@ -227,6 +227,7 @@ def release(*, runs: Paths, output: Path) -> None:
     output
         File to write, .tar.
     """
-    folders = best_of({folder: read_record(folder) for folder in map(today, runs)})
+    records = {folder: read_record(folder) for folder in map(today, runs)}
+    folders = best_of(records)
     sha256 = release_runs(folders, output)
-    print(f"{output}: {', '.join(folder.name for folder in folders)}; sha256 {sha256}")
+    print(f"{output}: {', '.join(name_of(records[f]) for f in folders)}; sha256 {sha256}")

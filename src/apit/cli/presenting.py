@@ -79,6 +79,11 @@ class Evidence(NamedTuple):
         return [path for folder in self.scores if (path := folder / name).exists()]
 
 
+def _mixtures(data: Path | None, options: ScaleOptions) -> Path:
+    """The mixtures that were given, or else those of the scale, with all that `--set` says."""
+    return today(data) if data else options.artefacts().at(f"data/{options.name}/packed")
+
+
 def tables(
     *, output: Folder, scores: Scores = (), runs: Runs = (), options: ScaleOptions = ScaleOptions()
 ) -> None:
@@ -113,7 +118,9 @@ def tables(
     for table in made:
         table.write(output)
     folders = [*evidence.records, *trials]
-    sources = [*evidence.files(), *bss_eval, *elsewhere, *cost, *(f / RECORD for f in folders)]
+    read = (options.configs / f"{name}.yaml" for name in ("claims", "reported"))
+    sources = [*evidence.files(), *bss_eval, *elsewhere, *cost, *read]
+    sources += [folder / RECORD for folder in folders]
     origin.write(output, "tables", {table.name: table.caption for table in made}, sources)
     histories = {name_of(record): read_history(f) for f, record in evidence.records.items()}
     for name, frame in (
@@ -171,7 +178,7 @@ def spectrograms(
         folder: beside(by_name[name_of(record)]) for folder, record in records.items()
     }
     stft = make_stft(scale.stft, scale.audio.sample_rate)
-    mixtures = today(data or Path("data", options.name, "packed"))
+    mixtures = _mixtures(data, options)
     chosen = showcase(records, mixtures, kept, scale.audio, stft)
     drawn = Gallery(output, evidence.runs, score_tables.caption(evidence.runs, scale.caption))
     spectra.spectrograms(drawn, chosen)
@@ -201,7 +208,7 @@ def listen(
         heard = {*(record["run"]["experiment"] for record in evidence.runs), CEILING}
         rows = read_scores(files)
         rows = rows[rows["experiment"].isin(heard)]
-        mixtures = today(data or Path("data", options.name, "packed"))
+        mixtures = _mixtures(data, options)
         examples = open_examples(mixtures, "eval", scale.audio)
         selection = select(rows, contrast(records, BASELINE))
         stft = make_stft(scale.stft, scale.audio.sample_rate)

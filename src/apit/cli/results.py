@@ -6,8 +6,10 @@ import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated, Literal
 
 import pandas as pd
+from cyclopts import Parameter
 
 from apit import artefacts
 from apit.cli.options import ScaleOptions
@@ -16,6 +18,8 @@ from apit.layers import scale_names
 from apit.measure.comparison import DIFFERENT
 from apit.measure.comparison import compare as compared
 from apit.present import origin
+
+Kind = Literal["bank", "mixtures", "packed", "run", "scores"]
 
 
 def status(*, remove: bool = False, options: ScaleOptions = ScaleOptions()) -> None:
@@ -33,6 +37,8 @@ def status(*, remove: bool = False, options: ScaleOptions = ScaleOptions()) -> N
     names = [options.name] if options.scale else [
         name for name in scale_names(options.configs) if Path("results", name).is_dir()
     ]  # fmt: skip
+    if not names:
+        raise UserError("no results/SCALE is here of a scale in --configs")
     faults = []
     for name in names:
         today = replace(options, scale=name).artefacts()
@@ -42,23 +48,30 @@ def status(*, remove: bool = False, options: ScaleOptions = ScaleOptions()) -> N
                 print(f"{folder}: removed ({why})")
             else:
                 faults.append(f"{folder}: is not today's: {why}")
-        faults += [f"{file}: {why}" for file, why in origin.faults(Path(today.results))]
+        wanted = {path: identity.id for path, identity in today.identities.items()}
+        faults += [f"{file}: {why}" for file, why in origin.faults(Path(today.results), wanted)]
     if faults:
         raise UserError(
             "\n".join(["not all is of today's configuration and code:", *faults])
             + "\nmake it anew (snakemake), remove what is older (--scale SCALE --remove), or, "
-            'where the code gives the same numbers, say so: apit accept --scale SCALE --why "…"'
+            "where the code gives the same numbers, say so (apit accept --help)"
         )
     print(f"{', '.join(names)}: all that is here is of today's configuration, inputs and code")
 
 
-def accept(*, why: str, options: ScaleOptions = ScaleOptions()) -> None:
+def accept(
+    *kinds: Annotated[Kind, Parameter(required=True)],
+    why: str,
+    options: ScaleOptions = ScaleOptions(),
+) -> None:
     """Take results of other code as today's: they get today's names, and say of what code they are.
 
-    Nothing but the code may differ.
+    Nothing but the code, theirs and that of their inputs, may differ. `apit status` lists them.
 
     Parameters
     ----------
+    kinds
+        What today's code is known to make as before.
     why
         How it is known that today's code gives the same numbers.
     """
@@ -68,7 +81,7 @@ def accept(*, why: str, options: ScaleOptions = ScaleOptions()) -> None:
     by = name.stdout.strip() or getpass.getuser()
     date = datetime.now(UTC).date().isoformat()
     today = options.artefacts()
-    accepted = artefacts.accept(today, by=by, date=date, why=why)
+    accepted = artefacts.accept(today, kinds, by=by, date=date, why=why)
     for folder in accepted:
         print(folder)
     print(f"{len(accepted)} results were of other code alone, and are today's now")
@@ -92,9 +105,13 @@ def compare(
     here = (tables or Path(committed).parent) / "seeds.csv"
     if not here.exists():
         raise UserError(f"{here}: is not here; `snakemake tables` makes it")
-    shown = subprocess.run(
-        ("git", "show", f"{since}:./{committed}"), capture_output=True, text=True, check=False
-    )
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(("git", *arguments), capture_output=True, text=True, check=False)
+
+    if git("rev-parse", "--verify", since).returncode:
+        raise UserError(f"--since: {since} is no commit of a repository here")
+    shown = git("show", f"{since}:./{committed}")
     if shown.returncode:
         print(f"git has no {committed} to compare with ({since})")
         return

@@ -23,7 +23,7 @@ CHOSEN = (
     *("losses/reconstruction", "losses/permutation"),
 )
 PRESENTATION: dict[str, tuple[str, ...]] = {
-    "tables": (*SHOWN, "present/runs", "measure/verdicts"),
+    "tables": (*SHOWN, "present/runs", "measure/verdicts", "measure/comparison"),
     "figures": (*SHOWN, *DRAWN, "present/figures", "measure/spread"),
     "spectrograms": (*SHOWN, *DRAWN, "present/spectrograms", *CHOSEN),
     "listen": (
@@ -87,16 +87,25 @@ def trace(file: Path) -> Iterator[str]:
             yield from _listed(json.loads(path.read_text()))
 
 
-def faults(folder: Path) -> Iterator[tuple[Path, str]]:
+def faults(folder: Path, wanted: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
     """What stands below a folder and was made of other files, or by other code, than are here now.
 
-    Files that are not here are no fault.
+    `wanted` has today's identities of results by the paths of their names. Files that are not here
+    are no fault.
     """
     for path in sorted(folder.rglob(ORIGIN)):
-        origin = json.loads(path.read_text())
-        if origin["code"] != code_of(PRESENTATION[origin["kind"]]):
+        try:
+            origin = json.loads(path.read_text())
+            is_current = origin["code"] == code_of(PRESENTATION[origin["kind"]])
+        except (ValueError, KeyError):
+            yield path, "is of another version of apit"
+            continue
+        if not is_current:
             yield path.parent, f"{origin['kind']}: is of other code"
         for source, sha256 in origin["sources"].items():
+            used = Path(source).parent
+            if (today := wanted.get(used.parent.as_posix(), used.name)) != used.name:
+                yield path.parent, f"{origin['kind']}: is of {source}, and today's is {today}"
             if Path(source).exists() and file_digest(Path(source)) != sha256:
                 yield path.parent, f"{origin['kind']}: is of another {source}"
 

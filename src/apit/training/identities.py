@@ -6,6 +6,7 @@ from typing import Any
 
 from apit.config import Run
 from apit.data.identities import PLACES, READING
+from apit.errors import UserError
 from apit.identity import Identity, Stamp, identify
 from apit.provenance import file_digest
 
@@ -36,6 +37,14 @@ def of_run(run: Run, data: Stamp, bank: Stamp | None = None) -> Identity:
 
 
 def _own_loss(reconstruction: str) -> str | None:
+    """SHA-256 of the file of a loss of one's own; what that imports does not count."""
     module, colon, _ = reconstruction.partition(":")
-    spec = importlib.util.find_spec(module) if colon else None
-    return file_digest(Path(spec.origin)) if spec and spec.origin else None
+    if not colon:
+        return None
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # its package
+        spec = None
+    if spec is None or spec.origin is None:
+        raise UserError(f"reconstruction: {module}: no such module; put its folder on PYTHONPATH")
+    return file_digest(Path(spec.origin))

@@ -25,13 +25,15 @@ def test_what_is_traced_leads_to_records_and_to_files_that_are_others_now(tmp_pa
         f"  identity of {run}", "    code: abc",
     ]  # fmt: skip
     assert not any("now" in line for line in lines)
-    assert list(faults(tmp_path)) == []
+    assert list(faults(tmp_path, {})) == []
+    (fault,) = faults(tmp_path, {f"{tmp_path}/records": "other"})
+    assert fault == (tmp_path, f"figures: is of {run / 'record.json'}, and today's is other")
     scores.write_bytes(b"2")
     (run / "record.json").unlink()
-    assert list(faults(tmp_path)) == [(tmp_path, f"figures: is of another {scores}")]
+    assert list(faults(tmp_path, {})) == [(tmp_path, f"figures: is of another {scores}")]
     path = tmp_path / "origin.json"
     path.write_text(path.read_text().replace(code_of(PRESENTATION["figures"]), "0123"))
-    assert next(faults(tmp_path)) == (tmp_path, "figures: is of other code")
+    assert next(faults(tmp_path, {})) == (tmp_path, "figures: is of other code")
     said = "\n".join(trace(tmp_path / "holes.pdf"))
     assert "scores.csv  sha256 6b86b273" in said
     assert said.count("(IS ANOTHER FILE NOW)") == said.count("(not here now)") == 1
