@@ -86,9 +86,9 @@ def reading(mixtures: Path, root: Path, asteroid: Path | None) -> RandomCrops:
     def by_seeking() -> torch.Tensor:
         batch = np.empty((BATCH, SLOTS, CROP * RATE), np.float32)
         for example in batch:
-            entry = wavs.entries[int(generator.integers(len(wavs)))]
+            sources = wavs.sources[int(generator.integers(len(wavs)))]
             start = int(generator.integers((SECONDS - CROP) * RATE))
-            for path, signal in zip(entry.sources, example, strict=True):
+            for path, signal in zip(sources, example, strict=True):
                 with soundfile.SoundFile(path) as file:
                     file.seek(start)
                     file.read(CROP * RATE, dtype="float32", out=signal)

@@ -26,12 +26,13 @@ FIGURES = [
     "holes",
 ]
 
-OF_TABLES = [
-    scale.caption,
+# What is made of scores, and changes where one of them goes, or how they are read together.
+OF_SCORES = [
+    *SCORES,
+    *RECORDS,
     scale.evaluation.resamples,
     scale.data.sounds.model_dump_json(),
 ]
-MADE_OF = [*SCORES, *RECORDS, *TRIED]  # which also changes where one of them goes
 
 # What is seen and heard, which needs weights: one seed of each experiment.
 HEARD = [run for run in RUNS if made.runs[run].seed == scale.seeds[0]]
@@ -77,8 +78,8 @@ rule tables:
     log:
         f"logs/{SCALE}/tables.log",
     params:
-        made_of=MADE_OF,
-        of=OF_TABLES,
+        of=[*OF_SCORES, *TRIED],
+        caption=scale.caption,
         code=code_of(PRESENTATION["tables"]),
         folder=subpath(output[0], parent=True),
     shell:
@@ -97,8 +98,8 @@ rule figures:
     log:
         f"logs/{SCALE}/figures.log",
     params:
-        made_of=MADE_OF,
-        of=OF_TABLES,
+        of=OF_SCORES,
+        caption=scale.caption,
         code=code_of(PRESENTATION["figures"]),
         folder=subpath(output[0], parent=True),
     shell:
@@ -122,8 +123,8 @@ rule spectrograms:
     log:
         f"logs/{SCALE}/spectrograms.log",
     params:
-        made_of=MADE_OF,
-        of=OF_TABLES,
+        of=HEARD,
+        caption=scale.caption,
         code=code_of(PRESENTATION["spectrograms"]),
         folder=subpath(output[0], parent=True),
     shell:
@@ -148,8 +149,8 @@ rule listen:
         gpu=1,
         runtime=480,
     params:
-        made_of=MADE_OF,
-        of=OF_TABLES,
+        of=HEARD,
+        caption=scale.caption,
         code=code_of(PRESENTATION["listen"]),
     shell:
         f"apit listen --scale {OF_SCALE} --output {{output}} 2> {{log}}"
@@ -171,8 +172,7 @@ rule report:
     log:
         f"logs/{SCALE}/report.log",
     params:
-        made_of=MADE_OF,
-        of=OF_TABLES,
+        caption=scale.caption,
         code=code_of(PRESENTATION["report"]),
     shell:
         f"apit report --scale {OF_SCALE} --output {{output.pdf}} 2> {{log}}"
