@@ -101,7 +101,7 @@ def train(
             if progress.step > steps:
                 raise UserError(
                     f"{work}: the run has taken {progress.step} steps already, and training.steps "
-                    f"is {steps}; start over with --restart"
+                    f"is {steps}; remove it (or say --restart) to start over"
                 )
             if progress.step < steps:
                 progress.last = None  # of a shorter run, which this one goes on
