@@ -37,8 +37,8 @@ include: "workflow/rules/paper.smk"
 rule all:
     default_target: True
     input:
-        WEIGHTS if ALL_OF_IT else [],
-        ESTIMATES if ALL_OF_IT else [],
+        WEIGHTS if TRAIN_ABSENT else [],
+        ESTIMATES if TRAIN_ABSENT else [],
         rules.tables.output,
         rules.figures.output,
         [*rules.spectrograms.output, *rules.listen.output] if CAN_BE_HEARD else [],
@@ -54,7 +54,7 @@ rule data:
 rule runs:
     input:
         RECORDS,
-        WEIGHTS if ALL_OF_IT else [],
+        WEIGHTS if TRAIN_ABSENT else [],
 
 
 rule trials:

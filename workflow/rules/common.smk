@@ -3,7 +3,7 @@
 SCALE = config["scale"]
 RESULTS = f"results/{SCALE}"
 # `make reproduce`: also weights and sounds, which git has not, so that all is made anew where they are not here.
-ALL_OF_IT = bool(config.get("train_absent"))
+TRAIN_ABSENT = bool(config.get("train_absent"))
 
 
 def given(name):
@@ -65,7 +65,7 @@ wildcard_constraints:
 
 def is_here(small, large):
     """Whether an artefact is here: what git has of it, and, where it is asked for, the rest."""
-    return Path(small).exists() and (not ALL_OF_IT or Path(large).exists())
+    return Path(small).exists() and (not TRAIN_ABSENT or Path(large).exists())
 
 
 # Runs that are finished, but whose weights are elsewhere, as in a clone: `make restore` brings them, `make reproduce` trains
@@ -73,7 +73,7 @@ def is_here(small, large):
 ABSENT = [
     run
     for run, record, weights in zip(RUNS, RECORDS, WEIGHTS)
-    if Path(record).exists() and not Path(weights).exists() and not ALL_OF_IT
+    if Path(record).exists() and not Path(weights).exists() and not TRAIN_ABSENT
 ]
 
 

@@ -1,0 +1,122 @@
+"""Jobs that need a copy of the repository of their own: faults, refactors, sounds and sizes."""
+
+import json
+import re
+import shutil
+
+import pandas as pd
+import pytest
+from archives import archive_of, served
+from repositories import call, copy_of_the_repository, jobs, snakemake
+from ruamel.yaml import YAML
+
+from apit.data.bank import make_bank
+from apit.data.mixtures import mix
+from apit.layers import load_scale
+from apit.provenance import file_digest
+
+
+def test_an_earlier_configuration_costs_nothing_and_a_refactor_can_be_accepted(tmp_path):
+    folder = copy_of_the_repository(tmp_path)
+    code, printed = snakemake(folder, "runs")
+    assert code == 0, printed
+    path = folder / "src" / "apit" / "losses" / "permutation.py"
+    kept = path.read_text()
+    path.write_text(kept.replace("\n\n\n", "\n\nFLAG = 1\n\n\n", 1))
+    assert jobs(folder, "tiny", "runs")["train"] == 2
+    code, printed = call(folder, "apit", "status", "--scale", "tiny")
+    assert code == 2
+    assert printed.count("is not today's: code is") == 2
+    code, printed = call(folder, "apit", "accept", "scores", "--scale", "tiny", "--why", "a name")
+    assert code == 0, printed
+    assert "0 results were of other code alone" in printed
+    code, printed = call(folder, "apit", "accept", "run", "--scale", "tiny", "--why", "only a name")
+    assert code == 0, printed
+    assert "2 results were of other code alone" in printed
+    assert jobs(folder, "tiny", "runs") == {}
+    code, printed = call(folder, "apit", "status", "--scale", "tiny")
+    assert code == 0, printed
+    path.write_text(kept)
+    assert jobs(folder, "tiny", "runs")["train"] == 2  # they are another code's now
+
+
+def test_a_failed_rule_shows_its_log(tmp_path):
+    folder = copy_of_the_repository(tmp_path)
+    config = folder / "configs" / "tiny.yaml"
+    config.write_text(
+        config.read_text().replace("background_min_seconds: 0.5", "background_min_seconds: 9")
+    )
+    code, printed = snakemake(folder)
+    assert code != 0
+    assert "lower data.recipe.background_min_seconds" in printed
+
+
+@pytest.mark.slow
+def test_recordings_from_a_package_go_the_whole_way(tmp_path):
+    folder = copy_of_the_repository(tmp_path)
+    for tool in ("apt-get", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+    config = folder / "configs" / "tiny.yaml"
+    text = config.read_text()
+    text = text.replace(
+        "{kind: procedural, clips_per_family: 4}",
+        "{kind: packages, packages: [{name: sonic-pi-samples, licence: CC0-1.0, "
+        "folder: usr/share/sonic-pi/samples}]}",
+    )
+    config.write_text(text)
+    code, printed = snakemake(folder)
+    assert code == 0, printed
+    (bank,), (packed,) = (
+        (folder / "data" / "tiny" / k).glob("????????") for k in ("bank", "packed")
+    )
+    clips = pd.read_csv(bank / "clips.csv")
+    assert len(clips) > 150
+    assert clips["left_out"].notna().sum() < 20
+    assert set(clips["licence"].dropna()) == {"CC0-1.0"}
+    sounds = (packed / "sounds.txt").read_text()
+    assert re.fullmatch(r"recordings of sonic-pi-samples \S+ \(sha256 [0-9a-f]{64}\)\n", sounds)
+    table = (folder / "results" / "tiny" / "tables" / "ablations.md").read_text()
+    assert "recordings of sonic-pi-samples" in table
+    assert "sha256" not in table
+
+
+@pytest.mark.slow
+def test_the_papers_sizes_go_the_whole_way_from_an_archive(tmp_path):
+    folder = copy_of_the_repository(tmp_path / "repository")
+    sounds = load_scale(
+        "smoke",
+        [
+            "audio.sample_rate=16000",
+            "audio.seconds=10.0",
+            "data.sounds.clips_per_family=3",
+            "data.recipe.examples={train: 3, validation: 1, eval: 2}",
+            "data.recipe.foregrounds=[1, 3]",
+        ],
+    )
+    make_bank(sounds, tmp_path / "bank", jobs=2)
+    mix(sounds, tmp_path / "bank", tmp_path / "mixtures", jobs=2)
+    (tmp_path / "remote").mkdir()
+    archive = archive_of(tmp_path / "mixtures", tmp_path / "remote" / "FUSS_ssdata_reverb.tar.gz")
+    path = folder / "configs" / "paper.yaml"
+    config = YAML(typ="safe").load(path)
+    with served(archive.parent) as (address, _):
+        config["data"]["sounds"] |= {
+            "name": "a stand-in for FUSS",
+            "address": f"{address}/{archive.name}",
+            "bytes": archive.stat().st_size,
+            "sha256": file_digest(archive),
+        }
+        config["training"] |= {"steps": 2, "validate_every": 2, "log_every": 1}
+        config["training"] |= {"batch_size": 2, "grad_accum_steps": 2}
+        config |= {"experiments": ["pit", "pit-ctx-all"], "seeds": [0]}
+        YAML().dump(config, path)
+        code, printed = snakemake(folder, scale="paper")
+    assert code == 0, printed
+    results = folder / "results" / "paper"
+    (path,) = (results / "runs" / "pit-ctx-all-s0").glob("*/record.json")
+    record = json.loads(path.read_text())
+    assert record["networks"]["separator"]["parameters"] == pytest.approx(46.9e6, rel=0.01)
+    assert record["run"]["audio"]["seconds"] == record["run"]["training"]["crop_seconds"] == 10
+    assert "a stand-in for FUSS" in (results / "tables" / "ablations.md").read_text()
+    assert (results / "figures" / "differences.png").exists()
