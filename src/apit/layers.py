@@ -16,7 +16,18 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from apit.config import Claim, Config, Experiment, Recorded, Reported, Run, Scale, Scoring, Tuning
+from apit.config import (
+    ORACLES,
+    Claim,
+    Config,
+    Experiment,
+    Recorded,
+    Reported,
+    Run,
+    Scale,
+    Scoring,
+    Tuning,
+)
 from apit.errors import UserError
 
 CONFIGS = Path("configs")
@@ -158,11 +169,11 @@ def load_claims(configs: Path = CONFIGS) -> list[Claim]:
     """
     path = configs / "claims.yaml"
     claims = _load_list(path, Claim)
-    known = experiment_names(configs)
-    for claim in claims:
-        for experiment in (claim.experiment, claim.baseline):
-            if experiment not in known:
-                raise _unknown("experiment", experiment, known, path)
+    known = [*experiment_names(configs), *ORACLES]
+    contrasts = [contrast for claim in claims for contrast in claim.contrasts]
+    for name in (name for c in contrasts for name in (c.experiment, c.baseline)):
+        if name not in known:
+            raise _unknown("experiment", name, known, path)
     return claims
 
 

@@ -13,6 +13,7 @@ from apit.config.measuring import (
     TRIVIAL,
     BSSEval,
     Claim,
+    Contrast,
     Evaluation,
     Guard,
     Published,

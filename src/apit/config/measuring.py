@@ -1,6 +1,7 @@
 """What is measured, and what it is compared with."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -80,27 +81,52 @@ class Reported(Config):
 
 
 class Guard(Config):
-    """What must hold beside a claim: how much another measure's mean difference may be."""
+    """What must hold beside a claim: by how much another measure may rise, or fall, at the most.
+
+    It holds where the whole interval of the difference does.
+    """
 
     measure: str
-    rises_at_most: float | None = None
-    falls_at_most: float | None = None
+    rises_less_than: PositiveFloat | None = None
+    falls_less_than: PositiveFloat | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> "Guard":
-        if self.rises_at_most is None and self.falls_at_most is None:
-            raise ValueError("give rises_at_most, falls_at_most, or both")
+        if (self.rises_less_than is None) == (self.falls_less_than is None):
+            raise ValueError("give one of rises_less_than and falls_less_than")
         return self
 
 
-class Claim(Config):
-    """A claim of the paper as a contrast: `experiment` − `baseline` in one aggregate of scores."""
+class Contrast(Config):
+    """Two experiments (or an oracle as baseline), an aggregate of scores, and what it is to show.
 
-    claim: str
+    superior: the difference is above 0, and `margin` is what is worthwhile; noninferior: it is
+    above −margin; equivalent: within ±margin.
+    """
+
+    of: str = ""  # which part of the statement
     experiment: str
     baseline: str
     measure: str  # a key of `apit.measure.statistics.AGGREGATES`
-    better: Literal["higher", "lower"]
-    worthwhile: PositiveFloat  # an improvement below it is none
-    relative: bool = False  # worthwhile is a share of the baseline's mean
+    test: Literal["superior", "noninferior", "equivalent"] = "superior"
+    better: Literal["higher", "lower"] = "higher"
+    margin: PositiveFloat
+    relative: bool = False  # margin is a share of the baseline's mean
     provided: tuple[Guard, ...] = Field(default=(), strict=False)
+
+
+class Claim(Config):
+    """A statement of the paper; it is reproduced where all of its contrasts are that were run."""
+
+    claim: str
+    contrasts: Annotated[tuple[Contrast, ...], Field(strict=False, min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shared(cls, values: Any) -> Any:
+        """What a claim says, each of its contrasts does."""
+        if not isinstance(values, Mapping) or not isinstance(values.get("contrasts"), list):
+            return values
+        shared = {k: v for k, v in values.items() if k not in ("claim", "contrasts")}
+        own = [{**shared, **c} if isinstance(c, Mapping) else c for c in values["contrasts"]]
+        return {"claim": values.get("claim"), "contrasts": own}

@@ -1,9 +1,9 @@
 """Scores → aggregates: means with intervals over mixtures."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from apit.config import HEADLINE_DB, ORACLES, Reported
 from apit.measure.table import BSS_EVAL, WHOLE_MIXTURE
+from apit.measure.variance import Sample
 from apit.provenance import array_generator
 
 CONFIDENCE = 0.95
+CLIP_DB = (-10.0, 30.0)  # one value of −80 dB moves a mean by more than claims do [ours]
 DEPTH = re.compile(r"hole_rate_[\d.]+")  # the points of the curve
 Floats = NDArray[np.float64]
 
@@ -28,7 +30,8 @@ class Aggregate:
     metric: str  # of the long table
     targets: tuple[int, ...]  # numbers of active targets
     counted_only: bool = False  # the FUSS evaluator's pairs alone, not all active targets
-    median: bool = False
+    centre: Literal["mean", "median", "iqm"] = "mean"  # iqm: mean of the middle half
+    clip: tuple[float, float] | None = None  # to which each value is limited
 
 
 ANY, SEVERAL = (1, 2, 3, 4, 5, 6), (2, 3, 4)
@@ -42,14 +45,16 @@ AGGREGATES = {
     "si_snr_s": Aggregate("si_snr_s", (1,)),
     "si_snr_i": Aggregate("si_snr_i", SEVERAL),
     **{f"si_snr_i/{count}": Aggregate("si_snr_i", (count,)) for count in SEVERAL},
-    "si_snr_i/median": Aggregate("si_snr_i", SEVERAL, median=True),
+    "si_snr_i/median": Aggregate("si_snr_i", SEVERAL, centre="median"),
+    "si_snr_i/iqm": Aggregate("si_snr_i", SEVERAL, centre="iqm"),
+    "si_snr_i/clipped": Aggregate("si_snr_i", SEVERAL, clip=CLIP_DB),
     "buried": Aggregate("buried", ANY),  # a share of active targets
     # The FUSS evaluator's: one value for each active target.
     "si_snr/1": Aggregate("si_snr", (1,), counted_only=True),
     **{f"si_snri/{count}": Aggregate("si_snri", (count,), counted_only=True) for count in SEVERAL},
     "si_snri/2-4": Aggregate("si_snri", SEVERAL, counted_only=True),
     "si_snri_all/2-4": Aggregate("si_snri", SEVERAL),
-    "si_snri_all/2-4/median": Aggregate("si_snri", SEVERAL, median=True),
+    "si_snri_all/2-4/median": Aggregate("si_snri", SEVERAL, centre="median"),
     **{f"{kind}_separation": Aggregate(f"{kind}_separation", ANY)
        for kind in ("under", "equal", "over")},
     "hole_rate": Aggregate(HOLES, ANY, counted_only=True),
@@ -87,7 +92,7 @@ def _aggregated(rows: pd.DataFrame, resamples: int) -> dict[str, dict[str, float
     """Aggregates of one experiment: name → mean, lower, upper, n."""
     table = _by_pair(rows)
     return {
-        name: interval(_select(table, aggregate), aggregate.median, resamples)
+        name: interval(_select(table, aggregate), resamples, aggregate.centre)
         for name, aggregate in AGGREGATES.items()
         if aggregate.metric in table
     }
@@ -105,7 +110,7 @@ def summary(scores: pd.DataFrame, resamples: int) -> dict[str, Any]:
         name: {key: None if np.isnan(value) else value for key, value in values.items()}
         for name, values in _aggregated(scores.assign(seed=0), resamples).items()
     }
-    for name in [name for name in clean if AGGREGATES[name].median]:
+    for name in [name for name in clean if AGGREGATES[name].centre == "median"]:
         clean[name.removesuffix("/median")]["median"] = clean.pop(name)["mean"]
     return clean | {"examples_scored": scored, "examples_skipped": skipped}
 
@@ -141,7 +146,7 @@ def differences(scores: pd.DataFrame, baseline: str, resamples: int) -> pd.DataF
             for seed, values in [("all", both), *both.groupby("seed")]:
                 rows.append(
                     {"experiment": experiment, "aggregate": name, "seed": str(seed)}
-                    | interval(values, False, resamples)
+                    | interval(values, resamples)
                 )
     return pd.DataFrame(rows, columns=columns)
 
@@ -174,8 +179,53 @@ def mean_of(table: pd.DataFrame, aggregate: str) -> float:
     """An aggregate of one table of `by_run`, without interval; NaN where there is no value."""
     if AGGREGATES[aggregate].metric not in table:
         return np.nan
-    values = _select(table, AGGREGATES[aggregate])["value"]
-    return float(values.median() if AGGREGATES[aggregate].median else values.mean())
+    values = _select(table, AGGREGATES[aggregate])
+    numbers, value = np.arange(len(values)), values["value"].to_numpy(np.float64)
+    if not len(values):
+        return np.nan
+    return float(
+        CENTRES[AGGREGATES[aggregate].centre](numbers, value)(np.ones((1, len(values))))[0]
+    )
+
+
+def samples_of(runs: Mapping[tuple[str, int], pd.DataFrame], aggregate: str) -> dict[str, Sample]:
+    """An aggregate of runs (tables of `by_run`), by experiment, all over the same mixtures."""
+    of_runs = {
+        run: _select(table, AGGREGATES[aggregate])
+        .groupby("example")["value"]
+        .agg(["mean", "count"])
+        for run, table in runs.items()
+        if AGGREGATES[aggregate].metric in table
+    }
+    of_runs = {run: values for run, values in of_runs.items() if len(values)}
+    if not of_runs:
+        return {}
+    whole = pd.concat(of_runs, axis=1).fillna(0.0)
+    samples = {}
+    for name in dict.fromkeys(experiment for experiment, _ in of_runs):
+        seeds = tuple(sorted(seed for experiment, seed in of_runs if experiment == name))
+        values, weights = (
+            whole[[(name, seed, part) for seed in seeds]].to_numpy(np.float64).T
+            for part in ("mean", "count")
+        )
+        samples[name] = Sample(seeds, values, weights, name in ORACLES)
+    return samples
+
+
+def probability_of_improvement(
+    experiment: Sample, baseline: Sample, better: str, resamples: int
+) -> dict[str, float]:
+    """How probably a run of one experiment does better on a mixture than one of the other.
+
+    Over all pairs of runs; the same value counts half. With an interval over mixtures.
+    """
+    both = (experiment.weights[:, None] > 0) & (baseline.weights > 0)  # [seed, seed, mixture]
+    apart = experiment.values[:, None] - baseline.values
+    wins = np.heaviside(apart if better == "higher" else -apart, 0.5)
+    counts = both.sum((0, 1))
+    share = (wins * both).sum((0, 1))[counts > 0] / counts[counts > 0]
+    values = pd.DataFrame({"example": range(len(share)), "targets": 0, "value": share})
+    return interval(values, resamples)
 
 
 def hole_curve(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
@@ -187,9 +237,7 @@ def hole_curve(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
         table = _by_pair(own)
         for depth, metric in sorted(by_depth.items()):
             values = _select(table, Aggregate(metric, ANY, counted_only=True))
-            rows.append(
-                {"experiment": experiment, "depth_db": depth} | interval(values, False, resamples)
-            )
+            rows.append({"experiment": experiment, "depth_db": depth} | interval(values, resamples))
     return pd.DataFrame(rows, columns=["experiment", "depth_db", "mean", "lower", "upper", "n"])
 
 
@@ -212,13 +260,17 @@ def _select(
     taken = table["targets"].isin(aggregate.targets) & table[aggregate.metric].notna()
     if aggregate.counted_only:
         taken &= table["counted"] == 1
-    return table.loc[taken, [*keys, "targets", aggregate.metric]].rename(
-        columns={aggregate.metric: "value"}
-    )
+    chosen = table.loc[taken, [*keys, "targets", aggregate.metric]]
+    chosen = chosen.rename(columns={aggregate.metric: "value"})
+    if aggregate.clip is not None:
+        chosen["value"] = chosen["value"].clip(*aggregate.clip)
+    return chosen
 
 
-def interval(values: pd.DataFrame, median: bool, resamples: int) -> dict[str, float]:
-    """Mean (or median) of `value` with its interval over mixtures, and the number of values.
+def interval(
+    values: pd.DataFrame, resamples: int, centre: Literal["mean", "median", "iqm"] = "mean"
+) -> dict[str, float]:
+    """Mean (or another centre) of `value`, its interval over mixtures, and the number of values.
 
     Whole mixtures are drawn (their pairs stay together), within strata of equal `targets`. An
     empty selection gives NaN and n = 0.
@@ -228,11 +280,11 @@ def interval(values: pd.DataFrame, median: bool, resamples: int) -> dict[str, fl
     numbers, names = pd.factorize(values["example"])
     strata = values.groupby(numbers)["targets"].first().to_numpy()
     value = values["value"].to_numpy(dtype=np.float64)
-    centre = _median(numbers, value) if median else _mean(numbers, value)
+    weighted = CENTRES[centre](numbers, value)
     weights = _bootstrap_weights(strata, resamples)  # [resample, mixture]
-    lower, upper = np.quantile(centre(weights), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    lower, upper = np.quantile(weighted(weights), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return {
-        "mean": float(centre(np.ones((1, len(names))))[0]),
+        "mean": float(weighted(np.ones((1, len(names))))[0]),
         "lower": float(lower),
         "upper": float(upper),
         "n": len(value),
@@ -268,3 +320,23 @@ def _median(numbers: NDArray[np.intp], value: Floats) -> Callable[[Floats], Floa
         return middle
 
     return weighted
+
+
+def _interquartile_mean(numbers: NDArray[np.intp], value: Floats) -> Callable[[Floats], Floats]:
+    """The mean of the middle half; a value on its edge counts in part (as in rliable)."""
+    order = np.argsort(value, kind="stable")
+
+    def weighted(weights: Floats) -> Floats:
+        cumulative = weights[:, numbers[order]].cumsum(axis=1)
+        total = cumulative[:, -1:]
+        within = np.clip(
+            cumulative, total / 4, 3 * total / 4
+        )  # what lies below, in the middle half
+        share = np.diff(within, axis=1, prepend=total / 4)
+        middle: Floats = share @ value[order] / (total[:, 0] / 2)
+        return middle
+
+    return weighted
+
+
+CENTRES = {"mean": _mean, "median": _median, "iqm": _interquartile_mean}

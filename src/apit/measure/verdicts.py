@@ -1,145 +1,379 @@
-"""Claims and verdicts: differences for each seed, a t-interval over seeds, Holm, and one rule.
+"""Claims and verdicts: contrasts of experiments over seeds, their intervals, Holm, and one rule.
 
-The unit is the seed. Intervals over mixtures say nothing of what another seed would give, and never
-decide (in a simulation without any effect, tests over mixtures were wrong seven times as often as
-they said).
+The unit is the seed. Intervals over mixtures alone say nothing of what another seed would give, and
+never decide (in a simulation without any effect, tests over mixtures were wrong seven times as
+often as they said). The rule is that of `configs/claims.yaml`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from apit.config import Claim
+from apit.config import Claim, Contrast, Run
 from apit.errors import UserError
-from apit.measure.statistics import AGGREGATES, CONFIDENCE, by_run, mean_of
+from apit.measure.statistics import (
+    AGGREGATES,
+    CONFIDENCE,
+    Aggregate,
+    by_run,
+    probability_of_improvement,
+    samples_of,
+)
+from apit.measure.variance import (
+    Deviation,
+    Difference,
+    Kind,
+    Sample,
+    deviations,
+    difference,
+    of_mixtures,
+    seeds_needed,
+)
 
 Runs = Mapping[tuple[str, int], pd.DataFrame]  # tables of (experiment, seed)
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
 
 FEWEST_SEEDS = 3
-COLUMNS = ["claim", "experiment", "baseline", "measure", "better", "seeds", "differences",
-           "mean", "lower", "upper", "p", "p_holm", "verdict", "note"]  # fmt: skip
+MEDIAN = Aggregate("", (), centre="median")  # like which no claim is judged
+ALPHA = 1 - CONFIDENCE
+SILENCE = "si_snri_all/2-4"  # must agree with SI-SNR_I, under which silence is an improvement
+COLUMNS = ["claim", "of", "experiment", "baseline", "measure", "test", "look", "seeds",
+           "differences", "mean", "lower", "upper", "p", "p_holm", "detectable", "seeds_needed",
+           "improved", "improved_lower", "improved_upper", "verdict", "note"]  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Interval:
-    """Mean difference over seeds, its 95 % t-interval, and the two-sided p of no difference.
+class Looks:
+    """When verdicts are given: the seeds of each look, and the error that all of them share.
 
-    With a single seed only the mean is defined.
+    With a fixed number of seeds there is one look, at all seeds that there are.
     """
 
-    mean: float
-    lower: float
-    upper: float
-    p: float
+    seeds: tuple[tuple[int, ...] | None, ...] = (None,)
+
+    @property
+    def alpha(self) -> float:
+        """Of a look."""
+        return ALPHA / len(self.seeds)
+
+    def later(self, look: int) -> set[int]:
+        """Seeds that a look has not seen yet."""
+        return {*(self.seeds[-1] or ())} - {*(self.seeds[look] or ())}
 
 
-def over_seeds(differences: Sequence[float]) -> Interval:
-    """The t-interval of differences, one for each seed; equal ones give an interval of a point."""
-    if len(differences) == 0:
-        return Interval(np.nan, np.nan, np.nan, np.nan)
-    mean = float(np.mean(differences))
-    if len(differences) == 1:
-        return Interval(mean, np.nan, np.nan, np.nan)
-    if np.ptp(differences) == 0:  # t is infinite, or 0 / 0
-        return Interval(mean, mean, mean, 0.0 if mean else 1.0)
-    test = stats.ttest_1samp(differences, 0.0)
-    interval = test.confidence_interval(CONFIDENCE)
-    return Interval(mean, float(interval.low), float(interval.high), float(test.pvalue))
+ONE_LOOK = Looks()
+
+
+def kind_of(run: Run) -> Kind:
+    """The kind of training that a run is, by what it learns from."""
+    if run.discriminators:
+        name = "purely adversarial" if run.reconstruction == "none" else "with L_PIT"
+    else:
+        name = "L_PIT alone"
+    return Kind(name)
+
+
+class Evidence:
+    """Runs in one measure: samples by experiment, and how far runs of each kind lie apart."""
+
+    def __init__(self, runs: Runs, kinds: Mapping[str, Kind], measure: str):
+        self.samples, self.kinds = samples_of(runs, measure), kinds
+        trained = {n: sample for n, sample in self.samples.items() if not sample.is_oracle}
+        self.deviations = deviations(trained, kinds)
+
+    def deviation(self, name: str) -> Deviation | None:
+        """Between runs of an experiment: that of its kind, but never less than its own."""
+        pooled = self.deviations.get(self.kinds[name]) if name in self.kinds else None
+        if pooled is None or self.kinds[name].parent is not None or name not in self.samples:
+            return pooled
+        means = self.samples[name].means
+        own = float(means.var(ddof=1)) if len(means) > 1 else 0.0
+        return pooled._replace(variance=own) if own > pooled.variance else pooled
+
+    def pair(self, experiment: str, baseline: str) -> tuple[Sample, Sample] | None:
+        """Both samples of a contrast; of forks from the same runs those that both have."""
+        if experiment not in self.samples or baseline not in self.samples:
+            return None
+        ours, theirs = self.samples[experiment], self.samples[baseline]
+        kinds = self.kinds.get(experiment), self.kinds.get(baseline)
+        if kinds[0] == kinds[1] and kinds[0] is not None and kinds[0].parent is not None:
+            common = sorted({*ours.seeds} & {*theirs.seeds})
+            return (ours.of(common), theirs.of(common)) if common else None
+        return ours, theirs
+
+    def difference(self, experiment: str, baseline: str) -> Difference | None:
+        """That of a contrast; None where one of them was not run, or not measured."""
+        pair = self.pair(experiment, baseline)
+        if pair is None:
+            return None
+        return difference(*pair, (self.deviation(experiment), self.deviation(baseline)))
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values adjusted by Holm's step-down; an undefined one stays so, and counts as one of them.
+    """p-values adjusted by Holm's step-down; an undefined one stays so, and is none of them.
 
     Holm 1979: the i-th smallest of m (from 0) is multiplied by m − i, and none may be below a
     smaller one's.
     """
     p = np.asarray(values, dtype=float)
     adjusted = np.full(len(p), np.nan)
+    tested = np.flatnonzero(~np.isnan(p))
     largest = 0.0
-    for rank, place in enumerate(np.argsort(p)):  # NaN comes last
-        if not np.isnan(p[place]):
-            largest = max(largest, min(1.0, (len(p) - rank) * p[place]))
-            adjusted[place] = largest
+    for rank, place in enumerate(tested[np.argsort(p[tested])]):
+        largest = max(largest, min(1.0, (len(tested) - rank) * p[place]))
+        adjusted[place] = largest
     return adjusted.tolist()
 
 
-def judge(
-    gain: Interval, seeds: int, p_holm: float, worthwhile: float, provided: bool = True
-) -> Verdict:
-    """The rule of `configs/claims.yaml`, for a difference whose better side is above 0."""
-    if seeds < FEWEST_SEEDS:
-        return "undecided"
-    if gain.lower > 0 and p_holm < 1 - CONFIDENCE and provided:
-        return "reproduced"
-    return "not reproduced" if gain.upper < worthwhile else "undecided"
+@dataclass(frozen=True)
+class Finding:
+    """What was found of a contrast at one look; of its difference the better side is above 0."""
+
+    contrast: Contrast
+    gain: Difference
+    margin: float  # in the measure's unit
+    seeds: int  # the fewer of both
+    alpha: float
+
+    def holds(self, value: float) -> bool:
+        """Whether a difference lies where the claim has it."""
+        lowest, highest = {
+            "superior": (0.0, np.inf),
+            "noninferior": (-self.margin, np.inf),
+            "equivalent": (-self.margin, self.margin),
+        }[self.contrast.test]
+        return bool(lowest < value < highest)
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of no difference; for the other tests of the boundary that is nearer."""
+        if self.contrast.test == "superior":
+            return self.gain.p()
+        edges = (-self.margin, self.margin)[: 1 + (self.contrast.test == "equivalent")]
+        return max(map(self.gain.p, edges)) if self.holds(self.gain.mean) else 1.0
+
+    def verdict(self, p_holm: float) -> Verdict:
+        """By the rule, but for what it is provided by."""
+        lower, upper = self.gain.interval(self.alpha)
+        if self.seeds < FEWEST_SEEDS or np.isnan(lower):
+            return "undecided"
+        if self.holds(lower) and self.holds(upper) and p_holm < self.alpha:
+            return "reproduced"
+        if self.contrast.test == "superior":
+            would_be_seen = self.gain.detectable(self.alpha) <= self.margin
+            return "not reproduced" if upper < self.margin and would_be_seen else "undecided"
+        too_high = self.contrast.test == "equivalent" and lower > self.margin
+        return "not reproduced" if upper < -self.margin or too_high else "undecided"
+
+    def contradicts(self, other: float) -> bool:
+        """Whether the same difference in another measure denies what this one says.
+
+        Where this interval holds no boundary of the claim, the other must lie on the same side.
+        """
+        sides = {self.holds(value) for value in (*self.gain.interval(self.alpha), self.gain.mean)}
+        return len(sides) == 1 and self.holds(other) not in sides
 
 
-def decide(claims: Sequence[Claim], scores: pd.DataFrame) -> pd.DataFrame:
-    """Judge every claim: a row for each, and rows that show the noise between seeds of a baseline.
+def decide(
+    claims: Sequence[Claim],
+    scores: pd.DataFrame,
+    kinds: Mapping[str, Kind],
+    resamples: int,
+    looks: Looks = ONE_LOOK,
+) -> pd.DataFrame:
+    """Judge every claim: a row for each contrast, and before them one for claims of several.
 
-    Columns as in `COLUMNS`; `differences` holds `seed: experiment − baseline` for every seed that
-    both have. Raises UserError where the two were not scored on the same mixtures.
+    Below are rows of experiments against themselves, one half of their seeds against the other,
+    which must come out as nothing, and of the deviation between runs of each kind. Columns as in
+    `COLUMNS`; `differences` holds `seed: experiment − baseline` for every seed that both have.
+    Raises UserError where the two were not scored on the same mixtures, or a measure is unknown.
     """
-    compared = {name for claim in claims for name in (claim.experiment, claim.baseline)}
+    contrasts = [contrast for claim in claims for contrast in claim.contrasts]
+    compared = {name for c in contrasts for name in (c.experiment, c.baseline)}
     runs = by_run(scores[scores["experiment"].isin(compared)])
+    for contrast in contrasts:
+        _check(contrast, runs)
+    rows: dict[int, dict[str, object]] = {}
+    for look in range(len(looks.seeds)):
+        own = {run: table for run, table in runs.items() if run[1] not in looks.later(look)}
+        seen = _Evidences(own, kinds)
+        pending = {
+            number: found
+            for number, contrast in enumerate(contrasts)
+            if rows.get(number, {}).get("verdict") in (None, "undecided")
+            and (found := _finding(contrast, seen, looks, look)) is not None
+        }
+        adjusted = holm(
+            [one.p if one.seeds >= FEWEST_SEEDS else np.nan for one in pending.values()]
+        )
+        for (number, found), p_holm in zip(pending.items(), adjusted, strict=True):
+            rows[number] = _row(found, p_holm, look + 1, seen, resamples)
+    whole = []
+    numbers = iter(range(len(contrasts)))
     for claim in claims:
-        _check(claim, runs)
-    by_seed = [_differences(claim, claim.measure, runs) for claim in claims]
-    intervals = [over_seeds(list(differences.values())) for differences in by_seed]
-    adjusted = holm([interval.p for interval in intervals])
-    rows: list[tuple[object, ...]] = []
-    for claim, differences, interval, p_holm in zip(
-        claims, by_seed, intervals, adjusted, strict=True
-    ):
-        seeds = list(differences)
-        objections = _objections(claim, runs) if seeds else []
-        worthwhile = claim.worthwhile
-        if claim.relative and seeds:
-            baseline = [mean_of(runs[claim.baseline, seed], claim.measure) for seed in seeds]
-            worthwhile *= float(np.mean(baseline))
-        gain = interval
-        if claim.better == "lower":
-            gain = Interval(-interval.mean, -interval.upper, -interval.lower, interval.p)
-        verdict = judge(gain, len(seeds), p_holm, worthwhile, not objections)
-        notes = [] if seeds else [_absent(claim, runs)]
-        if seeds and np.isnan(interval.mean):
-            notes.append(f"{claim.measure} not measured")
-        if 0 < len(seeds) < FEWEST_SEEDS:
-            notes.append(f"fewer than {FEWEST_SEEDS} seeds")
+        parts = [
+            {"claim": claim.claim, **_named(contrast)} | rows.get(number, _absent(contrast, runs))
+            for contrast, number in zip(claim.contrasts, numbers, strict=False)
+        ]
+        whole += ([_statement(claim, parts)] if len(parts) > 1 else []) + parts
+    measures = dict.fromkeys(contrast.measure for contrast in contrasts)
+    seen = _Evidences(runs, kinds)
+    for measure in measures:
+        whole += _against_itself(seen[measure], measure, looks.alpha)
+    for measure in measures:
+        whole += _noise(seen[measure], measure)
+    return pd.DataFrame(whole, columns=COLUMNS)
+
+
+class _Evidences(dict[str, Evidence]):
+    """Evidence by measure, made when it is asked for."""
+
+    def __init__(self, runs: Runs, kinds: Mapping[str, Kind]):
+        self.runs, self.kinds = runs, kinds
+
+    def __missing__(self, measure: str) -> Evidence:
+        self[measure] = Evidence(self.runs, self.kinds, measure)
+        return self[measure]
+
+
+def _named(contrast: Contrast) -> dict[str, object]:
+    return contrast.model_dump(include={"of", "experiment", "baseline", "measure", "test"})
+
+
+def _finding(contrast: Contrast, seen: _Evidences, looks: Looks, look: int) -> Finding | None:
+    """What a look finds of a contrast; None where it has nothing, or nothing new."""
+    evidence = seen[contrast.measure]
+    pair = evidence.pair(contrast.experiment, contrast.baseline)
+    apart = evidence.difference(contrast.experiment, contrast.baseline)
+    if pair is None or apart is None:
+        return None
+    trained = [sample for sample in pair if not sample.is_oracle]
+    if look and not all({*sample.seeds} - {*(looks.seeds[look - 1] or ())} for sample in trained):
+        return None
+    margin = contrast.margin
+    if contrast.relative:
+        margin *= float(pair[1].means.mean())
+    if contrast.better == "lower":
+        apart = replace(apart, mean=-apart.mean)
+    return Finding(contrast, apart, margin, min(len(s.seeds) for s in trained), looks.alpha)
+
+
+def _row(
+    found: Finding, p_holm: float, look: int, seen: _Evidences, resamples: int
+) -> dict[str, object]:
+    contrast, evidence = found.contrast, seen[found.contrast.measure]
+    pair = evidence.pair(contrast.experiment, contrast.baseline)
+    assert pair is not None
+    sign = -1 if contrast.better == "lower" else 1
+    verdict, notes = found.verdict(p_holm), []
+    if found.seeds < FEWEST_SEEDS:
+        notes.append(f"fewer than {FEWEST_SEEDS} seeds")
+    if objections := _objections(found, verdict, seen):
+        verdict, notes = "undecided", [*notes, *objections]
+    gain = found.gain
+    bounds = sorted(sign * bound for bound in gain.interval(found.alpha))
+    improved = probability_of_improvement(*pair, contrast.better, resamples)
+    known = [d for n in (contrast.experiment, contrast.baseline) if (d := evidence.deviation(n))]
+    needed = seeds_needed(
+        list(dict.fromkeys(known)), of_mixtures(*pair), pair[0].values.shape[1], found.margin,
+        found.alpha,
+    ) if known else np.nan  # fmt: skip
+    numbers = [str(len(sample.seeds)) for sample in pair if not sample.is_oracle]
+    return {
+        "look": look, "seeds": ", ".join(dict.fromkeys(numbers)), "differences": _listed(*pair),
+        "mean": sign * gain.mean, "lower": bounds[0], "upper": bounds[1], "p": found.p,
+        "p_holm": p_holm, "detectable": gain.detectable(found.alpha), "seeds_needed": needed,
+        "improved": improved["mean"], "improved_lower": improved["lower"],
+        "improved_upper": improved["upper"], "verdict": verdict, "note": "; ".join(notes),
+    }  # fmt: skip
+
+
+def _objections(found: Finding, verdict: Verdict, seen: _Evidences) -> list[str]:
+    """Why a verdict does not hold: what the claim is provided by, and MSi(all) beside SI-SNR_I."""
+    contrast = found.contrast
+    names = contrast.experiment, contrast.baseline
+    objections = []
+    if contrast.measure == "si_snr_i" and verdict != "undecided":
+        other = seen[SILENCE].difference(*names)
+        if other is None:
+            objections.append("MSi(all) not measured")
+        elif found.contradicts(other.mean):
+            objections.append(f"MSi(all) differs in sign: {other.mean:+.2g} dB")
+    if verdict == "reproduced":
+        for guard in contrast.provided:
+            change = seen[guard.measure].difference(*names)
+            if change is None:
+                objections.append(f"{guard.measure} not measured")
+                continue
+            lower, upper = change.interval(found.alpha)
+            if guard.rises_less_than is not None and not upper < guard.rises_less_than:
+                objections.append(f"{guard.measure} may rise by {upper:.3g}")
+            if guard.falls_less_than is not None and not -lower < guard.falls_less_than:
+                objections.append(f"{guard.measure} may fall by {-lower:.3g}")
+    return objections
+
+
+def _statement(claim: Claim, parts: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """A claim of several contrasts, judged by those that were run."""
+    verdicts = [part["verdict"] for part in parts if part["seeds"]]
+    verdict = "undecided"
+    if "not reproduced" in verdicts:
+        verdict = "not reproduced"
+    elif verdicts and {*verdicts} == {"reproduced"}:
+        verdict = "reproduced"
+    note = f"{verdicts.count('reproduced')} of {len(verdicts)} contrasts reproduced"
+    if len(verdicts) < len(parts):
+        note += f"; {len(parts) - len(verdicts)} not run"
+    return {"claim": claim.claim, "test": "claim", "seeds": "", "verdict": verdict, "note": note}
+
+
+def _against_itself(evidence: Evidence, measure: str, alpha: float) -> list[dict[str, object]]:
+    """Experiments of six seeds or more: the first half of them against the second."""
+    rows: list[dict[str, object]] = []
+    for name, sample in evidence.samples.items():
+        half = len(sample.seeds) // 2
+        if sample.is_oracle or half < FEWEST_SEEDS:
+            continue
+        pair = sample.of(sample.seeds[:half]), sample.of(sample.seeds[half : 2 * half])
+        apart = difference(*pair, (evidence.deviation(name),) * 2)
+        lower, upper = apart.interval(alpha)
+        found = "nothing, as it must be" if lower < 0 < upper else "a difference where none can be"
         rows.append(
-            (claim.claim, claim.experiment, claim.baseline, claim.measure, claim.better, len(seeds),
-             _listed(differences), interval.mean, interval.lower, interval.upper, interval.p,
-             p_holm, verdict, "; ".join(notes + objections))
+            {"claim": f"A/A: {name} against itself", "experiment": name, "baseline": name,
+             "measure": measure, "test": "A/A", "seeds": str(half), "mean": apart.mean,
+             "lower": lower, "upper": upper, "p": apart.p(), "verdict": found,
+             "detectable": apart.detectable(alpha),
+             "note": " against ".join(" ".join(map(str, s.seeds)) for s in pair)}
         )  # fmt: skip
-    return pd.DataFrame(rows + _noise(claims, runs), columns=COLUMNS)
+    return rows
 
 
-def _seeds(runs: Runs, experiment: str) -> set[int]:
-    return {seed for name, seed in runs if name == experiment}
+def _noise(evidence: Evidence, measure: str) -> list[dict[str, object]]:
+    """How far runs of a kind lie apart: `mean` is their standard deviation."""
+    return [
+        {"claim": f"deviation between runs: {kind.name}", "measure": measure, "test": "noise",
+         "seeds": "", "mean": float(np.sqrt(one.variance)),
+         "note": f"{one.freedom:.0f} degrees of freedom"}
+        for kind, one in evidence.deviations.items()
+    ]  # fmt: skip
 
 
-def _common_seeds(claim: Claim, runs: Runs) -> list[int]:
-    return sorted(_seeds(runs, claim.experiment) & _seeds(runs, claim.baseline))
-
-
-def _check(claim: Claim, runs: Runs) -> None:
-    for measure in (claim.measure, *(guard.measure for guard in claim.provided)):
-        if measure not in AGGREGATES:
+def _check(contrast: Contrast, runs: Runs) -> None:
+    for measure in (contrast.measure, *(guard.measure for guard in contrast.provided)):
+        if AGGREGATES.get(measure, MEDIAN).centre != "mean":
+            means = (name for name, one in AGGREGATES.items() if one.centre == "mean")
             raise UserError(
-                f"claim {claim.claim!r}: no measure is called {measure!r}; there are "
-                f"{', '.join(AGGREGATES)}"
+                f"{contrast.experiment} − {contrast.baseline}: {measure!r} is no measure of "
+                f"claims; there are {', '.join(means)}"
             )
-    for seed in _common_seeds(claim, runs):
-        first, second = (_mixtures(runs[name, seed]) for name in (claim.experiment, claim.baseline))
-        if odd := sorted(example for example, *_ in first ^ second):
+    one, *others = (run for run in runs if run[0] in (contrast.experiment, contrast.baseline))
+    for other in others:
+        if odd := sorted(example for example, *_ in _mixtures(runs[one]) ^ _mixtures(runs[other])):
             raise UserError(
-                f"{claim.experiment} and {claim.baseline}, seed {seed}, were not scored on the "
+                f"{one[0]}, seed {one[1]}, and {other[0]}, seed {other[1]}, were not scored on the "
                 f"same mixtures ({odd[0]} differs, or is in one of them only); evaluate both on "
                 "the same data"
             )
@@ -151,51 +385,19 @@ def _mixtures(run: pd.DataFrame) -> set[tuple[str, int, float]]:
     return set(zip(run["example"], run["source"], before.fillna(0).round(3), strict=True))
 
 
-def _differences(claim: Claim, measure: str, runs: Runs) -> dict[int, float]:
-    """Seed → experiment − baseline, for the seeds that both have."""
-    return {
-        seed: mean_of(runs[claim.experiment, seed], measure)
-        - mean_of(runs[claim.baseline, seed], measure)
-        for seed in _common_seeds(claim, runs)
-    }
+def _absent(contrast: Contrast, runs: Runs) -> dict[str, object]:
+    """A row of what was not run, or not measured."""
+    run = {name for name, _ in runs}
+    absent = [n for n in (contrast.experiment, contrast.baseline) if n not in run]
+    why = f"{' and '.join(absent)} not run" if absent else f"{contrast.measure} not measured"
+    return {"seeds": "", "verdict": "undecided", "note": why}
 
 
-def _objections(claim: Claim, runs: Runs) -> list[str]:
-    """What of `provided` does not hold of the mean differences."""
-    objections = []
-    for guard in claim.provided:
-        change = float(np.mean(list(_differences(claim, guard.measure, runs).values())))
-        if np.isnan(change):
-            objections.append(f"{guard.measure} not measured")
-            continue
-        if guard.rises_at_most is not None and not change <= guard.rises_at_most:
-            objections.append(f"{guard.measure} rises by {change:.3g}")
-        if guard.falls_at_most is not None and not -change <= guard.falls_at_most:
-            objections.append(f"{guard.measure} falls by {-change:.3g}")
-    return objections
-
-
-def _absent(claim: Claim, runs: Runs) -> str:
-    absent = [n for n in (claim.experiment, claim.baseline) if not _seeds(runs, n)]
-    return f"{' and '.join(absent)} not run" if absent else "no seed in common"
-
-
-def _noise(claims: Sequence[Claim], runs: Runs) -> list[tuple[object, ...]]:
-    """Baselines that were run, seed against seed: `mean` is that of the differences' sizes."""
-    rows: list[tuple[object, ...]] = []
-    for baseline, measure in dict.fromkeys((c.baseline, c.measure) for c in claims):
-        means = {s: mean_of(runs[baseline, s], measure) for s in sorted(_seeds(runs, baseline))}
-        if not means:
-            continue
-        pairs = {f"{b} − {a}": means[b] - means[a] for a, b in combinations(means, 2)}
-        size = float(np.mean(np.abs(list(pairs.values())))) if pairs else np.nan
-        rows.append(
-            (f"noise: {baseline}, seed against seed", baseline, baseline, measure, "", len(means),
-             _listed(pairs), size, np.nan, np.nan, np.nan, np.nan, "",
-             "mean size of the differences between seeds" if pairs else "one seed has no noise")
-        )  # fmt: skip
-    return rows
-
-
-def _listed(differences: dict[int, float] | dict[str, float]) -> str:
-    return "; ".join(f"{name}: {value:.6g}" for name, value in differences.items())
+def _listed(experiment: Sample, baseline: Sample) -> str:
+    """Differences of the seeds that both have; of all where the baseline has none."""
+    theirs = dict(zip(baseline.seeds, baseline.means, strict=True))
+    return "; ".join(
+        f"{seed}: {mean - (baseline.means[0] if baseline.is_oracle else theirs[seed]):.6g}"
+        for seed, mean in zip(experiment.seeds, experiment.means, strict=True)
+        if baseline.is_oracle or seed in theirs
+    )

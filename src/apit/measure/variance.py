@@ -1,0 +1,227 @@
+"""How far a difference of two experiments varies by chance: with other seeds, other mixtures.
+
+A run's mean over M mixtures is modelled as μ + a_s + (1/M) Σ_m (b_m + e_sm): of its seed, of each
+mixture, and of both. The difference of two experiments with S and S' seeds has the variance
+
+    σ²/S + σ'²/S' + σ_b²/M,   where σ² = σ_a² + σ_e²/M is that between runs,
+
+with Satterthwaite's degrees of freedom. σ² is pooled over all experiments of one kind of training,
+since three runs that happen to be alike say little. An experiment whose runs lie further apart than
+those of its kind has its own: with pooled ones alone, simulated experiments that vary by 0.2, 0.5
+and 1 dB within a kind were told apart wrongly up to 17 times of 100 where 5 were asked for; with
+this rule 8 times, and where they vary alike 3 to 5 times (tests/unit/measure/test_variance.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+POWER = 0.8
+MOST_SEEDS = 1000  # more than that nobody trains
+
+Floats = NDArray[np.float64]
+
+
+class Kind(NamedTuple):
+    """A kind of training, whose runs vary alike; forks vary around the run that they start from."""
+
+    name: str
+    parent: str | None = None
+
+
+class Deviation(NamedTuple):
+    """Between runs of a kind: variance σ², and its degrees of freedom."""
+
+    variance: float
+    freedom: float
+    per_seed: int  # degrees of freedom that another seed of all experiments adds
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Runs of one experiment: values of mixtures, and of how many pairs each is [seed, mixture].
+
+    What a run has no value for weighs nothing. A run's mean is over pairs. An oracle is one row,
+    which no seed changes.
+    """
+
+    seeds: tuple[int, ...]
+    values: Floats
+    weights: Floats
+    is_oracle: bool = False
+
+    def of(self, seeds: Sequence[int]) -> "Sample":
+        """The runs of some seeds."""
+        rows = [self.seeds.index(seed) for seed in seeds]
+        return replace(
+            self, seeds=tuple(seeds), values=self.values[rows], weights=self.weights[rows]
+        )
+
+    @cached_property
+    def means(self) -> Floats:
+        """Of each run."""
+        means: Floats = (self.weights * self.values).sum(1) / self.weights.sum(1)
+        return means
+
+    @cached_property
+    def deviant(self) -> Floats:
+        """How far each mixture moves its run's mean, times the number of mixtures: of mean 0."""
+        usual = self.weights.mean(1, keepdims=True)
+        deviant: Floats = self.weights * (self.values - self.means[:, None]) / usual
+        return deviant
+
+    @cached_property
+    def interaction(self) -> float:
+        """σ_e²/S: what other seeds would change of a mixture; 0 where one seed hides it."""
+        count, mixtures = self.values.shape
+        if count < 2 or mixtures < 2:
+            return 0.0
+        rest = self.deviant - self.deviant.mean(0)
+        return float((rest**2).sum() / ((count - 1) * (mixtures - 1)) / count)
+
+
+def deviations(samples: Mapping[str, Sample], kinds: Mapping[str, Kind]) -> dict[Kind, Deviation]:
+    """Variance between runs, pooled within kinds; those without a second seed are left out.
+
+    Of runs from scratch, around each experiment's mean. Of forks, around the means of experiment
+    and seed, since all of one seed share the run that they start from.
+    """
+    pooled = {}
+    for kind in dict.fromkeys(kinds[name] for name in samples if name in kinds):
+        own = [s for name, s in samples.items() if kinds.get(name) == kind]
+        means = np.concatenate([sample.means for sample in own])
+        groups = [np.repeat(np.arange(len(own)), [len(s.seeds) for s in own])]
+        if kind.parent is not None:
+            seeds = np.concatenate([sample.seeds for sample in own])
+            groups.append(np.unique(seeds, return_inverse=True)[1])
+        design = np.hstack([np.eye(group.max() + 1)[group] for group in groups])
+        freedom = len(means) - np.linalg.matrix_rank(design)
+        if freedom:
+            rest = means - design @ np.linalg.lstsq(design, means)[0]
+            variance = float((rest**2).sum() / freedom)
+            pooled[kind] = Deviation(variance, float(freedom), len(own) - len(groups) + 1)
+    return pooled
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A difference of two means, the parts of its variance, each with its degrees of freedom."""
+
+    mean: float
+    parts: tuple[tuple[float, float], ...]  # (variance, degrees of freedom)
+
+    @property
+    def error(self) -> float:
+        """Its standard error."""
+        return float(np.sqrt(sum(variance for variance, _ in self.parts)))
+
+    @property
+    def freedom(self) -> float:
+        """Satterthwaite's degrees of freedom."""
+        whole = sum(variance for variance, _ in self.parts)
+        terms = sum(v**2 / f for v, f in self.parts if f)
+        return whole**2 / terms if terms else np.inf
+
+    def interval(self, alpha: float) -> tuple[float, float]:
+        """The t-interval that holds 1 − α."""
+        half = self.error * float(stats.t.ppf(1 - alpha / 2, self.freedom))
+        return self.mean - half, self.mean + half
+
+    def p(self, beyond: float = 0.0) -> float:
+        """Two-sided p of the mean being `beyond`; 0 or 1 where nothing varies."""
+        distance = abs(self.mean - beyond)
+        if not self.error:
+            return float(distance == 0)
+        return float(2 * stats.t.sf(distance / self.error, self.freedom))
+
+    def detectable(self, alpha: float) -> float:
+        """The smallest true difference whose interval leaves 0 out with a power of 80 %."""
+        if not self.error > 0:
+            return self.error  # nothing varies, or nobody knows how much
+        edge = stats.t.ppf(1 - alpha / 2, self.freedom)
+
+        def lacks(size: float) -> float:  # beyond the other edge next to nothing lies
+            return float(stats.nct.sf(edge, self.freedom, size) - POWER)
+
+        return self.error * float(optimize.brentq(lacks, 0.0, 1.7 * edge + 2))
+
+
+def difference(
+    experiment: Sample, baseline: Sample, between: tuple[Deviation | None, Deviation | None]
+) -> Difference:
+    """The difference of two experiments on the same mixtures, with the deviations of their kinds.
+
+    Where a kind's is not known, the difference has a variance that is not, either (NaN).
+    """
+    return Difference(
+        float(experiment.means.mean() - baseline.means.mean()),
+        _parts(
+            between,
+            (len(experiment.seeds), len(baseline.seeds)),
+            (experiment.is_oracle, baseline.is_oracle),
+            of_mixtures(experiment, baseline),
+            experiment.values.shape[1],
+        ),
+    )
+
+
+def of_mixtures(experiment: Sample, baseline: Sample) -> float:
+    """σ_b²/M: what other mixtures would change of the difference."""
+    apart = experiment.deviant.mean(0) - baseline.deviant.mean(0)
+    count = len(apart)
+    if count < 2:
+        return np.nan
+    spread = float((apart**2).sum() / (count - 1))
+    return max(0.0, spread - experiment.interaction - baseline.interaction) / count
+
+
+def _parts(
+    between: tuple[Deviation | None, Deviation | None],
+    seeds: tuple[int, int],
+    oracles: tuple[bool, bool],
+    mixtures: float,
+    count: int,
+) -> tuple[tuple[float, float], ...]:
+    by_kind: dict[
+        Deviation | None, float
+    ] = {}  # of one kind, one estimate: its freedom counts once
+    for one, number, is_oracle in zip(between, seeds, oracles, strict=True):
+        if not is_oracle:
+            by_kind[one] = by_kind.get(one, 0.0) + 1 / number
+    parts = [
+        (one.variance * share, one.freedom) if one else (np.nan, 0.0)
+        for one, share in by_kind.items()
+    ]
+    return (*parts, (mixtures, count - 1))
+
+
+def seeds_needed(
+    between: Sequence[Deviation], mixtures: float, count: int, worthwhile: float, alpha: float
+) -> float:
+    """With how many seeds of both experiments a worthwhile difference is detectable.
+
+    All experiments of their kinds are taken to have as many. Infinite where the mixtures are too
+    few for any number of seeds.
+    """
+
+    def detectable(seeds: int) -> float:
+        planned = [
+            Deviation(one.variance, one.per_seed * (seeds - 1), one.per_seed) for one in between
+        ]
+        pair = (planned[0], planned[-1])
+        alone = len(planned) == 1
+        parts = _parts(pair, (seeds, seeds), (False, alone), mixtures, count)
+        return Difference(0.0, parts).detectable(alpha)
+
+    if detectable(MOST_SEEDS) > worthwhile:
+        return np.inf
+    low, high = 2, MOST_SEEDS
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if detectable(middle) <= worthwhile else (middle, high)
+    return float(high)
