@@ -13,7 +13,7 @@ from snakemake.utils import min_version
 
 from apit.artefacts import Artefacts
 from apit.code import code_of
-from apit.config import IDEAL, TRIVIAL
+from apit.config import IDEAL, ORACLES, TRIVIAL
 from apit.errors import UserError
 from apit.identity import beside, to_resume
 from apit.layers import load_scale, own_folders_settings
@@ -37,8 +37,7 @@ include: "workflow/rules/paper.smk"
 rule all:
     default_target: True
     input:
-        WEIGHTS if TRAIN_ABSENT else [],
-        ESTIMATES if TRAIN_ABSENT else [],
+        due("weights", "estimates") if TRAIN_ABSENT else [],
         rules.tables.output,
         rules.figures.output,
         [*rules.spectrograms.output, *rules.listen.output] if CAN_BE_HEARD else [],
@@ -53,8 +52,7 @@ rule data:
 
 rule runs:
     input:
-        RECORDS,
-        WEIGHTS if TRAIN_ABSENT else [],
+        due("records", "weights") if TRAIN_ABSENT else due("records"),
 
 
 rule trials:
@@ -64,4 +62,4 @@ rule trials:
 
 rule scores:
     input:
-        SCORES,
+        due("scores"),

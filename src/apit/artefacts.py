@@ -2,10 +2,12 @@
 
 data/SCALE/{clips,bank,mixtures,packed}/ID
 results/SCALE/{runs,trials,scores}/NAME/ID     small: git keeps it
+results/SCALE/look/ID                          which claims three seeds do not decide
 results/SCALE/weights/NAME/ID.safetensors      of a run
 results/SCALE/estimates/NAME/ID                of scores: a few sounds
 """
 
+import json
 import re
 import shutil
 import sys
@@ -18,10 +20,11 @@ from apit.config import ORACLES, Recorded, Run
 from apit.data.identities import data_settings, of_bank, of_clips, of_mixtures, of_packed
 from apit.errors import UserError
 from apit.identity import FILE, LENGTH, Identity, Stamp, beside, differences, stamp_of
-from apit.layers import CONFIGS, load_run, load_scale, trial_settings
-from apit.measure.identities import of_scores
+from apit.layers import CONFIGS, load_claims, load_run, load_scale, trial_settings
+from apit.measure.identities import of_look, of_scores
 from apit.training.identities import of_run
 
+LOOK = "look.json"
 ID = re.compile(f"[0-9a-f]{{{LENGTH}}}")
 
 
@@ -40,12 +43,12 @@ class Artefacts:
         def run(experiment: str, seed: int, own: Sequence[str] = ()) -> Run:
             return load_run(name, experiment, seed, [*settings, *own], configs)
 
-        self.runs = {f"{name}-s{seed}": run(name, seed) for name, seed in scale.runs}
+        self.every_run = {f"{name}-s{seed}": run(name, seed) for name, seed in scale.runs}
         self.trials: dict[str, tuple[str, list[str]]] = {}  # experiment, and `--set`s
         self.identities: dict[str, Identity] = {}
         data, bank = self._identify_data()
         remixed = bank if scale.training.remix == "clips" else None
-        for label, one in self.runs.items():
+        for label, one in self.every_run.items():
             self.identities[f"{self.results}/runs/{label}"] = of_run(one, data, remixed)
         if (tuning := scale.tuning) is not None:
             for experiment in scale.names:
@@ -56,11 +59,19 @@ class Artefacts:
                     self.trials[label] = experiment, own
                     identity = of_run(run(experiment, tuning.seed, own), data, remixed)
                     self.identities[f"{self.results}/trials/{label}"] = identity
-        for system in (*self.runs, *ORACLES):
+        for system in (*self.every_run, *ORACLES):
             trained = self.identities.get(f"{self.results}/runs/{system}")
             self.identities[f"{self.results}/scores/{system}"] = of_scores(
                 scale, system, data, trained.stamp if trained else None
             )
+        self.look = None  # at the claims, where more seeds depend on it
+        if len(scale.looks) > 1:
+            self.look = f"{self.results}/look"
+            seen = {
+                system: self.identities[f"{self.results}/scores/{system}"].stamp
+                for system in (*self.at_first, *ORACLES)
+            }
+            self.identities[self.look] = of_look(scale, load_claims(configs), seen)
 
     def _identify_data(self) -> tuple[Stamp, Stamp | None]:
         """Stamps of the packed mixtures and of the bank."""
@@ -81,6 +92,30 @@ class Artefacts:
         found[f"{self.data}/mixtures"] = mixtures = of_mixtures(audio, data, bank.stamp)
         found[f"{self.data}/packed"] = packed = of_packed(mixtures.configuration, mixtures.stamp)
         return packed.stamp, bank.stamp
+
+    @property
+    def at_first(self) -> dict[str, Run]:
+        """Runs that are due whatever the claims come to."""
+        looks, own = self.scale.looks, {r.name for r in self.scale.experiments if r.seeds}
+        later = {*looks[-1]} - {*looks[0]}
+        return {
+            label: run
+            for label, run in self.every_run.items()
+            if run.experiment in own or run.seed not in later
+        }
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """Runs that are due, by label; of a second look once a first one has asked for them."""
+        first = self.at_first
+        if self.look is None or not (made := self.at(self.look) / LOOK).is_file():
+            return first
+        undecided = json.loads(made.read_text())["undecided"]
+        return {
+            label: run
+            for label, run in self.every_run.items()
+            if label in first or run.experiment in undecided
+        }
 
     def at(self, path: str) -> Path:
         """Where today's artefact of a name stands, or will."""
@@ -129,6 +164,7 @@ def others(artefacts: Artefacts) -> Iterator[tuple[Path, str]]:
         *(Path(artefacts.results, k) for k in ("runs", "trials", "scores")),
     ]
     names = {p for root in roots if root.is_dir() for p in root.iterdir() if p.is_dir()}
+    names.add(Path(artefacts.results, "look"))
     for name in sorted(names):
         identity = artefacts.identities.get(name.as_posix())
         for one in versions(name):

@@ -32,15 +32,40 @@ TODAY = {
 }  # name → where today's stands
 DATA = f"data/{SCALE}"
 PACKED = TODAY[f"{DATA}/packed"]
-RUNS = {run: TODAY[f"{RESULTS}/runs/{run}"] for run in made.runs}
-SYSTEMS = [*TRIVIAL, *RUNS, *IDEAL]  # the rows of a table
-OF_SYSTEMS = {system: TODAY[f"{RESULTS}/scores/{system}"] for system in SYSTEMS}
+RUNS = {run: TODAY[f"{RESULTS}/runs/{run}"] for run in made.every_run}
+OF_SYSTEMS = {
+    system: TODAY[f"{RESULTS}/scores/{system}"] for system in (*ORACLES, *RUNS)
+}
 TRIALS = [TODAY[f"{RESULTS}/trials/{trial}"] for trial in made.trials]
 
-RECORDS = [f"{run}/record.json" for run in RUNS.values()]
-SCORES = [f"{scores}/scores.csv" for scores in OF_SYSTEMS.values()]
-WEIGHTS = [str(beside(Path(run))) for run in RUNS.values()]
-ESTIMATES = [str(beside(Path(scores))) for scores in OF_SYSTEMS.values()]
+
+def scores_of(runs):
+    """Scores of runs and of oracles, in the order of the tables."""
+    systems = (*TRIVIAL, *runs, *IDEAL)
+    return [f"{OF_SYSTEMS[system]}/scores.csv" for system in systems]
+
+
+def due(*kinds):
+    """What is due of runs, once it is known which are: where seeds are added until claims are decided, after a first look."""
+
+    def files(wildcards):
+        if made.look and not Path(LOOK).exists():
+            checkpoints.look.get(id=made.identities[made.look].id)
+        runs = made.runs
+        of_kind = {
+            "records": [f"{RUNS[run]}/record.json" for run in runs],
+            "weights": [str(beside(Path(RUNS[run]))) for run in runs],
+            "scores": scores_of(runs),
+            "estimates": [
+                str(beside(Path(scores).parent)) for scores in scores_of(runs)
+            ],
+        }
+        return [path for kind in kinds for path in of_kind[kind]]
+
+    return files
+
+
+LOOK = f"{TODAY[made.look]}/look.json" if made.look else None
 
 BANK = [TODAY[f"{DATA}/bank"]] if scale.training.remix == "clips" else []
 OF_DATA = f"--data {PACKED}" + "".join(f" --bank {bank}" for bank in BANK)
@@ -72,8 +97,10 @@ def is_here(small, large):
 # them anew. They are never trained for want of weights alone.
 ABSENT = [
     run
-    for run, record, weights in zip(RUNS, RECORDS, WEIGHTS)
-    if Path(record).exists() and not Path(weights).exists() and not TRAIN_ABSENT
+    for run, folder in RUNS.items()
+    if Path(f"{folder}/record.json").exists()
+    and not beside(Path(folder)).exists()
+    and not TRAIN_ABSENT
 ]
 
 

@@ -26,16 +26,20 @@ FIGURES = [
     "holes",
 ]
 
-# What is made of scores, and changes where one of them goes, or how they are read together.
-OF_SCORES = [
-    *SCORES,
-    *RECORDS,
-    scale.evaluation.resamples,
-    scale.data.sounds.model_dump_json(),
-]
+
+def of_scores(wildcards, input):
+    """What is made of scores, and changes where one of them goes, or how they are read together."""
+    return [
+        *input.scores,
+        *input.runs,
+        scale.evaluation.resamples,
+        scale.data.sounds.model_dump_json(),
+        *input.get("trials", []),
+    ]
+
 
 # What is seen and heard, which needs weights: one seed of each experiment.
-HEARD = [run for run in RUNS if made.runs[run].seed == scale.seeds[0]]
+HEARD = [run for run, one in made.every_run.items() if one.seed == scale.looks[0][0]]
 CAN_BE_HEARD = not set(HEARD) & set(ABSENT)
 
 
@@ -60,8 +64,8 @@ rule cost:
 # Tables and statistical figures need scores and records alone: neither weights nor data.
 rule tables:
     input:
-        scores=SCORES,
-        runs=RECORDS,
+        scores=due("scores"),
+        runs=due("records"),
         trials=TRIED,
         cost=COST,
         claims="configs/claims.yaml",
@@ -78,7 +82,7 @@ rule tables:
     log:
         f"logs/{SCALE}/tables.log",
     params:
-        of=[*OF_SCORES, *TRIED],
+        of=of_scores,
         caption=scale.caption,
         code=code_of(PRESENTATION["tables"]),
         folder=subpath(output[0], parent=True),
@@ -88,8 +92,8 @@ rule tables:
 
 rule figures:
     input:
-        scores=SCORES,
-        runs=RECORDS,
+        scores=due("scores"),
+        runs=due("records"),
         reported="configs/reported.yaml",
     output:
         *shown(f"{RESULTS}/figures", FIGURES, "png", "Figures", "../report/figures.rst"),
@@ -98,7 +102,7 @@ rule figures:
     log:
         f"logs/{SCALE}/figures.log",
     params:
-        of=OF_SCORES,
+        of=of_scores,
         caption=scale.caption,
         code=code_of(PRESENTATION["figures"]),
         folder=subpath(output[0], parent=True),

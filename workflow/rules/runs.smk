@@ -100,3 +100,20 @@ rule evaluate:
         f"apit evaluate --scale {OF_SCALE}"
         " {params.system} --data {params.data} --jobs {threads}"
         " --output {params.folder} --estimates {output.estimates} 2> {log}"
+
+
+if made.look:
+
+    # Which experiments need more seeds than the first three. What it says, the rest of the workflow waits for.
+    checkpoint look:
+        input:
+            to_make(TODAY[made.look], *scores_of(made.at_first)),
+        output:
+            f"{RESULTS}/look/{{id}}/look.json",
+            f"{RESULTS}/look/{{id}}/identity.json",
+        log:
+            f"logs/{SCALE}/look-{{id}}.log",
+        params:
+            folder=subpath(output[0], parent=True),
+        shell:
+            f"apit look --scale {OF_SCALE} --output {{params.folder}} 2> {{log}}"

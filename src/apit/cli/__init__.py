@@ -26,6 +26,8 @@ COMMANDS = (  # in the order of the data
     ("presenting", "spectrograms", "kept estimates → one mixture under several systems"),
     ("presenting", "listen", "weights and scores → a page on which mixtures are heard"),
     ("presenting", "report", "tables, figures and records → a PDF to read"),
+    ("results", "plan", "how many seeds each claim needs, and how many hours that is"),
+    ("results", "look", "scores of the first seeds → which experiments need more"),
     ("results", "compare", "tables made here ↔ those in git, by the noise between seeds"),
     ("results", "status", "what is here and not of today's configuration, inputs or code"),
     ("results", "accept", "results of other code that gives the same numbers → today's"),

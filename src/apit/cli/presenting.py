@@ -28,7 +28,7 @@ from apit.measure.spread import spreads
 from apit.measure.statistics import differences, hole_curve, published_differences, summarise
 from apit.measure.systems import oracle
 from apit.measure.table import ELSEWHERE, OF_BSS_EVAL, OF_SPLIT, read_scores
-from apit.measure.verdicts import decide
+from apit.measure.verdicts import decide, kind_of
 from apit.models.stft import make_stft
 from apit.present import figures as plots
 from apit.present import listening, origin, studies
@@ -38,7 +38,7 @@ from apit.present import spectrograms as spectra
 from apit.present import tables as score_tables
 from apit.present.gallery import Gallery
 from apit.training.devices import leased
-from apit.training.record import HISTORY, RECORD, name_of, read_history, read_record
+from apit.training.record import HISTORY, RECORD, name_of, read_history, read_record, run_of
 
 BASELINE = "pit"  # what ablations are compared with
 CEILING = "ideal-ratio-mask"  # what is heard beside runs: masking reaches no more
@@ -60,7 +60,7 @@ class Evidence(NamedTuple):
             names = [
                 name
                 for name, run in made.runs.items()
-                if not heard or run.seed == made.scale.seeds[0]
+                if not heard or run.seed == made.scale.looks[0][0]
             ]
             systems = (*TRIVIAL, *names, *IDEAL)
             scores = scores or tuple(made.at(f"{made.results}/scores/{name}") for name in systems)
@@ -92,13 +92,15 @@ def tables(
     rows, resamples = read_scores(evidence.files()), scale.evaluation.resamples
     summary, records = summarise(rows, resamples), evidence.runs
     caption = score_tables.caption(records, scale.caption)
-    here = reported_for(scale, options.configs)
+    here, claims = reported_for(scale, options.configs), load_claims(options.configs)
+    kinds = {record["run"]["experiment"]: kind_of(run_of(record)) for record in records}
+    decided = decide(claims, rows, kinds, resamples, scale.looks)
     made = [
         score_tables.ablations(summary, caption),
         studies.contexts(summary, records, caption),
         studies.combinations(summary, records, here, caption),
         score_tables.holes(summary, caption),
-        score_tables.verdicts(decide(load_claims(options.configs), rows), caption),
+        score_tables.verdicts(decided, caption),
         score_tables.published(summary, records, load_reported(options.configs), caption),
         run_tables.models(records, caption),
     ]

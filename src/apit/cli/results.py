@@ -1,10 +1,13 @@
-"""Commands on results that are here: status, accept, compare."""
+"""Commands on results that are here: plan, look, status, accept, compare."""
 
 import getpass
 import io
+import json
 import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from math import isfinite, isnan
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,14 +15,138 @@ import pandas as pd
 from cyclopts import Parameter
 
 from apit import artefacts
-from apit.cli.options import ScaleOptions
+from apit.artefacts import LOOK, today
+from apit.cli.options import Folder, ScaleOptions, Scores
+from apit.config import IDEAL, ORACLES, TRIVIAL, Scale
 from apit.errors import UserError
-from apit.layers import scale_names
+from apit.files import whole_file, whole_folder
+from apit.layers import load_claims, scale_names
 from apit.measure.comparison import DIFFERENT
 from apit.measure.comparison import compare as compared
+from apit.measure.plan import FUSS_EVAL, hours_of
+from apit.measure.plan import plan as planned
+from apit.measure.statistics import by_run
+from apit.measure.table import OF_SPLIT, read_scores
+from apit.measure.verdicts import ALPHA, decide, kind_of, undecided
 from apit.present import origin
+from apit.training.record import read_record
+
+NOISE = ("margin", "detectable", "more_for_all", "more_for_one")  # in the measure's unit
 
 Kind = Literal["bank", "mixtures", "packed", "run", "scores"]
+
+
+def plan(*, output: Path | None = None, options: ScaleOptions = ScaleOptions()) -> None:
+    """Tell how many seeds each claim needs for a worthwhile difference with 80 % power, and hours.
+
+    By the noise between seeds and mixtures of the scores that are here, and the times of the runs;
+    where there are none, by what it says that it assumes.
+
+    Parameters
+    ----------
+    output
+        File to write the table to, .csv.
+    """
+    made, claims = options.artefacts(), load_claims(options.configs)
+    runs = {run.experiment: run for run in made.every_run.values()}
+    folders = [made.at(f"{made.results}/scores/{name}") for name in (*ORACLES, *made.every_run)]
+    scored = [path for folder in folders if (path := folder / OF_SPLIT).exists()]
+    records = [
+        read_record(folder)
+        for name in made.every_run
+        if (folder := made.at(f"{made.results}/runs/{name}")).exists()
+    ]
+    hours = hours_of(runs, records)
+    recipe = made.scale.data.recipe
+    table = planned(
+        claims,
+        by_run(read_scores(scored)) if scored else {},
+        {name: kind_of(run) for name, run in runs.items()},
+        hours,
+        made.scale.planning,
+        recipe.examples["eval"] if recipe else FUSS_EVAL,
+        ALPHA / len(made.scale.looks),
+    )
+    if table.empty:
+        raise UserError(f"{options.name}: no claim of claims.yaml has both of its experiments here")
+    print(_plan_in_words(table, hours, made.scale, records))
+    if output:
+        with whole_file(output) as partial:
+            table.to_csv(partial, index=False, float_format="%.6g")
+
+
+def _plan_in_words(
+    table: pd.DataFrame, hours: Mapping[str, float], scale: Scale, records: Sequence[object]
+) -> str:
+    """What is printed of a plan: a line for each contrast under its claim, and how to read it."""
+
+    def shown(value: float, digits: int) -> str:
+        return "–" if isnan(value) else f"{value:.{digits}f}"
+
+    lines = []
+    for row in table.to_dict("records"):
+        digits = 2 if row["measure"].startswith("si_snr") else 4
+        margin, detectable, *more = (shown(row[key], digits) for key in NOISE)
+        lines.append(
+            {"contrast": f"{row['experiment']} − {row['baseline']}", "measure": row["measure"],
+             "margin": margin, "seeds": row["seeds"], "detectable": detectable,
+             "+1 of all": more[0], "+1 of it": more[1], "needed": shown(row["needed"], 0),
+             "by Holm": shown(row["needed_holm"], 0), "hours": shown(row["hours"], 1),
+             "assumed": row["assumed"] or "–"}
+        )  # fmt: skip
+    head, *body = pd.DataFrame(lines).to_string(index=False).splitlines()
+    claims = ["", *table["claim"].to_list()]
+    said = [head]
+    for line, before, claim in zip(body, claims, claims[1:], strict=False):
+        said += [line] if claim == before else [f"{claim}:", line]
+    alpha = 100 * ALPHA / len(scale.looks)
+    known = "by their records" if records else "unknown, for nothing was run"
+    said += [
+        "",
+        "detectable: the smallest true difference that so many seeds show with a power of 80 %, at "
+        f"an error of {alpha:g} % for each claim by itself; with another seed of all experiments; "
+        "and with another of the first one alone. Margins and differences are in the measure's "
+        "unit.",
+        "needed: seeds of both to detect the margin; by Holm: as the first of "
+        f"{len(table)} contrasts; inf: with so few mixtures no number of seeds will do. hours: of "
+        "the seeds that are missing.",
+        f"assumed where nothing was run: runs deviate by {scale.planning.between_runs:g} dB, and "
+        f"differences by {scale.planning.between_mixtures:g} dB over mixtures.",
+        f"hours of one run, {known}: "
+        + ", ".join(f"{name} {hours[name]:.2g}" for name in scale.names),
+    ]
+    needed: dict[str, float] = {}
+    for side in ("experiment", "baseline"):
+        for name, count in zip(table[side], table["needed"], strict=True):
+            needed[name] = max(needed.get(name, 0.0), count)
+    counted = {n: count for n, count in needed.items() if n in hours and isfinite(count)}
+    if records:
+        said.append(
+            f"another seed of all: {sum(hours[name] for name in scale.names):.2g} hours; all that "
+            f"is needed for {len(counted)} experiments, those made included: "
+            f"{sum(hours[name] * count for name, count in counted.items()):.2g} hours"
+        )
+    return "\n".join(said)
+
+
+def look(*, output: Folder, scores: Scores = (), options: ScaleOptions = ScaleOptions()) -> None:
+    """Look at the claims after the first seeds, and say which experiments need more of them.
+
+    For a scale with `seeds: until decided`.
+    """
+    made, claims = options.artefacts(), load_claims(options.configs)
+    if made.look is None:
+        raise UserError(f"{options.name}: its number of seeds is fixed; there is one look")
+    folders = scores or tuple(
+        made.at(f"{made.results}/scores/{name}") for name in (*TRIVIAL, *made.at_first, *IDEAL)
+    )
+    rows = read_scores([today(folder) / OF_SPLIT for folder in folders])
+    kinds = {run.experiment: kind_of(run) for run in made.every_run.values()}
+    decided = decide(claims, rows, kinds, made.scale.evaluation.resamples, made.scale.looks)
+    with whole_folder(output, made.identities[made.look]) as folder:
+        text = json.dumps({"undecided": undecided(decided)}, indent=1)
+        (folder / LOOK).write_text(text + "\n")
+    print(f"{output}: {len(undecided(decided))} experiments need more seeds")
 
 
 def status(*, remove: bool = False, options: ScaleOptions = ScaleOptions()) -> None:

@@ -16,6 +16,7 @@ from apit.config.measuring import (
     Contrast,
     Evaluation,
     Guard,
+    Planning,
     Published,
     Reported,
     Scoring,

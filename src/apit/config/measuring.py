@@ -46,6 +46,13 @@ class Evaluation(Config):
         return self
 
 
+class Planning(Config):
+    """What is taken for the noise of SI-SNR where it was not measured yet: deviations in dB."""
+
+    between_runs: PositiveFloat
+    between_mixtures: PositiveFloat  # of the difference of two systems
+
+
 class Slots(Config):
     """Of `Audio` only what files of estimates do not say themselves."""
 

@@ -1,12 +1,12 @@
 """A scale with all that its runs share, and a run with all that it depends on."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from apit.config.base import Audio, Config, Transform
 from apit.config.data import Data
-from apit.config.measuring import Evaluation
+from apit.config.measuring import Evaluation, Planning
 from apit.config.training import Adversary, Discriminator, LogMSE, Separator, Training
 
 
@@ -17,6 +17,9 @@ class Tuning(Config):
     batch_sizes: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
     steps: PositiveInt  # of a trial; the learning rate falls in proportion
     seed: int  # of trials, and of no run
+
+
+UNTIL_DECIDED = ((0, 1, 2), (0, 1, 2, 3, 4, 5))  # two looks
 
 
 class Row(Config):
@@ -46,11 +49,10 @@ class Scale(Config):
     tuning: Tuning | None
     training: Training
     evaluation: Evaluation
+    planning: Planning
     caption: str  # what stands under every table beside the facts from the runs' records
     experiments: Annotated[tuple[Row, ...], Field(strict=False, min_length=1)]
-    seeds: Annotated[
-        tuple[int, ...], Field(strict=False, min_length=1)
-    ]  # of rows without their own
+    seeds: Annotated[tuple[int, ...], Field(strict=False, min_length=1)] | Literal["until decided"]
 
     @property
     def names(self) -> list[str]:
@@ -58,9 +60,15 @@ class Scale(Config):
         return [row.name for row in self.experiments]
 
     @property
+    def looks(self) -> tuple[tuple[int, ...], ...]:
+        """Seeds of rows without their own, of each look at the claims."""
+        return UNTIL_DECIDED if isinstance(self.seeds, str) else (self.seeds,)
+
+    @property
     def runs(self) -> list[tuple[str, int]]:
-        """Experiment and seed of every run."""
-        return [(row.name, seed) for row in self.experiments for seed in row.seeds or self.seeds]
+        """Experiment and seed of every run; of those until decided, at the most."""
+        own = [(row.name, row.seeds or self.looks[-1]) for row in self.experiments]
+        return [(name, seed) for name, seeds in own for seed in seeds]
 
     @model_validator(mode="after")
     def _consistent(self) -> "Scale":

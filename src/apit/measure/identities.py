@@ -1,8 +1,9 @@
-"""What scores depend on."""
+"""What scores depend on, and a look at them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from apit.config import Scale
+from apit.config import Claim, Scale
 from apit.data.identities import READING
 from apit.identity import Identity, Stamp, identify
 
@@ -11,6 +12,16 @@ SCORES = (
     "models/tdcnpp", "losses/permutation", "measure/bss_eval", "measure/score", "measure/si_snr",
     "measure/spectral_holes", "measure/systems", "measure/table",
 )  # fmt: skip
+LOOK = ("measure/statistics", "measure/table", "measure/variance", "measure/verdicts")
+
+
+def of_look(scale: Scale, claims: Sequence[Claim], scores: Mapping[str, Stamp]) -> Identity:
+    """Of a first look at the claims, by the scores of systems."""
+    configuration = {
+        "claims": [claim.model_dump(mode="json") for claim in claims],
+        "looks": [list(seeds) for seeds in scale.looks],
+    }
+    return identify("look", configuration, scores, LOOK)
 
 
 def of_scores(

@@ -151,23 +151,35 @@ class Difference:
         return self.error * float(optimize.brentq(lacks, 0.0, 1.7 * edge + 2))
 
 
+class Arm(NamedTuple):
+    """One side of a difference: how far its runs lie apart, and how many there are."""
+
+    between: Deviation | None  # None: nobody knows
+    seeds: int
+    is_oracle: bool = False  # which no seed changes
+
+    def more(self, seeds: int, freedom: int) -> "Arm":
+        """With so many more seeds, which add degrees of freedom."""
+        if self.is_oracle or self.between is None:
+            return self
+        between = self.between._replace(freedom=self.between.freedom + freedom)
+        return Arm(between, self.seeds + seeds)
+
+
 def difference(
     experiment: Sample, baseline: Sample, between: tuple[Deviation | None, Deviation | None]
 ) -> Difference:
-    """The difference of two experiments on the same mixtures, with the deviations of their kinds.
+    """The difference of two experiments on the same mixtures, with the deviations between runs.
 
-    Where a kind's is not known, the difference has a variance that is not, either (NaN).
+    Where one of these is not known, the variance is not, either (NaN).
     """
-    return Difference(
-        float(experiment.means.mean() - baseline.means.mean()),
-        _parts(
-            between,
-            (len(experiment.seeds), len(baseline.seeds)),
-            (experiment.is_oracle, baseline.is_oracle),
-            of_mixtures(experiment, baseline),
-            experiment.values.shape[1],
-        ),
-    )
+    mean = float(experiment.means.mean() - baseline.means.mean())
+    arms = [
+        Arm(one, len(sample.seeds), sample.is_oracle)
+        for one, sample in zip(between, (experiment, baseline), strict=True)
+    ]
+    count = experiment.values.shape[1]
+    return expected(arms, of_mixtures(experiment, baseline), count, mean)
 
 
 def of_mixtures(experiment: Sample, baseline: Sample) -> float:
@@ -180,47 +192,42 @@ def of_mixtures(experiment: Sample, baseline: Sample) -> float:
     return max(0.0, spread - experiment.interaction - baseline.interaction) / count
 
 
-def _parts(
-    between: tuple[Deviation | None, Deviation | None],
-    seeds: tuple[int, int],
-    oracles: tuple[bool, bool],
-    mixtures: float,
-    count: int,
-) -> tuple[tuple[float, float], ...]:
-    by_kind: dict[
-        Deviation | None, float
-    ] = {}  # of one kind, one estimate: its freedom counts once
-    for one, number, is_oracle in zip(between, seeds, oracles, strict=True):
-        if not is_oracle:
-            by_kind[one] = by_kind.get(one, 0.0) + 1 / number
+def expected(arms: Sequence[Arm], mixtures: float, count: int, mean: float = 0.0) -> Difference:
+    """A difference of two arms over `count` mixtures, which add `mixtures` (σ_b²/M)."""
+    shares: dict[Deviation | None, float] = {}  # two of one kind share one estimate
+    for arm in arms:
+        if not arm.is_oracle:
+            shares[arm.between] = shares.get(arm.between, 0.0) + 1 / arm.seeds
     parts = [
         (one.variance * share, one.freedom) if one else (np.nan, 0.0)
-        for one, share in by_kind.items()
+        for one, share in shares.items()
     ]
-    return (*parts, (mixtures, count - 1))
+    return Difference(mean, (*parts, (mixtures, count - 1)))
 
 
 def seeds_needed(
-    between: Sequence[Deviation], mixtures: float, count: int, worthwhile: float, alpha: float
+    arms: Sequence[Arm], mixtures: float, count: int, worthwhile: float, alpha: float
 ) -> float:
-    """With how many seeds of both experiments a worthwhile difference is detectable.
+    """With how many seeds of each a worthwhile difference is detectable.
 
     All experiments of their kinds are taken to have as many. Infinite where the mixtures are too
-    few for any number of seeds.
+    few for any number of seeds; NaN where it is not known how far runs lie apart.
     """
 
     def detectable(seeds: int) -> float:
         planned = [
-            Deviation(one.variance, one.per_seed * (seeds - 1), one.per_seed) for one in between
+            arm._replace(
+                seeds=seeds,
+                between=arm.between
+                and arm.between._replace(freedom=arm.between.per_seed * (seeds - 1)),
+            )
+            for arm in arms
         ]
-        pair = (planned[0], planned[-1])
-        alone = len(planned) == 1
-        parts = _parts(pair, (seeds, seeds), (False, alone), mixtures, count)
-        return Difference(0.0, parts).detectable(alpha)
+        return expected(planned, mixtures, count).detectable(alpha)
 
-    if detectable(MOST_SEEDS) > worthwhile:
-        return np.inf
-    low, high = 2, MOST_SEEDS
+    if not detectable(MOST_SEEDS) <= worthwhile:
+        return np.inf if detectable(MOST_SEEDS) > worthwhile else np.nan
+    low, high = 1, MOST_SEEDS
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if detectable(middle) <= worthwhile else (middle, high)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from apit.config import Claim, Contrast, Run
+from apit.config import ORACLES, Claim, Contrast, Run
 from apit.errors import UserError
 from apit.measure.statistics import (
     AGGREGATES,
@@ -23,6 +23,7 @@ from apit.measure.statistics import (
     samples_of,
 )
 from apit.measure.variance import (
+    Arm,
     Deviation,
     Difference,
     Kind,
@@ -40,31 +41,10 @@ FEWEST_SEEDS = 3
 MEDIAN = Aggregate("", (), centre="median")  # like which no claim is judged
 ALPHA = 1 - CONFIDENCE
 SILENCE = "si_snri_all/2-4"  # must agree with SI-SNR_I, under which silence is an improvement
-COLUMNS = ["claim", "of", "experiment", "baseline", "measure", "test", "look", "seeds",
+COLUMNS = ["claim", "of", "experiment", "baseline", "measure", "test", "looks", "look", "seeds",
            "differences", "mean", "lower", "upper", "p", "p_holm", "detectable", "seeds_needed",
            "improved", "improved_lower", "improved_upper", "verdict", "note"]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Looks:
-    """When verdicts are given: the seeds of each look, and the error that all of them share.
-
-    With a fixed number of seeds there is one look, at all seeds that there are.
-    """
-
-    seeds: tuple[tuple[int, ...] | None, ...] = (None,)
-
-    @property
-    def alpha(self) -> float:
-        """Of a look."""
-        return ALPHA / len(self.seeds)
-
-    def later(self, look: int) -> set[int]:
-        """Seeds that a look has not seen yet."""
-        return {*(self.seeds[-1] or ())} - {*(self.seeds[look] or ())}
-
-
-ONE_LOOK = Looks()
+TEXTS = ("of", "experiment", "baseline", "measure", "seeds", "differences", "note")
 
 
 def kind_of(run: Run) -> Kind:
@@ -92,6 +72,19 @@ class Evidence:
         means = self.samples[name].means
         own = float(means.var(ddof=1)) if len(means) > 1 else 0.0
         return pooled._replace(variance=own) if own > pooled.variance else pooled
+
+    @property
+    def mixtures(self) -> int:
+        """How many there are."""
+        return next((sample.values.shape[1] for sample in self.samples.values()), 0)
+
+    def arms(self, contrast: Contrast) -> list[Arm]:
+        """Both sides of a contrast, run or not."""
+        return [
+            Arm(self.deviation(name), len(own.seeds) if own else 0, name in ORACLES)
+            for name in (contrast.experiment, contrast.baseline)
+            for own in [self.samples.get(name)]
+        ]
 
     def pair(self, experiment: str, baseline: str) -> tuple[Sample, Sample] | None:
         """Both samples of a contrast; of forks from the same runs those that both have."""
@@ -135,7 +128,7 @@ class Finding:
     contrast: Contrast
     gain: Difference
     margin: float  # in the measure's unit
-    seeds: int  # the fewer of both
+    seeds: tuple[int, ...]  # how many each has
     alpha: float
 
     def holds(self, value: float) -> bool:
@@ -158,7 +151,7 @@ class Finding:
     def verdict(self, p_holm: float) -> Verdict:
         """By the rule, but for what it is provided by."""
         lower, upper = self.gain.interval(self.alpha)
-        if self.seeds < FEWEST_SEEDS or np.isnan(lower):
+        if min(self.seeds) < FEWEST_SEEDS or np.isnan(lower):
             return "undecided"
         if self.holds(lower) and self.holds(upper) and p_holm < self.alpha:
             return "reproduced"
@@ -182,9 +175,12 @@ def decide(
     scores: pd.DataFrame,
     kinds: Mapping[str, Kind],
     resamples: int,
-    looks: Looks = ONE_LOOK,
+    looks: Sequence[Sequence[int]] = ((),),
 ) -> pd.DataFrame:
     """Judge every claim: a row for each contrast, and before them one for claims of several.
+
+    `looks` are the seeds of each look, of which each gets its share of the error; contrasts that a
+    look decides the next one does not look at again. Of a single look it is all seeds.
 
     Below are rows of experiments against themselves, one half of their seeds against the other,
     which must come out as nothing, and of the deviation between runs of each kind. Columns as in
@@ -196,21 +192,24 @@ def decide(
     runs = by_run(scores[scores["experiment"].isin(compared)])
     for contrast in contrasts:
         _check(contrast, runs)
+    alpha = ALPHA / len(looks)
     rows: dict[int, dict[str, object]] = {}
-    for look in range(len(looks.seeds)):
-        own = {run: table for run, table in runs.items() if run[1] not in looks.later(look)}
-        seen = _Evidences(own, kinds)
+    for look, seeds in enumerate(looks, 1):
+        later = {*looks[-1]} - {*seeds}
+        seen = _Evidences({run: own for run, own in runs.items() if run[1] not in later}, kinds)
         pending = {
             number: found
             for number, contrast in enumerate(contrasts)
             if rows.get(number, {}).get("verdict") in (None, "undecided")
-            and (found := _finding(contrast, seen, looks, look)) is not None
+            and (found := _finding(contrast, seen, alpha)) is not None
+            and _counts(found.seeds) != rows.get(number, {}).get("seeds")  # nothing new to be seen
         }
         adjusted = holm(
-            [one.p if one.seeds >= FEWEST_SEEDS else np.nan for one in pending.values()]
+            [one.p if min(one.seeds) >= FEWEST_SEEDS else np.nan for one in pending.values()]
         )
         for (number, found), p_holm in zip(pending.items(), adjusted, strict=True):
-            rows[number] = _row(found, p_holm, look + 1, seen, resamples)
+            found_now = _row(found, p_holm, seen, resamples)
+            rows[number] = {"looks": len(looks), "look": look} | found_now
     whole = []
     numbers = iter(range(len(contrasts)))
     for claim in claims:
@@ -222,10 +221,17 @@ def decide(
     measures = dict.fromkeys(contrast.measure for contrast in contrasts)
     seen = _Evidences(runs, kinds)
     for measure in measures:
-        whole += _against_itself(seen[measure], measure, looks.alpha)
+        whole += _against_itself(seen[measure], measure, alpha)
     for measure in measures:
         whole += _noise(seen[measure], measure)
-    return pd.DataFrame(whole, columns=COLUMNS)
+    texts = dict.fromkeys(TEXTS, "")
+    return pd.DataFrame(whole, columns=COLUMNS).fillna(texts)
+
+
+def undecided(decisions: pd.DataFrame) -> list[str]:
+    """Experiments of contrasts that were run and are not decided."""
+    contrasts = decisions[decisions["look"].notna() & (decisions["verdict"] == "undecided")]
+    return sorted({*contrasts["experiment"], *contrasts["baseline"]} - {*ORACLES})
 
 
 class _Evidences(dict[str, Evidence]):
@@ -243,47 +249,40 @@ def _named(contrast: Contrast) -> dict[str, object]:
     return contrast.model_dump(include={"of", "experiment", "baseline", "measure", "test"})
 
 
-def _finding(contrast: Contrast, seen: _Evidences, looks: Looks, look: int) -> Finding | None:
-    """What a look finds of a contrast; None where it has nothing, or nothing new."""
+def _finding(contrast: Contrast, seen: _Evidences, alpha: float) -> Finding | None:
+    """What is found of a contrast; None where it was not run, or not measured."""
     evidence = seen[contrast.measure]
     pair = evidence.pair(contrast.experiment, contrast.baseline)
     apart = evidence.difference(contrast.experiment, contrast.baseline)
     if pair is None or apart is None:
-        return None
-    trained = [sample for sample in pair if not sample.is_oracle]
-    if look and not all({*sample.seeds} - {*(looks.seeds[look - 1] or ())} for sample in trained):
         return None
     margin = contrast.margin
     if contrast.relative:
         margin *= float(pair[1].means.mean())
     if contrast.better == "lower":
         apart = replace(apart, mean=-apart.mean)
-    return Finding(contrast, apart, margin, min(len(s.seeds) for s in trained), looks.alpha)
+    counts = tuple(len(sample.seeds) for sample in pair if not sample.is_oracle)
+    return Finding(contrast, apart, margin, counts, alpha)
 
 
-def _row(
-    found: Finding, p_holm: float, look: int, seen: _Evidences, resamples: int
-) -> dict[str, object]:
+def _row(found: Finding, p_holm: float, seen: _Evidences, resamples: int) -> dict[str, object]:
     contrast, evidence = found.contrast, seen[found.contrast.measure]
     pair = evidence.pair(contrast.experiment, contrast.baseline)
     assert pair is not None
     sign = -1 if contrast.better == "lower" else 1
     verdict, notes = found.verdict(p_holm), []
-    if found.seeds < FEWEST_SEEDS:
+    if min(found.seeds) < FEWEST_SEEDS:
         notes.append(f"fewer than {FEWEST_SEEDS} seeds")
     if objections := _objections(found, verdict, seen):
         verdict, notes = "undecided", [*notes, *objections]
     gain = found.gain
     bounds = sorted(sign * bound for bound in gain.interval(found.alpha))
     improved = probability_of_improvement(*pair, contrast.better, resamples)
-    known = [d for n in (contrast.experiment, contrast.baseline) if (d := evidence.deviation(n))]
     needed = seeds_needed(
-        list(dict.fromkeys(known)), of_mixtures(*pair), pair[0].values.shape[1], found.margin,
-        found.alpha,
-    ) if known else np.nan  # fmt: skip
-    numbers = [str(len(sample.seeds)) for sample in pair if not sample.is_oracle]
+        evidence.arms(contrast), of_mixtures(*pair), evidence.mixtures, found.margin, found.alpha
+    )
     return {
-        "look": look, "seeds": ", ".join(dict.fromkeys(numbers)), "differences": _listed(*pair),
+        "seeds": _counts(found.seeds), "differences": _listed(*pair),
         "mean": sign * gain.mean, "lower": bounds[0], "upper": bounds[1], "p": found.p,
         "p_holm": p_holm, "detectable": gain.detectable(found.alpha), "seeds_needed": needed,
         "improved": improved["mean"], "improved_lower": improved["lower"],
@@ -327,7 +326,8 @@ def _statement(claim: Claim, parts: Sequence[Mapping[str, object]]) -> dict[str,
     note = f"{verdicts.count('reproduced')} of {len(verdicts)} contrasts reproduced"
     if len(verdicts) < len(parts):
         note += f"; {len(parts) - len(verdicts)} not run"
-    return {"claim": claim.claim, "test": "claim", "seeds": "", "verdict": verdict, "note": note}
+    seeds = ", ".join(dict.fromkeys(str(part["seeds"]) for part in parts if part["seeds"]))
+    return {"claim": claim.claim, "test": "claim", "seeds": seeds, "verdict": verdict, "note": note}
 
 
 def _against_itself(evidence: Evidence, measure: str, alpha: float) -> list[dict[str, object]]:
@@ -391,6 +391,10 @@ def _absent(contrast: Contrast, runs: Runs) -> dict[str, object]:
     absent = [n for n in (contrast.experiment, contrast.baseline) if n not in run]
     why = f"{' and '.join(absent)} not run" if absent else f"{contrast.measure} not measured"
     return {"seeds": "", "verdict": "undecided", "note": why}
+
+
+def _counts(seeds: Sequence[int]) -> str:
+    return ", ".join(dict.fromkeys(map(str, seeds)))
 
 
 def _listed(experiment: Sample, baseline: Sample) -> str:

@@ -20,7 +20,7 @@ from apit.config import HEADLINE_DB, ORACLES, Claim, Scale
 from apit.data import fuss
 from apit.errors import UserError
 from apit.files import whole_file
-from apit.measure.verdicts import FEWEST_SEEDS
+from apit.measure import verdicts
 from apit.present import runs, studies, tables
 from apit.present.table import Cell, best, plain_cells
 
@@ -36,7 +36,7 @@ AGGREGATES = {  # tables with a row for each experiment and aggregate
 PLAIN = {"models": runs.MODEL_COLUMNS, "cost": runs.COST_COLUMNS}  # with a row for each of theirs
 TABLES = (*AGGREGATES, *PLAIN, "verdicts", "published", "tuning")
 OPTIONAL = ("bss_eval", "out_of_domain", "tuning", "cost")
-TEXTS = ("better", "differences", "verdict", "note", "domain")  # columns that may be empty
+TEXTS = (*verdicts.TEXTS, "domain")  # columns that may be empty
 
 Row = dict[str, Any]
 
@@ -61,8 +61,8 @@ def content(
         "evaluation": scale.evaluation.model_dump(mode="json"),
         "oracles": ORACLES,
         "headline_db": HEADLINE_DB,
-        "fewest_seeds": FEWEST_SEEDS,
-        "claims": {claim.claim: claim.model_dump(mode="json") for claim in claims},
+        "fewest_seeds": verdicts.FEWEST_SEEDS,
+        "claims": [claim.model_dump(mode="json") for claim in claims],
         "published": list(tables.PUBLISHED_COLUMNS["A"]),
         "columns": {
             name: {key: [column.title, column.unit] for key, column in columns.items()}

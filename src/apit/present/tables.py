@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from math import isnan
+from math import inf, isnan
 from typing import Any, cast
 
 import pandas as pd
@@ -16,7 +16,8 @@ COLUMNS = {
     "si_snr_s": Column("SI-SNR_S", "dB", 1, better="higher"),
     "si_snr_i": Column("SI-SNR_I", "dB", 2, better="higher"),
     **{
-        f"si_snr_i/{of}": Column(f"I({of})", "dB", 2, better="higher") for of in (2, 3, 4, "median")
+        f"si_snr_i/{of}": Column(f"I({of})", "dB", 2, better="higher")
+        for of in (2, 3, 4, "median", "iqm", "clipped")
     },
     "si_snri_all/2-4": Column("MSi(all)", "dB", 2, better="higher"),
     "buried": Column("buried", "%", 1, 100, better="lower"),
@@ -48,6 +49,7 @@ BSS_EVAL_COLUMNS = {
     "log_spectral_distance/2-4": Column("LSD", "dB", 2, better="lower"),
 }
 AS_PRINTED = Column("published", "dB", 1)
+P_VALUE, SEEDS, IMPROVED = Column("p", "", 3), Column("", "", 0), Column("", "%", 0, 100)
 PUBLISHED_COLUMNS = {  # by metric: name of a published value, and the aggregate that is ours
     "A": {
         "1": "si_snr_s",
@@ -67,7 +69,8 @@ PUBLISHED_COLUMNS = {  # by metric: name of a published value, and the aggregate
 
 LEGEND = (
     "The paper's SI-SNR: SI-SNR_S of mixtures of one source; SI-SNR_I, the improvement over the "
-    "mixture for two to four, I(2), I(3), I(4) by their number, and I(median). Under it a silent "
+    "mixture for two to four, I(2), I(3), I(4) by their number; I(median), I(iqm), the mean of the "
+    "middle half, and I(clipped), of values limited to −10 to 30 dB. Under it a silent "
     "estimate has 0 dB, which for a buried target is an improvement: see mixture-in-one-slot, "
     "MSi(all), and buried, the share of active targets whose estimate lies 40 dB below them or "
     "more. The FUSS evaluator's, which does not compare with it: MSi(all), the improvement over "
@@ -89,10 +92,21 @@ BSS_EVAL_LEGEND = (
     "of silence has no value. LSD: log-spectral distance, lower is better."
 )
 VERDICT_LEGEND = (
-    "Differences of means over the same mixtures, one for each seed, with their 95 % t-interval "
-    "over seeds, and p by Holm over all claims. Reproduced: the interval lies wholly on the better "
-    "side of 0, also after Holm; not reproduced: wholly short of a worthwhile improvement "
-    "(configs/claims.yaml); undecided: else, and always with fewer than three seeds."
+    "Differences of means over the same mixtures, with an interval over seeds and mixtures: the "
+    "deviation between runs is pooled within kinds of training, and never less than an "
+    "experiment's own; p by Holm over all contrasts that were run. Detectable: the smallest true "
+    "difference that so many seeds show with a power of 80 %, before Holm; seeds needed: of both, "
+    "for the margin of the claim (configs/claims.yaml), with that deviation; improved: the "
+    "probability that a run does better on a mixture, over all pairs of runs, with an interval "
+    "over mixtures. Reproduced: the interval lies where the claim says, also after Holm; not "
+    "reproduced: it lies short of what is worthwhile, and that could have been seen; undecided: "
+    "else, and always with fewer than three seeds. A claim of several contrasts is reproduced "
+    "where all are that were run. A/A: an experiment's first seeds against its others."
+)
+ONE_LOOK = "One look, at all seeds that there are; intervals are of 95 %."
+TWO_LOOKS = (
+    "Two looks, after three and after six seeds, each at half of the error: intervals are of "
+    "97.5 %, Holm is within a look, and what is decided at the first is not looked at again."
 )
 INTERVALS = (
     "In brackets 95 % bootstrap intervals over mixtures, which say nothing about other seeds; "
@@ -179,23 +193,38 @@ def cells_of(summary: pd.DataFrame, columns: Mapping[str, Column]) -> dict[str, 
 
 def verdicts(decisions: pd.DataFrame, caption: str) -> Table:
     """Claims, their differences over seeds, and verdicts, of `apit.measure.verdicts.decide`."""
-    rows = []
-    for row in cast(list[dict[str, Any]], decisions.to_dict("records")):
-        column = COLUMNS[row["measure"]] if row["measure"] in COLUMNS else Column("", "", 3)
-        noise = row["experiment"] == row["baseline"]
-        contrast = row["baseline"] if noise else f"{row['experiment']} − {row['baseline']}"
-        unit = "points" if column.unit == "%" else column.unit
-        mean, p = column.number(row["mean"]), Column("p", "", 3).number(row["p_holm"])
-        difference: Cell = (mean if mean == "–" else f"{mean} {unit}".strip(),)
-        if not isnan(row["lower"]):
-            difference += (column.bounds(row),)
-        verdict: Cell = (row["verdict"] or "–", *([row["note"]] if row["note"] else []))
-        rows.append(
-            (row["claim"], [(contrast,), (column.title or row["measure"],), (str(row["seeds"]),),
-                            difference, (p,), verdict])
-        )  # fmt: skip
-    titles = ["claim", "contrast", "measure", "seeds", "difference", "p (Holm)", "verdict"]
-    return Table("verdicts", titles, rows, f"{caption} {VERDICT_LEGEND}", decisions)
+    rows = [
+        (f"– {row['of']}" if row["of"] else row["claim"], _judged(row))
+        for row in cast(list[dict[str, Any]], decisions.to_dict("records"))
+    ]
+    looks = decisions["look"].max()
+    rule = "" if isnan(looks) else TWO_LOOKS if decisions["looks"].max() > 1 else ONE_LOOK
+    titles = ["claim", "contrast", "measure", "seeds", "difference", "p (Holm)", "detectable",
+              "seeds needed", "improved", "verdict"]  # fmt: skip
+    return Table("verdicts", titles, rows, f"{caption} {VERDICT_LEGEND} {rule}".strip(), decisions)
+
+
+def _judged(row: Mapping[str, Any]) -> list[Cell]:
+    """What is printed of a contrast, or of a row that is none."""
+    column = COLUMNS.get(row["measure"], Column(row["measure"], "", 3))
+    unit = "points" if column.unit == "%" else column.unit
+    mean, detectable = (
+        f"{number} {unit}".strip() if number != "–" else number
+        for number in (column.number(row["mean"]), column.number(row["detectable"]))
+    )
+    share = {bound: row[f"improved_{bound}"] for bound in ("lower", "upper")}
+    improved = [] if isnan(row["improved"]) else [IMPROVED.bounds(share)]
+    return [
+        (f"{row['experiment']} − {row['baseline']}" if row["experiment"] else "",),
+        (column.title,),
+        (row["seeds"],),
+        (mean, *([] if isnan(row["lower"]) else [column.bounds(row)])),
+        (P_VALUE.number(row["p_holm"]),),
+        (detectable,),
+        ("no number" if row["seeds_needed"] == inf else SEEDS.number(row["seeds_needed"]),),
+        (IMPROVED.number(row["improved"]), *improved),
+        (row["verdict"] or "–", *([row["note"]] if row["note"] else [])),
+    ]  # fmt: skip
 
 
 def published(

@@ -33,6 +33,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def run_of(record: Mapping[str, Any]) -> Run:
+    """The run that a record is of, with all that it depends on."""
+    return Run.model_validate_json(json.dumps(record["run"]))
+
+
 def name_of(record: Mapping[str, Any]) -> str:
     """Name of the run that a record is of, whatever its folder is called."""
     return f"{record['run']['experiment']}-s{record['run']['seed']}"

@@ -1,0 +1,129 @@
+"""Plan: how many seeds each claim needs, and what they cost, by the noise that is known so far."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from apit.config import ORACLES, Claim, Contrast, Planning, Run
+from apit.measure.statistics import AGGREGATES
+from apit.measure.variance import Arm, Deviation, Kind, expected, of_mixtures, seeds_needed
+from apit.measure.verdicts import FEWEST_SEEDS, Evidence, Runs
+from apit.models.complexity import step_macs, total_steps
+
+FUSS_EVAL = 1000  # mixtures [fuss]
+COLUMNS = ["claim", "of", "experiment", "baseline", "measure", "margin", "seeds", "detectable",
+           "more_for_all", "more_for_one", "needed", "needed_holm", "hours", "assumed"]  # fmt: skip
+
+
+def plan(
+    claims: Sequence[Claim],
+    runs: Runs,
+    kinds: Mapping[str, Kind],
+    hours: Mapping[str, float],
+    assumed: Planning,
+    mixtures: int,
+    alpha: float,
+) -> pd.DataFrame:
+    """A row for each contrast of experiments in `kinds`: what is seen, and what it would take.
+
+    `runs` are those that are there (tables of `by_run`); `hours` of one run, by experiment.
+    Columns: margin; seeds, the fewer of both; detectable, the smallest true difference that they
+    show with a power of 80 %, with another seed of all and of this experiment alone; needed seeds
+    for the margin, of a claim alone and under Holm's correction over all contrasts here; hours of
+    the seeds that are missing; assumed, what stands for noise that nobody has measured. NaN is not
+    known.
+    """
+    contrasts = [
+        (claim.claim, contrast)
+        for claim in claims
+        for contrast in claim.contrasts
+        if {contrast.experiment, contrast.baseline} <= {*kinds, *ORACLES}
+    ]
+    rows = []
+    evidences: dict[str, Evidence] = {}
+    for claim, contrast in contrasts:
+        measure = contrast.measure
+        evidence = evidences.setdefault(measure, Evidence(runs, kinds, measure))
+        arms, between_mixtures, missing = _known(contrast, evidence, assumed, mixtures)
+        count = evidence.mixtures or mixtures
+        margin = _margin(contrast, evidence)
+
+        def detectable(planned: Sequence[Arm]) -> float:
+            if any(arm.seeds == 0 for arm in planned if not arm.is_oracle):
+                return np.nan
+            return expected(planned, between_mixtures, count).detectable(alpha)  # noqa: B023
+
+        needed, by_holm = (
+            max(FEWEST_SEEDS, seeds_needed(arms, between_mixtures, count, margin, level))
+            for level in (alpha, alpha / len(contrasts))
+        )
+        all_more = [arm.more(1, arm.between.per_seed if arm.between else 0) for arm in arms]
+        rows.append(
+            (claim, contrast.of, contrast.experiment, contrast.baseline, measure, margin,
+             min(arm.seeds for arm in arms if not arm.is_oracle), detectable(arms),
+             detectable(all_more), detectable([arms[0].more(1, 1), arms[1]]), needed, by_holm,
+             sum(hours.get(name, np.nan) * max(needed - arm.seeds, 0) for name, arm in
+                 zip((contrast.experiment, contrast.baseline), arms, strict=True)
+                 if not arm.is_oracle),
+             missing)
+        )  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _known(
+    contrast: Contrast, evidence: Evidence, assumed: Planning, mixtures: int
+) -> tuple[list[Arm], float, str]:
+    """Arms and variance over mixtures of a contrast, and in words what of them is assumed."""
+    arms = evidence.arms(contrast)
+    pair = evidence.pair(contrast.experiment, contrast.baseline)
+    in_decibels = AGGREGATES[contrast.measure].metric.startswith("si_snr")
+    missing = []
+    if any(arm.between is None and not arm.is_oracle for arm in arms):
+        missing.append("runs")
+        names = (contrast.experiment, contrast.baseline)
+        usual = [_usual(name, evidence.kinds, assumed) if in_decibels else None for name in names]
+        arms = [
+            arm if arm.between or arm.is_oracle else arm._replace(between=one)
+            for arm, one in zip(arms, usual, strict=True)
+        ]
+    if pair is None:
+        missing.append("mixtures")
+        spread = assumed.between_mixtures**2 / mixtures if in_decibels else np.nan
+        return arms, spread, " and ".join(missing)
+    return arms, of_mixtures(*pair), " and ".join(missing)
+
+
+def _usual(name: str, kinds: Mapping[str, Kind], assumed: Planning) -> Deviation | None:
+    """What is assumed of runs of an experiment's kind."""
+    if name not in kinds:
+        return None
+    alike = sum(kind == kinds[name] for kind in kinds.values())
+    return Deviation(assumed.between_runs**2, np.inf, alike)
+
+
+def _margin(contrast: Contrast, evidence: Evidence) -> float:
+    """In the measure's unit; NaN for a share of a mean that is not known."""
+    if not contrast.relative:
+        return contrast.margin
+    baseline = evidence.samples.get(contrast.baseline)
+    return contrast.margin * float(baseline.means.mean()) if baseline else np.nan
+
+
+def hours_of(runs: Mapping[str, Run], records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Hours that a run takes here, by experiment: what its records say.
+
+    Of what was not run yet, by its multiply-accumulates, at the speed of what was; NaN where
+    nothing was.
+    """
+    timed: dict[str, list[float]] = {}
+    for record in records:
+        timed.setdefault(record["run"]["experiment"], []).append(record["training_seconds"] / 3600)
+    hours = {name: float(np.mean(own)) for name, own in timed.items()}
+    unknown = [name for name in runs if name not in hours]
+    if not hours or not unknown:
+        return dict.fromkeys(unknown, np.nan) | hours
+    macs = {n: total_steps(run) * step_macs(run, run.discriminators) for n, run in runs.items()}
+    speed = sum(macs[name] for name in hours) / sum(hours.values())
+    return hours | {name: macs[name] / speed for name in unknown}
