@@ -271,7 +271,7 @@ def test_published_numbers_say_where_they_were_read(configs, tmp_path):
 def test_a_claim_about_an_unknown_experiment_is_refused(configs, tmp_path):
     copy = shutil.copytree(configs, tmp_path / "configs")
     path = copy / "claims.yaml"
-    path.write_text(path.read_text().replace("baseline: pit\n", "baseline: pitt\n"))
+    path.write_text(path.read_text().replace("baseline: pit}", "baseline: pitt}"))
     with pytest.raises(UserError, match=r"claims.yaml: .*pitt.*did you mean pit"):
         load_claims(copy)
 

@@ -25,7 +25,7 @@ from apit.measure.comparison import DIFFERENT
 from apit.measure.comparison import compare as compared
 from apit.measure.plan import FUSS_EVAL, hours_of
 from apit.measure.plan import plan as planned
-from apit.measure.statistics import by_run
+from apit.measure.statistics import by_pair
 from apit.measure.table import OF_SPLIT, read_scores
 from apit.measure.verdicts import ALPHA, decide, kind_of, undecided
 from apit.present import origin
@@ -60,7 +60,7 @@ def plan(*, output: Path | None = None, options: ScaleOptions = ScaleOptions()) 
     recipe = made.scale.data.recipe
     table = planned(
         claims,
-        by_run(read_scores(scored)) if scored else {},
+        by_pair(read_scores(scored)) if scored else None,
         {name: kind_of(run) for name, run in runs.items()},
         hours,
         made.scale.planning,

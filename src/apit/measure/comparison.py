@@ -5,7 +5,7 @@ import pandas as pd
 from scipy import stats
 
 from apit.config import ORACLES
-from apit.measure.statistics import CONFIDENCE, by_run, mean_of
+from apit.measure.statistics import CONFIDENCE, by_pair, samples_of
 
 COMPARED = {  # aggregate: factor and digits with which it is told
     "si_snr_s": (1, 1),
@@ -20,10 +20,12 @@ SAME, WITHIN, UNKNOWN, DIFFERENT = (
 
 def seed_means(scores: pd.DataFrame) -> pd.DataFrame:
     """What each run has in the measures of `COMPARED`: experiment, seed, aggregate, mean."""
+    table = by_pair(scores)
     rows = [
-        (experiment, seed, aggregate, mean_of(table, aggregate))
-        for (experiment, seed), table in by_run(scores).items()
+        (experiment, seed, aggregate, mean)
         for aggregate in COMPARED
+        for experiment, sample in samples_of(table, aggregate).items()
+        for seed, mean in zip(sample.seeds, sample.means, strict=True)
     ]
     return pd.DataFrame(rows, columns=["experiment", "seed", "aggregate", "mean"])
 

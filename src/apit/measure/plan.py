@@ -9,7 +9,7 @@ import pandas as pd
 from apit.config import ORACLES, Claim, Contrast, Planning, Run
 from apit.measure.statistics import AGGREGATES
 from apit.measure.variance import Arm, Deviation, Kind, expected, of_mixtures, seeds_needed
-from apit.measure.verdicts import FEWEST_SEEDS, Evidence, Runs
+from apit.measure.verdicts import FEWEST_SEEDS, Evidence
 from apit.models.complexity import step_macs, total_steps
 
 FUSS_EVAL = 1000  # mixtures [fuss]
@@ -19,7 +19,7 @@ COLUMNS = ["claim", "of", "experiment", "baseline", "measure", "margin", "seeds"
 
 def plan(
     claims: Sequence[Claim],
-    runs: Runs,
+    table: pd.DataFrame | None,
     kinds: Mapping[str, Kind],
     hours: Mapping[str, float],
     assumed: Planning,
@@ -28,7 +28,7 @@ def plan(
 ) -> pd.DataFrame:
     """A row for each contrast of experiments in `kinds`: what is seen, and what it would take.
 
-    `runs` are those that are there (tables of `by_run`); `hours` of one run, by experiment.
+    `table` is of the runs that are there (of `by_pair`); `hours` of one run, by experiment.
     Columns: margin; seeds, the fewer of both; detectable, the smallest true difference that they
     show with a power of 80 %, with another seed of all and of this experiment alone; needed seeds
     for the margin, of a claim alone and under Holm's correction over all contrasts here; hours of
@@ -45,7 +45,7 @@ def plan(
     evidences: dict[str, Evidence] = {}
     for claim, contrast in contrasts:
         measure = contrast.measure
-        evidence = evidences.setdefault(measure, Evidence(runs, kinds, measure))
+        evidence = evidences.setdefault(measure, Evidence(table, kinds, measure))
         arms, between_mixtures, missing = _known(contrast, evidence, assumed, mixtures)
         count = evidence.mixtures or mixtures
         margin = _margin(contrast, evidence)
@@ -56,7 +56,7 @@ def plan(
             return expected(planned, between_mixtures, count).detectable(alpha)  # noqa: B023
 
         needed, by_holm = (
-            max(FEWEST_SEEDS, seeds_needed(arms, between_mixtures, count, margin, level))
+            np.maximum(seeds_needed(arms, between_mixtures, count, margin, level), FEWEST_SEEDS)
             for level in (alpha, alpha / len(contrasts))
         )
         all_more = [arm.more(1, arm.between.per_seed if arm.between else 0) for arm in arms]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from apit.measure.statistics import AGGREGATES, by_run
+from apit.measure.statistics import AGGREGATES, by_pair
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,10 @@ def spreads(scores: pd.DataFrame) -> dict[str, Spread]:
     Of mixtures of two to four active targets; all seeds together. Experiments without such a
     mixture are left out.
     """
-    measure = AGGREGATES["si_snr_i"]
-    of_seeds: dict[str, list[pd.Series]] = {}
-    for (experiment, _), table in by_run(scores).items():
-        taken = table["targets"].isin(measure.targets) & table[measure.metric].notna()
-        of_seeds.setdefault(experiment, []).append(table.loc[taken, measure.metric])
-    pooled = {name: np.concatenate(seeds) for name, seeds in of_seeds.items()}
+    measure, table = AGGREGATES["si_snr_i"], by_pair(scores)
+    taken = table[table["targets"].isin(measure.targets) & table[measure.metric].notna()]
     return {
-        name: Spread(values, *map(float, np.quantile(values, (0.25, 0.5, 0.75))))
-        for name, values in pooled.items()
-        if len(values)
+        str(name): Spread(values, *map(float, np.quantile(values, (0.25, 0.5, 0.75))))
+        for name, own in taken.groupby("experiment", sort=False)
+        for values in [own[measure.metric].to_numpy()]
     }

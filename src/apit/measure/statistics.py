@@ -1,9 +1,9 @@
 """Scores → aggregates: means with intervals over mixtures."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -90,7 +90,7 @@ def summarise(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
 
 def _aggregated(rows: pd.DataFrame, resamples: int) -> dict[str, dict[str, float]]:
     """Aggregates of one experiment: name → mean, lower, upper, n."""
-    table = _by_pair(rows)
+    table = by_pair(rows)
     return {
         name: interval(_select(table, aggregate), resamples, aggregate.centre)
         for name, aggregate in AGGREGATES.items()
@@ -108,7 +108,7 @@ def summary(scores: pd.DataFrame, resamples: int) -> dict[str, Any]:
     scored = scores["example"].nunique() - skipped
     clean: dict[str, Any] = {
         name: {key: None if np.isnan(value) else value for key, value in values.items()}
-        for name, values in _aggregated(scores.assign(seed=0), resamples).items()
+        for name, values in _aggregated(scores.assign(experiment="", seed=0), resamples).items()
     }
     for name in [name for name in clean if AGGREGATES[name].centre == "median"]:
         clean[name.removesuffix("/median")]["median"] = clean.pop(name)["mean"]
@@ -127,12 +127,12 @@ def differences(scores: pd.DataFrame, baseline: str, resamples: int) -> pd.DataF
     columns = ["experiment", "aggregate", "seed", "mean", "lower", "upper", "n"]
     if baseline not in scores["experiment"].unique():
         return pd.DataFrame(columns=columns)
-    of_baseline = _by_pair(scores[scores["experiment"] == baseline])
+    of_baseline = by_pair(scores[scores["experiment"] == baseline])
     rows = []
     for experiment, own in scores.groupby("experiment", sort=False):
         if experiment == baseline or experiment in ORACLES:
             continue
-        table = _by_pair(own)
+        table = by_pair(own)
         for name in COMPARED:
             both = _select(table, AGGREGATES[name], keys).merge(
                 _select(of_baseline, AGGREGATES[name], keys),
@@ -169,47 +169,26 @@ def published_differences(reported: Sequence[Reported], baseline: str) -> dict[s
     }
 
 
-def by_run(scores: pd.DataFrame) -> dict[tuple[str, int], pd.DataFrame]:
-    """One table for each experiment and seed: rows of pairs and mixtures, columns of metrics."""
-    groups = scores.groupby(["experiment", "seed"], sort=False)
-    return {cast(tuple[str, int], run): _by_pair(rows) for run, rows in groups}
+def samples_of(table: pd.DataFrame, aggregate: str) -> dict[str, Sample]:
+    """An aggregate of all runs of a table of `by_pair`, by experiment, over the same mixtures.
 
-
-def mean_of(table: pd.DataFrame, aggregate: str) -> float:
-    """An aggregate of one table of `by_run`, without interval; NaN where there is no value."""
-    if AGGREGATES[aggregate].metric not in table:
-        return np.nan
-    values = _select(table, AGGREGATES[aggregate])
-    numbers, value = np.arange(len(values)), values["value"].to_numpy(np.float64)
-    if not len(values):
-        return np.nan
-    return float(
-        CENTRES[AGGREGATES[aggregate].centre](numbers, value)(np.ones((1, len(values))))[0]
-    )
-
-
-def samples_of(runs: Mapping[tuple[str, int], pd.DataFrame], aggregate: str) -> dict[str, Sample]:
-    """An aggregate of runs (tables of `by_run`), by experiment, all over the same mixtures."""
-    of_runs = {
-        run: _select(table, AGGREGATES[aggregate])
-        .groupby("example")["value"]
-        .agg(["mean", "count"])
-        for run, table in runs.items()
-        if AGGREGATES[aggregate].metric in table
-    }
-    of_runs = {run: values for run, values in of_runs.items() if len(values)}
-    if not of_runs:
+    Experiments without a value are left out.
+    """
+    one = AGGREGATES[aggregate]
+    if one.metric not in table:
         return {}
-    whole = pd.concat(of_runs, axis=1).fillna(0.0)
-    samples = {}
-    for name in dict.fromkeys(experiment for experiment, _ in of_runs):
-        seeds = tuple(sorted(seed for experiment, seed in of_runs if experiment == name))
-        values, weights = (
-            whole[[(name, seed, part) for seed in seeds]].to_numpy(np.float64).T
-            for part in ("mean", "count")
+    keys = ["experiment", "seed", "example"]
+    values = _select(table, one, keys).groupby(keys, sort=False)["value"].agg(["mean", "count"])
+    by_mixture = values.unstack("example", fill_value=0.0)
+    return {
+        str(name): Sample(
+            tuple(own.index.get_level_values("seed")),
+            own["mean"].to_numpy(np.float64),
+            own["count"].to_numpy(np.float64),
+            name in ORACLES,
         )
-        samples[name] = Sample(seeds, values, weights, name in ORACLES)
-    return samples
+        for name, own in by_mixture.groupby("experiment", sort=False)
+    }
 
 
 def probability_of_improvement(
@@ -234,22 +213,25 @@ def hole_curve(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
     by_depth = {float(metric.removeprefix("hole_rate_")): metric for metric in metrics}
     rows = []
     for experiment, own in scores.groupby("experiment", sort=False):
-        table = _by_pair(own)
+        table = by_pair(own)
         for depth, metric in sorted(by_depth.items()):
             values = _select(table, Aggregate(metric, ANY, counted_only=True))
             rows.append({"experiment": experiment, "depth_db": depth} | interval(values, resamples))
     return pd.DataFrame(rows, columns=["experiment", "depth_db", "mean", "lower", "upper", "n"])
 
 
-def _by_pair(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row for each seed, example and source; one column for each metric."""
-    keys = ["seed", "example", "source"]
+def by_pair(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row for each experiment, seed, example and source; one column for each metric.
+
+    Beside them `targets`, how many sound in the example.
+    """
+    keys = ["experiment", "seed", "example", "source"]
     wide = rows.pivot(index=keys, columns="metric", values="value").reset_index()
     for metric in (*EVERY, "counted", "active_targets"):
         if metric not in wide:  # no target sounds in any mixture
             wide[metric] = np.nan
-    counts = wide[wide["source"] == WHOLE_MIXTURE].set_index(["seed", "example"])["active_targets"]
-    wide["targets"] = counts.reindex(pd.MultiIndex.from_frame(wide[["seed", "example"]])).to_numpy()
+    of_mixtures = wide[wide["source"] == WHOLE_MIXTURE].set_index(keys[:-1])["active_targets"]
+    wide["targets"] = of_mixtures.reindex(pd.MultiIndex.from_frame(wide[keys[:-1]])).to_numpy()
     return wide
 
 

@@ -108,6 +108,12 @@ def deviations(samples: Mapping[str, Sample], kinds: Mapping[str, Kind]) -> dict
     return pooled
 
 
+def of_experiment(pooled: Deviation, sample: Sample) -> Deviation:
+    """Of an experiment from scratch: that of its kind, but never less than its own."""
+    own = float(sample.means.var(ddof=1)) if len(sample.means) > 1 else 0.0
+    return pooled._replace(variance=own) if own > pooled.variance else pooled
+
+
 @dataclass(frozen=True)
 class Difference:
     """A difference of two means, the parts of its variance, each with its degrees of freedom."""

@@ -5,9 +5,9 @@ never decide (in a simulation without any effect, tests over mixtures were wrong
 often as they said). The rule is that of `configs/claims.yaml`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,7 @@ from apit.measure.statistics import (
     AGGREGATES,
     CONFIDENCE,
     Aggregate,
-    by_run,
+    by_pair,
     probability_of_improvement,
     samples_of,
 )
@@ -30,11 +30,11 @@ from apit.measure.variance import (
     Sample,
     deviations,
     difference,
+    of_experiment,
     of_mixtures,
     seeds_needed,
 )
 
-Runs = Mapping[tuple[str, int], pd.DataFrame]  # tables of (experiment, seed)
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
 
 FEWEST_SEEDS = 3
@@ -59,8 +59,9 @@ def kind_of(run: Run) -> Kind:
 class Evidence:
     """Runs in one measure: samples by experiment, and how far runs of each kind lie apart."""
 
-    def __init__(self, runs: Runs, kinds: Mapping[str, Kind], measure: str):
-        self.samples, self.kinds = samples_of(runs, measure), kinds
+    def __init__(self, table: pd.DataFrame | None, kinds: Mapping[str, Kind], measure: str):
+        self.samples = {} if table is None else samples_of(table, measure)
+        self.kinds = kinds
         trained = {n: sample for n, sample in self.samples.items() if not sample.is_oracle}
         self.deviations = deviations(trained, kinds)
 
@@ -69,9 +70,7 @@ class Evidence:
         pooled = self.deviations.get(self.kinds[name]) if name in self.kinds else None
         if pooled is None or self.kinds[name].parent is not None or name not in self.samples:
             return pooled
-        means = self.samples[name].means
-        own = float(means.var(ddof=1)) if len(means) > 1 else 0.0
-        return pooled._replace(variance=own) if own > pooled.variance else pooled
+        return of_experiment(pooled, self.samples[name])
 
     @property
     def mixtures(self) -> int:
@@ -189,14 +188,13 @@ def decide(
     """
     contrasts = [contrast for claim in claims for contrast in claim.contrasts]
     compared = {name for c in contrasts for name in (c.experiment, c.baseline)}
-    runs = by_run(scores[scores["experiment"].isin(compared)])
-    for contrast in contrasts:
-        _check(contrast, runs)
+    table = by_pair(scores[scores["experiment"].isin(compared)])
+    _check(contrasts, table)
     alpha = ALPHA / len(looks)
     rows: dict[int, dict[str, object]] = {}
     for look, seeds in enumerate(looks, 1):
         later = {*looks[-1]} - {*seeds}
-        seen = _Evidences({run: own for run, own in runs.items() if run[1] not in later}, kinds)
+        seen = _Evidences(table[~table["seed"].isin(later)], kinds)
         pending = {
             number: found
             for number, contrast in enumerate(contrasts)
@@ -210,22 +208,23 @@ def decide(
         for (number, found), p_holm in zip(pending.items(), adjusted, strict=True):
             found_now = _row(found, p_holm, seen, resamples)
             rows[number] = {"looks": len(looks), "look": look} | found_now
-    whole = []
+    run, whole = {*table["experiment"]}, []
     numbers = iter(range(len(contrasts)))
     for claim in claims:
         parts = [
-            {"claim": claim.claim, **_named(contrast)} | rows.get(number, _absent(contrast, runs))
+            {"claim": claim.claim, **_named(contrast)} | rows.get(number, _absent(contrast, run))
             for contrast, number in zip(claim.contrasts, numbers, strict=False)
         ]
         whole += ([_statement(claim, parts)] if len(parts) > 1 else []) + parts
     measures = dict.fromkeys(contrast.measure for contrast in contrasts)
-    seen = _Evidences(runs, kinds)
+    seen = _Evidences(table, kinds)
     for measure in measures:
         whole += _against_itself(seen[measure], measure, alpha)
     for measure in measures:
         whole += _noise(seen[measure], measure)
-    texts = dict.fromkeys(TEXTS, "")
-    return pd.DataFrame(whole, columns=COLUMNS).fillna(texts)
+    decided = pd.DataFrame(whole, columns=COLUMNS)
+    decided[[*TEXTS]] = decided[[*TEXTS]].astype(object).fillna("")
+    return decided
 
 
 def undecided(decisions: pd.DataFrame) -> list[str]:
@@ -237,11 +236,11 @@ def undecided(decisions: pd.DataFrame) -> list[str]:
 class _Evidences(dict[str, Evidence]):
     """Evidence by measure, made when it is asked for."""
 
-    def __init__(self, runs: Runs, kinds: Mapping[str, Kind]):
-        self.runs, self.kinds = runs, kinds
+    def __init__(self, table: pd.DataFrame, kinds: Mapping[str, Kind]):
+        self.table, self.kinds = table, kinds
 
     def __missing__(self, measure: str) -> Evidence:
-        self[measure] = Evidence(self.runs, self.kinds, measure)
+        self[measure] = Evidence(self.table, self.kinds, measure)
         return self[measure]
 
 
@@ -338,7 +337,12 @@ def _against_itself(evidence: Evidence, measure: str, alpha: float) -> list[dict
         if sample.is_oracle or half < FEWEST_SEEDS:
             continue
         pair = sample.of(sample.seeds[:half]), sample.of(sample.seeds[half : 2 * half])
-        apart = difference(*pair, (evidence.deviation(name),) * 2)
+        # As of two experiments: a shift between the halves is no deviation between runs.
+        kind = evidence.kinds[name]
+        samples = {n: s for n, s in evidence.samples.items() if n != name and not s.is_oracle}
+        samples |= {"first": pair[0], "second": pair[1]}
+        pooled = deviations(samples, {**evidence.kinds, "first": kind, "second": kind})[kind]
+        apart = difference(*pair, (of_experiment(pooled, pair[0]), of_experiment(pooled, pair[1])))
         lower, upper = apart.interval(alpha)
         found = "nothing, as it must be" if lower < 0 < upper else "a difference where none can be"
         rows.append(
@@ -361,21 +365,24 @@ def _noise(evidence: Evidence, measure: str) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def _check(contrast: Contrast, runs: Runs) -> None:
-    for measure in (contrast.measure, *(guard.measure for guard in contrast.provided)):
-        if AGGREGATES.get(measure, MEDIAN).centre != "mean":
-            means = (name for name, one in AGGREGATES.items() if one.centre == "mean")
+def _check(contrasts: Sequence[Contrast], table: pd.DataFrame) -> None:
+    for contrast in contrasts:
+        for measure in (contrast.measure, *(guard.measure for guard in contrast.provided)):
+            if AGGREGATES.get(measure, MEDIAN).centre != "mean":
+                means = (name for name, one in AGGREGATES.items() if one.centre == "mean")
+                raise UserError(
+                    f"{contrast.experiment} − {contrast.baseline}: {measure!r} is no measure of "
+                    f"claims; there are {', '.join(means)}"
+                )
+    first: tuple[object, set[tuple[str, int, float]]] | None = None
+    for run, own in table.groupby(["experiment", "seed"], sort=False):
+        mixtures = _mixtures(own)
+        first = first or (run, mixtures)
+        if odd := sorted(example for example, *_ in first[1] ^ mixtures):
             raise UserError(
-                f"{contrast.experiment} − {contrast.baseline}: {measure!r} is no measure of "
-                f"claims; there are {', '.join(means)}"
-            )
-    one, *others = (run for run in runs if run[0] in (contrast.experiment, contrast.baseline))
-    for other in others:
-        if odd := sorted(example for example, *_ in _mixtures(runs[one]) ^ _mixtures(runs[other])):
-            raise UserError(
-                f"{one[0]}, seed {one[1]}, and {other[0]}, seed {other[1]}, were not scored on the "
-                f"same mixtures ({odd[0]} differs, or is in one of them only); evaluate both on "
-                "the same data"
+                "{}, seed {}, and {}, seed {}, ".format(*cast(Any, first[0]), *cast(Any, run))
+                + f"were not scored on the same mixtures ({odd[0]} differs, or is in one of them "
+                "only); evaluate both on the same data"
             )
 
 
@@ -385,9 +392,8 @@ def _mixtures(run: pd.DataFrame) -> set[tuple[str, int, float]]:
     return set(zip(run["example"], run["source"], before.fillna(0).round(3), strict=True))
 
 
-def _absent(contrast: Contrast, runs: Runs) -> dict[str, object]:
+def _absent(contrast: Contrast, run: Collection[str]) -> dict[str, object]:
     """A row of what was not run, or not measured."""
-    run = {name for name, _ in runs}
     absent = [n for n in (contrast.experiment, contrast.baseline) if n not in run]
     why = f"{' and '.join(absent)} not run" if absent else f"{contrast.measure} not measured"
     return {"seeds": "", "verdict": "undecided", "note": why}

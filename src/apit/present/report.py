@@ -126,7 +126,8 @@ def read_table(folder: Path, name: str) -> list[Row] | None:
 def _printed(name: str, table: pd.DataFrame, rows: Sequence[Row]) -> list[Row]:
     """What is printed of each row of a table, and whether it is the best."""
     if name == "verdicts":
-        return [{"shown": cells} for _, cells in tables.verdicts(table, "").rows]
+        printed = tables.verdicts(table, "").rows
+        return [{"label": label, "shown": cells} for label, cells in printed]
     if name in PLAIN:
         return [{"shown": plain_cells(row, PLAIN[name])} for row in rows]
     if name == "tuning":

@@ -197,8 +197,7 @@ def verdicts(decisions: pd.DataFrame, caption: str) -> Table:
         (f"– {row['of']}" if row["of"] else row["claim"], _judged(row))
         for row in cast(list[dict[str, Any]], decisions.to_dict("records"))
     ]
-    looks = decisions["look"].max()
-    rule = "" if isnan(looks) else TWO_LOOKS if decisions["looks"].max() > 1 else ONE_LOOK
+    rule = TWO_LOOKS if decisions["looks"].max() > 1 else ONE_LOOK
     titles = ["claim", "contrast", "measure", "seeds", "difference", "p (Holm)", "detectable",
               "seeds needed", "improved", "verdict"]  # fmt: skip
     return Table("verdicts", titles, rows, f"{caption} {VERDICT_LEGEND} {rule}".strip(), decisions)

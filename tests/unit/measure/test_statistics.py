@@ -1,28 +1,31 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from apit.config import Reported
 from apit.errors import UserError
 from apit.measure.statistics import (
     AGGREGATES,
-    by_run,
+    by_pair,
     differences,
     hole_curve,
     interval,
-    mean_of,
+    probability_of_improvement,
     published_differences,
+    samples_of,
     summarise,
     summary,
 )
 from apit.measure.table import read_scores, write_scores
+from apit.measure.variance import Sample
 
 
 def test_means_pool_pairs_and_intervals_hold_mixtures_together():
     values = pd.DataFrame(
         {"example": ["a", "a", "b", "c"], "targets": [2, 2, 2, 3], "value": [1.0, 2.0, 6.0, 9.0]}
     )
-    of_values = interval(values, median=False, resamples=4000)
+    of_values = interval(values, resamples=4000)
     assert of_values["mean"] == pytest.approx(4.5)
     assert of_values["n"] == 4
     # Stratum 3 always gives 9. Stratum 2 draws aa, ab, ba or bb: means (1+2+1+2+9)/5 = 3,
@@ -61,14 +64,59 @@ def test_the_papers_si_snr_is_averaged_over_mixtures_by_their_number_of_sources(
         "si_snr_i/3": (6.0, 1),
         "si_snr_i/4": (5.0, 2),
         "si_snr_i/median": (5.0, 4),
+        "si_snr_i/iqm": (5.0, 4),  # of 4 and 6, the middle half
+        "si_snr_i/clipped": (5.0, 4),
         "buried": (1 / 15, 15),
     }  # fmt: skip
     assert aggregates.loc["si_snr_s", ["lower", "upper"]].tolist() == [30, 40]
     alone = summary(table, 50)
     assert alone["si_snr_i"]["median"] == 5.0
-    (by_hand,) = by_run(table.assign(experiment="x", seed=0)).values()
-    assert mean_of(by_hand, "si_snr_i") == 5.0
-    assert mean_of(by_hand, "buried") == pytest.approx(1 / 15)
+    pairs = by_pair(table.assign(experiment="x", seed=0))
+    assert samples_of(pairs, "si_snr_i")["x"].means.tolist() == [5.0]
+    assert samples_of(pairs, "buried")["x"].means.tolist() == pytest.approx([1 / 15])
+    assert samples_of(pairs, "hole_rate") == {}
+
+
+def values_of(*values):
+    examples = [f"e{number}" for number in range(len(values))]
+    return pd.DataFrame({"example": examples, "targets": 2, "value": values})
+
+
+def test_the_mean_of_the_middle_half_by_hand():
+    def middle(*values):
+        return interval(values_of(*values), 10, "iqm")["mean"]
+
+    assert middle(-80.0, 4.0, 2.0, 90.0) == 3.0
+    # Of five values 1.25 lie below and above: 0.75 · 2 + 3 + 0.75 · 4 over 2.5.
+    assert middle(1.0, 2.0, 3.0, 4.0, 500.0) == pytest.approx((1.5 + 3 + 3) / 2.5)
+    assert middle(7.0) == 7.0
+    generator = np.random.default_rng(0)
+    drawn = generator.normal(size=400)
+    assert middle(*drawn) == pytest.approx(stats.trim_mean(drawn, 0.25))
+
+
+def test_one_silent_estimate_moves_a_mean_and_not_the_clipped_one():
+    rows = [("abcd"[n], -1, "active_targets", 2.0) for n in range(4)]
+    rows += [("abcd"[n], -1, "si_snr_i", v) for n, v in enumerate((-80.0, 50.0, 4.0, 6.0))]
+    table = pd.DataFrame(rows, columns=["example", "source", "metric", "value"])
+    means = summarise(table.assign(experiment="x", seed=0), 50).set_index("aggregate")["mean"]
+    assert means["si_snr_i"] == -5.0
+    assert means["si_snr_i/clipped"] == (-10 + 30 + 4 + 6) / 4
+
+
+def test_the_probability_of_improvement_counts_pairs_of_runs_and_halves_ties():
+    def sample(*values):
+        array = np.array(values, dtype=float)
+        return Sample(tuple(range(len(values))), array, np.ones_like(array))
+
+    # Mixture a: 2 and 0 against 1: one of two. Mixture b: 5 and 3 against 3: one and a half of two.
+    ours, theirs = sample([2, 5], [0, 3]), sample([1, 3])
+    found = probability_of_improvement(ours, theirs, "higher", 200)
+    assert (found["mean"], found["n"]) == (0.625, 2)
+    assert (found["lower"], found["upper"]) == (0.5, 0.75)
+    assert probability_of_improvement(ours, theirs, "lower", 50)["mean"] == 0.375
+    unheard = Sample((0,), np.array([[1.0, 0.0]]), np.array([[1.0, 0.0]]))
+    assert probability_of_improvement(ours, unheard, "higher", 50)["n"] == 1
 
 
 def test_the_headline_takes_all_active_targets_and_the_counted_mean_does_not():
@@ -157,7 +205,7 @@ def test_medians_are_numpys(generator):
         values = pd.DataFrame(
             {"example": range(count), "targets": 2, "value": np.arange(count) ** 2}
         )
-        of_values = interval(values.astype({"value": float}), median=True, resamples=10)
+        of_values = interval(values.astype({"value": float}), resamples=10, centre="median")
         assert of_values["mean"] == np.median(values["value"])
 
 
@@ -168,7 +216,7 @@ def test_an_interval_covers_the_truth_as_often_as_it_says():
         values = pd.DataFrame(
             {"example": range(60), "targets": 2, "value": generator.normal(1.0, 2.0, 60)}
         )
-        of_values = interval(values, median=False, resamples=400)
+        of_values = interval(values, resamples=400)
         hits += of_values["lower"] <= 1.0 <= of_values["upper"]
     assert 0.89 <= hits / 200 <= 0.99
 

@@ -1,13 +1,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from apit.config import ORACLES
 from apit.layers import experiment_names, load_reported
 from apit.measure.statistics import AGGREGATES
-from apit.measure.verdicts import COLUMNS
+from apit.measure.verdicts import COLUMNS, TEXTS
 from apit.models.complexity import complexities, total_steps
 from apit.present import runs, tables
 from apit.present.table import Best
@@ -112,8 +113,8 @@ def test_the_best_of_those_that_were_trained_is_bold(made, tmp_path):
         for label, cells in table.rows
     }  # fmt: skip
     higher = ["SI-SNR_S (dB)", "SI-SNR_I (dB)", "I(2) (dB)", "I(3) (dB)", "I(4) (dB)",
-              "I(median) (dB)", "MSi(all) (dB)", "1S (dB)", "2 (dB)", "3 (dB)", "4 (dB)",
-              "MSi (dB)", "equal (%)"]  # fmt: skip
+              "I(median) (dB)", "I(iqm) (dB)", "I(clipped) (dB)", "MSi(all) (dB)", "1S (dB)",
+              "2 (dB)", "3 (dB)", "4 (dB)", "MSi (dB)", "equal (%)"]  # fmt: skip
     assert bold == {
         "mixture": [],
         "pit": ["buried (%)", "holes (%)", "excess (%)"],
@@ -124,7 +125,7 @@ def test_the_best_of_those_that_were_trained_is_bold(made, tmp_path):
     table.write(tmp_path)
     latex = (tmp_path / "ablations.tex").read_text().splitlines()
     (line,) = (line for line in latex if line.startswith("ctx-stft-i1"))
-    assert line.count(r"\bfseries 12.0") == 12
+    assert line.count(r"\bfseries 12.0") == 14
     assert line.count(r"\bfseries 1200") == 1
     markdown = (tmp_path / "ablations.md").read_text()
     assert "| **12.00**<br>[11.00, 13.00]<br>n = 7 |" in markdown
@@ -134,26 +135,40 @@ def test_the_best_of_those_that_were_trained_is_bold(made, tmp_path):
 
 
 def test_verdicts_say_what_they_rest_on(tmp_path):
-    decisions = pd.DataFrame(
-        [
-            ["holes shrink", "pit-six", "pit", "hole_rate", "lower", 3, "0: -0.02", -0.02,
-             -0.03, -0.01, 0.004, 0.016, "reproduced", ""],
-            ["more", "pit-six", "pit", "si_snr_i", "higher", 0, "", *[float("nan")] * 5,
-             "undecided", "pit-six not run"],
-            ["noise", "pit", "pit", "si_snri_all/2-4", "", 2, "1 − 0: 0.3", 0.3,
-             *[float("nan")] * 4, "", "mean size"],
-        ],
-        columns=COLUMNS,
-    )  # fmt: skip
+    empty = dict.fromkeys(TEXTS, "") | {"verdict": "undecided", "looks": 1}
+    judged = {
+        "experiment": "pit-six", "baseline": "pit", "seeds": "3", "test": "superior", "look": 1,
+    }  # fmt: skip
+    rows = [
+        {"claim": "better", "test": "claim", "verdict": "reproduced", "note": "all"},
+        judged | {"claim": "better", "of": "wave", "measure": "hole_rate", "mean": -0.02,
+                  "lower": -0.03, "upper": -0.01, "p_holm": 0.016, "detectable": 0.015,
+                  "seeds_needed": 7.0, "improved": 0.6, "improved_lower": 0.5,
+                  "improved_upper": 0.7, "verdict": "reproduced"},
+        judged | {"claim": "more", "measure": "si_snr_i", "note": "pit-six not run",
+                  "seeds_needed": np.inf},
+        {"claim": "deviation", "measure": "si_snri_all/2-4", "mean": 0.3, "verdict": ""},
+    ]  # fmt: skip
+    decisions = pd.DataFrame([empty | row for row in rows], columns=COLUMNS)
     table = tables.verdicts(decisions, "caption")
-    (_, holes), (_, more), (_, noise) = table.rows
-    assert holes[3] == ("−2.0 points", "[−3.0, −1.0]")
-    assert holes[4:] == [("0.016",), ("reproduced",)]
-    assert more[3:] == [("–",), ("–",), ("undecided", "pit-six not run")]
-    assert noise[0] == ("pit",)
-    assert noise[5] == ("–", "mean size")
+    (claim, whole), (part, holes), (_, more), (_, noise) = table.rows
+    assert (claim, part) == ("better", "– wave")
+    assert whole[0] == whole[2] == ("",)
+    assert whole[-1] == ("reproduced", "all")
+    assert holes == [
+        ("pit-six − pit",), ("holes",), ("3",), ("−2.0 points", "[−3.0, −1.0]"), ("0.016",),
+        ("1.5 points",), ("7",), ("60", "[50, 70]"), ("reproduced",),
+    ]  # fmt: skip
+    assert more[3:] == [
+        ("–",), ("–",), ("–",), ("no number",), ("–",), ("undecided", "pit-six not run"),
+    ]  # fmt: skip
+    assert noise[3] == ("0.30 dB",)
+    assert noise[-1] == ("–",)
+    assert "One look" in table.caption
     table.write(tmp_path)
     assert "reproduced" in (tmp_path / "verdicts.tex").read_text()
+    twice = tables.verdicts(decisions.assign(looks=2), "caption")
+    assert "97.5 %" in twice.caption
 
 
 def test_published_numbers_stand_above_ours_with_data_and_metric(made):
