@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 from archives import archive_of, served
-from repositories import call, copy_of_the_repository, jobs, snakemake
+from repositories import call, copy_of_the_repository, jobs, planned, snakemake
 from ruamel.yaml import YAML
 
 from apit.data.bank import make_bank
@@ -120,3 +120,41 @@ def test_the_papers_sizes_go_the_whole_way_from_an_archive(tmp_path):
     assert record["run"]["audio"]["seconds"] == record["run"]["training"]["crop_seconds"] == 10
     assert "a stand-in for FUSS" in (results / "tables" / "ablations.md").read_text()
     assert (results / "figures" / "differences.png").exists()
+
+
+@pytest.mark.slow
+def test_seeds_are_added_until_claims_are_decided(tmp_path):
+    """Two claims: one that no number of seeds decides here, and one that is decided at once."""
+    folder = copy_of_the_repository(tmp_path)
+    config = folder / "configs" / "tiny.yaml"
+    config.write_text(
+        config.read_text()
+        .replace("[pit, ctx-stft-i3-m]", "[pit, ctx-stft-i3-m, ctx-wave-i3-m]")
+        .replace("seeds: [0]", "seeds: until decided")
+    )
+    contrast = "measure: si_snr_i, margin: {}, contrasts: [{{experiment: {}, baseline: mixture}}]"
+    (folder / "configs" / "claims.yaml").write_text(
+        f"- {{claim: unclear, {contrast.format(0.001, 'ctx-stft-i3-m')}}}\n"
+        f"- {{claim: clear, test: noninferior, {contrast.format(90, 'ctx-wave-i3-m')}}}\n"
+    )
+    code, printed = planned(folder, "--cores", "2", "--config", "scale=tiny")
+    assert code == 0, printed
+    assert re.search(r"^train +9$", printed, re.MULTILINE)  # three seeds of each, and then a look
+    code, printed = snakemake(folder)
+    assert code == 0, printed
+    results = folder / "results" / "tiny"
+    seeds = {run.name for run in (results / "scores").iterdir()}
+    assert {"ctx-stft-i3-m-s5", "ctx-wave-i3-m-s2", "pit-s2"} <= seeds
+    assert not {"ctx-wave-i3-m-s3", "pit-s3"} & seeds
+    (look,) = (results / "look").glob("*/look.json")
+    assert json.loads(look.read_text()) == {"undecided": ["ctx-stft-i3-m"]}
+    decided = pd.read_csv(results / "tables" / "verdicts.csv", keep_default_na=False)
+    rows = decided.set_index("claim")
+    assert (rows.loc["clear", "verdict"], rows.loc["clear", "look"]) == ("reproduced", "1.0")
+    assert (rows.loc["unclear", "seeds"], rows.loc["unclear", "look"]) == ("6", "2.0")
+    ablations = pd.read_csv(results / "tables" / "seeds.csv")
+    assert ablations[ablations["experiment"] == "ctx-stft-i3-m"]["seed"].nunique() == 6
+    code, printed = snakemake(folder)
+    assert "Nothing to be done" in printed
+    shutil.rmtree(results / "weights")  # as in a clone
+    assert jobs(folder) == {}

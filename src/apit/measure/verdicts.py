@@ -44,7 +44,7 @@ SILENCE = "si_snri_all/2-4"  # must agree with SI-SNR_I, under which silence is 
 COLUMNS = ["claim", "of", "experiment", "baseline", "measure", "test", "looks", "look", "seeds",
            "differences", "mean", "lower", "upper", "p", "p_holm", "detectable", "seeds_needed",
            "improved", "improved_lower", "improved_upper", "verdict", "note"]  # fmt: skip
-TEXTS = ("of", "experiment", "baseline", "measure", "seeds", "differences", "note")
+TEXTS = ("of", "experiment", "baseline", "measure", "seeds", "differences", "verdict", "note")
 
 
 def kind_of(run: Run) -> Kind:

@@ -6,7 +6,7 @@ from apit.config import Claim, Contrast, Guard
 from apit.errors import UserError
 from apit.layers import load_claims
 from apit.measure.variance import Difference, Kind
-from apit.measure.verdicts import Finding, decide, holm, kind_of, undecided
+from apit.measure.verdicts import TEXTS, Finding, decide, holm, kind_of, undecided
 
 
 def test_holm_by_hand():
@@ -268,6 +268,8 @@ def test_the_deviation_between_runs_is_shown_for_each_kind():
     (noise,) = rows[rows["test"] == "noise"].to_dict("records")
     assert noise["claim"] == "deviation between runs: L_PIT alone"
     assert (noise["mean"], noise["note"]) == (1.0, "2 degrees of freedom")
+    assert [noise[text] for text in TEXTS[:3]] == ["", "", ""]
+    assert noise["verdict"] == ""
 
 
 def test_kinds_go_by_what_is_learnt_from(tiny):
