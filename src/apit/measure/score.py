@@ -149,7 +149,11 @@ def _spectral(
         own = {metric: float(values[number]) for metric, values in of_metric.items()}
         unknown = {metric for metric, value in own.items() if not isfinite(value)}
         no_hole = NOWHERE if "missing_rate" in unknown else MISSING
-        why = {"missing_rate": NOWHERE, "excess_rate": NO_EXCESS, "log_spectral_distance": TOO_LARGE}
+        why = {
+            "missing_rate": NOWHERE,
+            "excess_rate": NO_EXCESS,
+            "log_spectral_distance": TOO_LARGE,
+        }
         rows += [
             (example.name, source, m, v, why.get(m, no_hole) if m in unknown else "")
             for m, v in own.items()

@@ -73,7 +73,7 @@ def passage(
     least squares of Ŝ by S and the others, whichever is higher: a chance correlation is no hole;
     and it is relative to γ.
 
-    All of R is missing from a silent estimate; a silent target, and one that sounds alone, has no R.
+    A silent estimate misses all of R; a silent target, and one that sounds alone, has no R.
     """
     peak, loudest = (
         signal.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(signal.dtype).tiny)
@@ -145,7 +145,7 @@ def _smooth(frames: Tensor, window: int) -> Tensor:
 
 
 def _quantile(values: Tensor, weights: Tensor, share: float) -> Tensor:
-    """The least value that, with all below it, has `share` of the weight [..., frame] → [..., 1]."""
+    """Least value that with all below it has `share` of the weight [..., frame] → [..., 1]."""
     order = values.argsort(-1)
     sums = weights.gather(-1, order).double().cumsum(-1)
     place = (sums < share * sums[..., -1:]).sum(-1, keepdim=True)
