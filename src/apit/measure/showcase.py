@@ -22,7 +22,7 @@ ZOOM = (4, 6)  # into which parts of the band, and of the time, the passage is o
 
 @dataclass(frozen=True)
 class View:
-    """A spectrogram [bin, frame] in dB below the loudest bin of the mixture and its target.
+    """A spectrogram [bin, frame] in dB re the loudest bin of the target.
 
     An estimate stands at the target's level, with its holes (bool) of the depth of the tables.
     """
@@ -122,7 +122,7 @@ def showcase(
     target, passage = present[zoom.target], passages[zoom.target]
     reference = passage.reference[0]
     mixture = stft.analyse(target.mixture / target.signal.abs().max()).abs()
-    loudest = torch.maximum(mixture.max(), reference.max())
+    loudest = reference.max()
     views = [
         View("mixture", _decibels(mixture / loudest)),
         View(f"target {target.slot + 1}", _decibels(reference / loudest)),

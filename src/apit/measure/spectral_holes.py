@@ -31,7 +31,7 @@ class Passage:
 
     reference: Tensor  # magnitude, relative to the peak of the signal
     estimate: Tensor  # magnitude, the target's level in it taken out; infinite where it has none
-    region: Tensor  # R (bool): patches where the target sounds, and others about as loud
+    region: Tensor  # R (bool): the target sounds, and in the patch around others about as loud
     present: Tensor  # bool [..., 1, frame]: the target is not missing
     judged: Tensor  # bool [..., 1, frame]: nor within the windows beside
     gain: Tensor  # of the weakest patch that holds a bin; infinite where none is judged
@@ -91,9 +91,8 @@ def _compare(target: Tensor, estimate: Tensor, others: Tensor, *, window: int) -
     """Compare spectra [..., bin, frame]; a target is present over a window of frames."""
     product, power = target.conj() * estimate, target.abs().square()
     energy, of_others = _means(power), _means(others.abs().square())
-    floor = energy.amax((-2, -1), keepdim=True) * 10 ** (-SUPPORT_DB / 10)
-    ratio = 10 ** (AS_LOUD_DB / 10)
-    sounds = (energy > 0) & (energy >= floor)
+    loudest, ratio = power.amax((-2, -1), keepdim=True), 10 ** (AS_LOUD_DB / 10)
+    sounds = (power >= loudest * 10 ** (-SUPPORT_DB / 10)) & (power > 0)
     region = sounds & (of_others <= ratio * energy) & (energy <= ratio * of_others)
 
     weights, common = power.sum(-2), product.real.sum(-2)  # [..., frame]

@@ -16,10 +16,10 @@ from apit.measure.showcase import Showcase, View
 from apit.present.gallery import PAGE, Gallery
 
 SYSTEMS = (
-    "pit, pit-tdcnpp (the DCASE baseline), and of the adversarial runs with that seed the best on the "
-    "validation split, where they were run"
+    "pit, pit-tdcnpp (the DCASE baseline), and of the adversarial runs with that seed the best on "
+    "the validation split, where they were run"
 )
-SHOWN_DB = 80  # range of the colour scale, below the loudest bin
+SHOWN_DB = 80  # range of the colour scale, downwards
 HOLE, TINT = "#7fe5ff", 0.25
 
 
@@ -36,15 +36,16 @@ def spectrograms(gallery: Gallery, shown: Showcase) -> None:
     for whole, close, view in zip(*grid, views, strict=True):
         for axes, outline in ((whole, 0.2), (close, 0.6)):
             image = _spectrogram(axes, view, unit, outline=outline)
-            axes.tick_params(labelleft=view is views[0])
         whole.set_title(view.title)
         whole.add_patch(Rectangle(start, *(stop - start), fill=False, ec="white", lw=0.8))
         _ticks_at_ends(whole, shown)
         close.set(xlim=(start[0], stop[0]), ylim=(start[1], stop[1]), xlabel="time (s)")
         close.locator_params(nbins=4)
+        for axes in (whole, close):
+            axes.tick_params(labelleft=view is views[0])
     grid[0, 0].set_ylabel("frequency (kHz)")
     grid[1, 0].set_ylabel("enlarged\nfrequency (kHz)")
-    figure.colorbar(image, ax=grid, label="magnitude (dB re the loudest bin)", aspect=50, pad=0.01)
+    figure.colorbar(image, ax=grid, label="dB re the target's loudest bin", aspect=50, pad=0.01)
     face = (*np.multiply(TINT, to_rgba(HOLE)[:3]),)  # as it looks on black
     hole = Patch(facecolor=face, edgecolor=HOLE, label=f"hole: more than {HEADLINE_DB} dB too low")
     figure.legend(handles=[hole], loc="outside upper right")
