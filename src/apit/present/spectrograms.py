@@ -40,7 +40,8 @@ def spectrograms(gallery: Gallery, shown: Showcase) -> None:
         whole.add_patch(Rectangle(start, *(stop - start), fill=False, ec="white", lw=0.8))
         _ticks_at_ends(whole, shown)
         close.set(xlim=(start[0], stop[0]), ylim=(start[1], stop[1]), xlabel="time (s)")
-        close.locator_params(nbins=4)
+        close.locator_params("x", nbins=3)
+        close.locator_params("y", nbins=4)
         for axes in (whole, close):
             axes.tick_params(labelleft=view is views[0])
     grid[0, 0].set_ylabel("frequency (kHz)")
