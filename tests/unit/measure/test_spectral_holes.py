@@ -147,6 +147,18 @@ def test_absence_for_a_quarter_of_a_second_is_missing_and_no_hole(seconds):
     assert compared.hole_rate(6) < 0.002
 
 
+@pytest.mark.parametrize("pause", [0.0, 1e-5])
+def test_a_target_that_pauses_is_not_missing_then(pause):
+    target, other = noise(0), noise(1)
+    target[RATE : 3 * RATE] *= pause
+    estimate = cut(target, 2000, 3000, 0.0)
+    estimate[RATE : 3 * RATE] = 0
+    compared = compare(target, other, estimate)
+    assert compared.missing_rate == 0
+    assert torch.equal(compared.judged, compared.region)  # up to the last frame and from the first
+    assert compared.hole_rate(HEADLINE_DB) == pytest.approx(1 / 8, rel=0.1)
+
+
 def test_a_hole_needs_the_target_to_sound_there_and_others_too():
     target = cut(noise(0), 5000, 6000, 1e-6)
     other = cut(noise(1), 1000, 2000, 1e-6)
@@ -234,7 +246,7 @@ def test_windows_that_miss_a_target_by_hand():
     # γ falls by 10 dB where a third of the 184 ms that 23 frames span has the target.
     edge = frame[compared.present.flatten()][0].item()
     assert edge == pytest.approx(0.25 - (0.5 - 10**-0.5) * 0.184 / 5, abs=0.016 / 5)
-    first = frame[compared.judged.flatten()][0].item()
+    first = frame[compared.judged.any(-2).flatten()][0].item()
     assert first - edge == pytest.approx(11 * 128 / SAMPLES, abs=1e-6)
 
 
