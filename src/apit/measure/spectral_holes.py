@@ -70,8 +70,8 @@ def passage(
     γ(t) = Σ Re(S*Ŝ) / Σ |S|² over all bins of 176 ms, and its level is the 75th percentile over the
     target's energy; the target is missing where it sounds and γ lies 10 dB below. Holes are judged
     in frames that no window around such a frame reaches, so that edges of absence are none. A patch
-    of 3 × 3 bins has the gain |⟨S*Ŝ⟩| / ⟨|S|²⟩, or that of S in the least squares of Ŝ by S and the others,
-    whichever is higher, since a chance correlation is no hole; and it is relative to γ.
+    of 3 × 3 bins has the gain |⟨S*Ŝ⟩| / ⟨|S|²⟩, or that of S in the least squares of Ŝ by S and the
+    others, whichever is higher, since a chance correlation is no hole; and it is relative to γ.
 
     A silent estimate misses all of R; a silent target, and one that sounds alone, has no R.
     """
