@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isnan
 from typing import Any, cast
 
@@ -40,6 +41,7 @@ BSS_EVAL_COLUMNS = {
     "log_spectral_distance/2-4": Column("LSD", "dB", 2, better="lower"),
 }
 AS_PRINTED = Column("published", "dB", 1)
+RANK = Column("rank correlation", "", 2)
 PUBLISHED_COLUMNS = {  # by metric: name of a published value, and the aggregate that is ours
     "A": {
         "1": "si_snr_s",
@@ -74,6 +76,10 @@ HOLE_LEGEND = (
     "over a sixth of a second or more; holes, of the rest the share in patches where the target "
     f"lies more than {HEADLINE_DB} dB below its level around; excess: bins outside the target's "
     "support (within 60 dB of its maximum) that leak."
+)
+CORRELATION_LEGEND = (
+    "Rank correlation (Spearman's) of holes with SI-SNR improvements, over targets that are "
+    "present (missing from less than half)"
 )
 BSS_EVAL_LEGEND = (
     "BSS Eval v4 by museval, 512 taps, of mixtures of two to four active sources, all targets: "
@@ -134,15 +140,18 @@ def out_of_domain(summary: pd.DataFrame, held_out: Sequence[str], caption: str) 
 def holes(summary: pd.DataFrame, correlation: Mapping[str, float], caption: str) -> Table:
     """Rates of spectral holes, of missing targets and of leakage.
 
-    With the rank correlation of holes with SI-SNR improvements, by experiment.
+    With the rank correlation of holes with SI-SNR improvements, by experiment, in the caption and
+    as the column rank_correlation of the data.
     """
-    known = [f"{name} {Column('', '', 2).number(rank, '+')}"
-             for name, rank in correlation.items() if not isnan(rank)]  # fmt: skip
-    told = (
-        "Rank correlation (Spearman's) of holes with SI-SNR improvements, over targets that "
-        f"are present (missing from less than half): {', '.join(known) or 'not known'}."
+    known = ", ".join(
+        f"{experiment} {RANK.number(rank, '+')}"
+        for experiment, rank in correlation.items()
+        if not isnan(rank)
     )
-    return _of_aggregates("holes", summary, HOLE_COLUMNS, caption, f"{HOLE_LEGEND} {told}")
+    told = f"{HOLE_LEGEND} {CORRELATION_LEGEND}: {known or 'not known'}."
+    table = _of_aggregates("holes", summary, HOLE_COLUMNS, caption, told)
+    ranks = table.data["experiment"].map(correlation)
+    return replace(table, data=table.data.assign(rank_correlation=ranks))
 
 
 def bss_eval(summary: pd.DataFrame, examples: int, caption: str) -> Table:

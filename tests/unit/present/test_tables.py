@@ -207,6 +207,7 @@ def test_the_table_of_holes_tells_how_they_go_with_separation(made):
     table = tables.holes(summary, {"pit": -0.254, "mixture": float("nan")}, "caption")
     assert table.titles == ["experiment", "holes (%)", "missing (%)", "excess (%)"]
     assert "(missing from less than half): pit −0.25." in table.caption
+    assert table.data["rank_correlation"].tolist() == [-0.254] * 3
     assert "not known." in tables.holes(summary, {}, "caption").caption
 
 
