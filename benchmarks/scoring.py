@@ -78,10 +78,12 @@ def main() -> None:
             "museval BSS Eval v4, with its permutation search": lambda: museval.bss_eval(
                 *sources.values(), window=RATE, hop=RATE, compute_permutation=True
             ),
-            f"apit holes at {len(depths)} depths, excess, log-spectral distance": lambda: (
-                spectral_holes.rates(
-                    references=references[0], estimates=estimates[0], stft=stft, depths_db=depths
-                )
+            f"apit holes at {len(depths)} depths, missing, excess": lambda: spectral_holes.rates(
+                references=references[0],
+                estimates=estimates[0],
+                stft=stft,
+                rate=RATE,
+                depths_db=depths,
             ),
         },
         rounds=3,

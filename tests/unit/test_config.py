@@ -191,7 +191,7 @@ def test_trials_fall_as_runs_do_in_fewer_steps(configs):
         ("experiment=foo", "must hold keys and values"),
         ("training.crop_seconds=0.00001", "do not fit crops"),
         ("stft.hop=0.00001", "do not fit crops"),
-        ("evaluation.hole_depths_db=[3, 6]", "lacks 20"),
+        ("evaluation.hole_depths_db=[3, 6]", "lacks 15"),
         ("steps", "write key=value"),
         ("training.steps=[1", "not valid YAML"),
         ("experiment.discriminators=[{kind: context, domain: stft, replace: 4}]", "leaves no fake"),

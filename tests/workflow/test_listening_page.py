@@ -25,7 +25,7 @@ def clip(name, place):
     tone = 3000 * np.sin(2 * np.pi * 220 * (place + 1) * np.arange(AUDIO.samples) / 16000)
     decibels = torch.linspace(-60, 0, 257 * 188).reshape(257, 188)
     is_estimate = name in SYSTEMS
-    numbers = {"si_snr": 3.0, "si_snri": 12.34 + place, "hole_rate": 0.0567}
+    numbers = {"si_snr": 3.0, "si_snri": 12.34 + place, "hole_rate": 0.0567, "missing_rate": 0.25}
     return Stimulus(
         name, tone.astype(np.int16), -1.5, decibels, decibels < -50 if is_estimate else None,
         **(numbers if is_estimate else {}),

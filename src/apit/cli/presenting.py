@@ -25,7 +25,13 @@ from apit.measure.score import System
 from apit.measure.selection import contrast, select
 from apit.measure.showcase import showcase
 from apit.measure.spread import spreads
-from apit.measure.statistics import differences, hole_curve, published_differences, summarise
+from apit.measure.statistics import (
+    differences,
+    hole_correlation,
+    hole_curve,
+    published_differences,
+    summarise,
+)
 from apit.measure.systems import oracle
 from apit.measure.table import ELSEWHERE, OF_BSS_EVAL, OF_SPLIT, read_scores
 from apit.measure.verdicts import decide, kind_of
@@ -99,7 +105,7 @@ def tables(
         score_tables.ablations(summary, caption),
         studies.contexts(summary, records, caption),
         studies.combinations(summary, records, here, caption),
-        score_tables.holes(summary, caption),
+        score_tables.holes(summary, hole_correlation(rows), caption),
         score_tables.verdicts(decided, caption),
         score_tables.published(summary, records, load_reported(options.configs), caption),
         run_tables.models(records, caption),
@@ -165,7 +171,7 @@ def spectrograms(
     data: Mixtures = None,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
-    """Draw one mixture under pit and the best adversarial run, with its spectral holes.
+    """Draw a target under pit, pit-tdcnpp and the best adversarial run, with its spectral holes.
 
     Parameters
     ----------

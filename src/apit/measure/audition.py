@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ class Stimulus:
     holes: Tensor | None = None  # bool [bin, frame], of the depth that tables show
     si_snr: float | None = None  # dB
     si_snri: float | None = None  # dB; None beside a single active target
-    hole_rate: float | None = None
+    hole_rate: float | None = None  # None: there is none, as when the target is missing
+    missing_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def audition(
                 table.check(label, one.example, slot, float(own[place][1][slot]))
             sources.append(
                 (slot, _stimuli(one.example, slot, batch.references[0, slot], batch.mixture[0],
-                                estimates, table, stft, alone=len(active) == 1))
+                                estimates, table, stft, examples.audio.sample_rate,
+                                alone=len(active) == 1))
             )  # fmt: skip
         yield Scene(one, sources)
 
@@ -100,6 +103,7 @@ def _stimuli(
     estimates: dict[Label, Tensor],
     table: "_Table",
     stft: STFT,
+    rate: int,
     *,
     alone: bool,
 ) -> list[Stimulus]:
@@ -117,7 +121,9 @@ def _stimuli(
         Stimulus(TARGET, samples[1], gains_db[1], spectra[1]),
     ]
     for number, (label, estimate) in enumerate(estimates.items(), 2):
-        passage = spectral_holes.passage(reference=target, estimate=estimate, stft=stft)
+        passage = spectral_holes.passage(
+            reference=target, estimate=estimate, mixture=mixture, stft=stft, rate=rate
+        )
         stimuli.append(
             Stimulus(
                 str(label),
@@ -127,10 +133,15 @@ def _stimuli(
                 passage.holes(HEADLINE_DB),
                 table.value(label, example, slot, "si_snr"),
                 None if alone else table.value(label, example, slot, "si_snri"),
-                table.value(label, example, slot, f"hole_rate_{HEADLINE_DB}"),
+                _defined(table.value(label, example, slot, f"hole_rate_{HEADLINE_DB}")),
+                _defined(table.value(label, example, slot, "missing_rate")),
             )
         )
     return stimuli
+
+
+def _defined(value: float) -> float | None:
+    return None if isnan(value) else value
 
 
 def level_matched(signals: Tensor) -> tuple[Tensor, Tensor]:

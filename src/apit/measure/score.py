@@ -121,31 +121,43 @@ def score_example(measures: Measures, example: SeparatedMixture) -> list[Row]:
 
 
 TOO_LARGE = "the signals are too large for float32 spectra"
-NO_BINS = {
-    "excess_rate": "no bin outside the support",
-    "hole_rate_dominant": "the target dominates in no bin",
-    "hole_rate_buried": "the target is buried in no bin",
-}
+NOWHERE = "nowhere do the target and others sound about as loud"
+MISSING = "the target is missing wherever others sound about as loud"
+NO_EXCESS = "the target sounds in all bins, or its estimate has nothing of it"
 
 
 def _spectral(
     measures: Measures, example: SeparatedMixture, aligned: Tensor, active: Tensor
 ) -> list[Row]:
     config = measures.config
-    rates = spectral_holes.rates(
-        references=torch.from_numpy(example.references)[active],
-        estimates=aligned[active],
-        stft=make_stft(config.stft, example.rate),
-        depths_db=config.evaluation.hole_depths_db if measures.spectral_holes else (),
+    stft = make_stft(config.stft, example.rate)
+    references, estimates = torch.from_numpy(example.references)[active], aligned[active]
+    of_metric: dict[str, Tensor] = {}
+    if measures.spectral_holes:
+        of_metric = spectral_holes.rates(
+            references=references,
+            estimates=estimates,
+            stft=stft,
+            rate=example.rate,
+            depths_db=config.evaluation.hole_depths_db,
+        )
+    of_metric["log_spectral_distance"] = spectral_holes.log_spectral_distance(
+        reference=stft.analyse(references).abs(), estimate=stft.analyse(estimates).abs()
     )
-    if not measures.spectral_holes:
-        rates = {"log_spectral_distance": rates["log_spectral_distance"]}
     rows: list[Row] = []
     for number, source in enumerate(active.nonzero().flatten().tolist()):
-        for metric, values in rates.items():
-            value = float(values[number])
-            why = "" if isfinite(value) else NO_BINS.get(metric, TOO_LARGE)
-            rows.append((example.name, source, metric, value, why))
+        own = {metric: float(values[number]) for metric, values in of_metric.items()}
+        unknown = {metric for metric, value in own.items() if not isfinite(value)}
+        no_hole = NOWHERE if "missing_rate" in unknown else MISSING
+        why = {
+            "missing_rate": NOWHERE,
+            "excess_rate": NO_EXCESS,
+            "log_spectral_distance": TOO_LARGE,
+        }
+        rows += [
+            (example.name, source, m, v, why.get(m, no_hole) if m in unknown else "")
+            for m, v in own.items()
+        ]
     return rows
 
 

@@ -1,6 +1,6 @@
-"""One evaluation mixture under several systems, chosen by rule, to be looked at."""
+"""One target of the evaluation under several systems, chosen by rule, to be looked at."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,19 @@ from apit.config import HEADLINE_DB, Audio
 from apit.data.examples import open_examples
 from apit.errors import UserError
 from apit.losses.reconstruction import is_silent
-from apit.measure import spectral_holes
+from apit.measure import si_snr, spectral_holes
 from apit.measure.estimates import read_estimates
 from apit.models.stft import STFT
 
+BASELINE, DCASE = "pit", "pit-tdcnpp"  # the paper's, and that of DCASE
 ZOOM = (4, 6)  # into which parts of the band, and of the time, the passage is one
 
 
 @dataclass(frozen=True)
 class View:
-    """A spectrogram [bin, frame] in dB below the loudest bin of the mixture and its targets.
+    """A spectrogram [bin, frame] in dB re the loudest bin of the target.
 
-    Its holes of 20 dB (bool) where it is an estimate.
+    An estimate stands at the target's level, with its holes (bool) of the depth of the tables.
     """
 
     title: str
@@ -33,19 +34,19 @@ class View:
 
 @dataclass(frozen=True)
 class Zoom:
-    """A passage to be looked at closely: in which row, and which bins and frames."""
+    """A passage to be looked at closely: of which target, and which bins and frames."""
 
-    row: int
+    target: int
     bins: slice
     frames: slice
 
 
 @dataclass(frozen=True)
 class Showcase:
-    """Rows of views, one row for each target: mixture, target, and one estimate per system."""
+    """One target side by side: mixture, target, and one estimate for each system."""
 
     example: str
-    rows: list[list[View]]
+    views: list[View]
     seconds: float
     kilohertz: float
     zoom: Zoom
@@ -76,6 +77,17 @@ def _best_on_validation(runs: Mapping[Path, Mapping[str, Any]]) -> Path | None:
     return max(runs, key=lambda folder: runs[folder]["validation"]["si_snri_all"], default=None)
 
 
+@dataclass(frozen=True)
+class _Target:
+    """A target of a kept example, and its estimates [system, time]."""
+
+    example: str
+    slot: int
+    signal: Tensor
+    mixture: Tensor
+    estimates: Tensor
+
+
 def showcase(
     runs: Mapping[Path, Mapping[str, Any]],
     data: Path,
@@ -83,46 +95,84 @@ def showcase(
     audio: Audio,
     stft: STFT,
 ) -> Showcase:
-    """The first kept example with most active targets, under `pit` and the best adversarial run."""
-    chosen = [folder for folder, record in runs.items() if record["run"]["experiment"] == "pit"][:1]
-    if (best := best_adversarial(runs)) is not None:
-        chosen.append(best)
-    chosen = chosen or list(runs)[:1]
-    kept = {p.name for p in estimates[chosen[0]].iterdir()}
+    """The passage with most holes among estimates that are present, of targets of kept examples.
+
+    Under `pit`, `pit-tdcnpp` and the best adversarial run, those that were run; present is what
+    has an SI-SNR improvement above the median in all of them.
+    """
+    named = {record["run"]["experiment"]: folder for folder, record in runs.items()}
+    shown = [named.get(BASELINE), named.get(DCASE), best_adversarial(runs)]
+    systems = [folder for folder in shown if folder is not None] or list(runs)[:1]
+    targets = _targets([estimates[folder] for folder in systems], data, audio)
+    present = [targets[number] for number in above_median(torch.stack(
+        [_improvements(target) for target in targets], dim=1
+    ))]  # fmt: skip
+    passages = [
+        spectral_holes.passage(
+            reference=target.signal.expand_as(target.estimates),
+            estimate=target.estimates,
+            mixture=target.mixture,
+            stft=stft,
+            rate=audio.sample_rate,
+        )
+        for target in present
+    ]
+    holes = [passage.holes(HEADLINE_DB) for passage in passages]
+    zoom = most_holes(torch.stack([own.double().mean(0) for own in holes]), ZOOM)
+    target, passage = present[zoom.target], passages[zoom.target]
+    reference = passage.reference[0]
+    mixture = stft.analyse(target.mixture / target.signal.abs().max()).abs()
+    loudest = reference.max()
+    views = [
+        View("mixture", _decibels(mixture / loudest)),
+        View(f"target {target.slot + 1}", _decibels(reference / loudest)),
+    ]
+    for number, folder in enumerate(systems):
+        run = runs[folder]["run"]
+        estimate = passage.estimate[number].nan_to_num(0.0, posinf=0.0)
+        views.append(View(f"{run['experiment']}-s{run['seed']}", _decibels(estimate / loudest),
+                          holes[zoom.target][number]))  # fmt: skip
+    return Showcase(target.example, views, audio.seconds, audio.sample_rate / 2000, zoom)
+
+
+def _targets(kept: Sequence[Path], data: Path, audio: Audio) -> list[_Target]:
+    """Active targets of the examples that all systems kept; of mixtures, if there is one."""
     examples = open_examples(data, "eval", audio)
-    shown = [number for number, name in enumerate(examples.names) if name in kept]
-    if not shown:
-        raise UserError(f"{estimates[chosen[0]]}: holds no estimate of {data}'s eval split")
-    sources = {examples.names[number]: torch.from_numpy(examples.read(number)) for number in shown}
-    name = max(sources, key=lambda n: int((~is_silent(sources[n])).sum()))
-    references = sources[name]
-    mixture = stft.analyse(references.sum(0)).abs()
-    targets = stft.analyse(references).abs()
-    loudest = torch.maximum(mixture.max(), targets.max())
-    separated = {
-        f"{run['experiment']}-s{run['seed']}": read_estimates(estimates[folder] / name, audio)
-        for folder in chosen
-        for run in [runs[folder]["run"]]
-    }
-    rows = []
-    for slot in (~is_silent(references)).nonzero().flatten().tolist():
-        row = [
-            View("mixture", _decibels(mixture / loudest)),
-            View(f"target {slot + 1}", _decibels(targets[slot] / loudest)),
-        ]
-        for run, signals in separated.items():
-            passage = spectral_holes.passage(
-                reference=references[slot], estimate=signals[slot], stft=stft
-            )
-            holes = passage.holes(HEADLINE_DB)
-            row.append(View(run, _decibels(passage.estimate / loudest), holes))
-        rows.append(row)
-    in_first = torch.stack([row[2].holes for row in rows if row[2].holes is not None])
-    return Showcase(name, rows, audio.seconds, audio.sample_rate / 2000, most_holes(in_first, ZOOM))
+    alone: list[_Target] = []
+    mixed: list[_Target] = []
+    for number, name in enumerate(examples.names):
+        if not all((folder / name).is_dir() for folder in kept):
+            continue
+        references = torch.from_numpy(examples.read(number))
+        estimates = torch.stack([read_estimates(folder / name, audio) for folder in kept])
+        active = (~is_silent(references)).nonzero().flatten().tolist()
+        (mixed if len(active) > 1 else alone).extend(
+            _Target(name, slot, references[slot], references.sum(0), estimates[:, slot])
+            for slot in active
+        )
+    if not alone + mixed:
+        raise UserError(f"{kept[0]}: holds no estimate of {data}'s eval split")
+    return mixed or alone
+
+
+def _improvements(target: _Target) -> Tensor:
+    """SI-SNR improvements [system], in dB."""
+    before = si_snr.si_snr(reference=target.signal, estimate=target.mixture)
+    return si_snr.si_snr(reference=target.signal, estimate=target.estimates) - before
+
+
+def above_median(values: Tensor) -> list[int]:
+    """Columns that lie above the median of every row; if none does, the one with the best rank.
+
+    Its rank is the lowest that it has in any row.
+    """
+    ranks = values.argsort(1).argsort(1).amin(0)  # from 0, the lowest
+    above = (2 * ranks >= values.shape[1]).nonzero().flatten().tolist()
+    return above or [int(ranks.argmax())]
 
 
 def most_holes(holes: Tensor, parts: tuple[int, int]) -> Zoom:
-    """The window of a part of the bins and of the frames with most holes [row, bin, frame].
+    """The window of a part of the bins and of the frames with most holes [target, bin, frame].
 
     Of several alike the first.
     """
@@ -130,8 +180,8 @@ def most_holes(holes: Tensor, parts: tuple[int, int]) -> Zoom:
         max(1, size // part) for size, part in zip(holes.shape[1:], parts, strict=True)
     )
     shares = torch.nn.functional.avg_pool2d(holes.double(), (height, width), stride=1)
-    row, low, start = map(int, torch.unravel_index(shares.argmax(), shares.shape))
-    return Zoom(row, slice(low, low + height), slice(start, start + width))
+    target, low, start = map(int, torch.unravel_index(shares.argmax(), shares.shape))
+    return Zoom(target, slice(low, low + height), slice(start, start + width))
 
 
 def _decibels(magnitude: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from apit.provenance import array_generator
 CONFIDENCE = 0.95
 CLIP_DB = (-10.0, 30.0)  # one value of −80 dB moves a mean by more than claims do [ours]
 DEPTH = re.compile(r"hole_rate_[\d.]+")  # the points of the curve
+MOSTLY_MISSING = 0.5  # of R: a target whose estimate is not present
 Floats = NDArray[np.float64]
 
 
@@ -57,12 +58,8 @@ AGGREGATES = {
     "si_snri_all/2-4/median": Aggregate("si_snri", SEVERAL, centre="median"),
     **{f"{kind}_separation": Aggregate(f"{kind}_separation", ANY)
        for kind in ("under", "equal", "over")},
-    "hole_rate": Aggregate(HOLES, ANY, counted_only=True),
-    **{metric: Aggregate(metric, ANY, counted_only=True)
-       for metric in ("excess_rate", "hole_rate_energy", "hole_rate_dominant", "hole_rate_buried",
-                      "hole_rate_unscaled")},
-    "hole_rate_all": Aggregate(HOLES, ANY),
-    "excess_rate_all": Aggregate("excess_rate", ANY),
+    "hole_rate": Aggregate(HOLES, ANY),
+    **{metric: Aggregate(metric, ANY) for metric in ("missing_rate", "excess_rate")},
     **{f"{metric}{of}/2-4": Aggregate(f"{metric}{of}", SEVERAL)
        for of in ("", "_whole") for metric in BSS_EVAL},
     "log_spectral_distance/2-4": Aggregate("log_spectral_distance", SEVERAL),
@@ -208,16 +205,34 @@ def probability_of_improvement(
 
 
 def hole_curve(scores: pd.DataFrame, resamples: int) -> pd.DataFrame:
-    """Hole rate against depth over counted pairs: experiment, depth_db, mean, lower, upper, n."""
+    """Hole rate against depth over active targets: experiment, depth_db, mean, lower, upper, n."""
     metrics = filter(DEPTH.fullmatch, scores["metric"].unique())
     by_depth = {float(metric.removeprefix("hole_rate_")): metric for metric in metrics}
     rows = []
     for experiment, own in scores.groupby("experiment", sort=False):
         table = by_pair(own)
         for depth, metric in sorted(by_depth.items()):
-            values = _select(table, Aggregate(metric, ANY, counted_only=True))
+            values = _select(table, Aggregate(metric, ANY))
             rows.append({"experiment": experiment, "depth_db": depth} | interval(values, resamples))
     return pd.DataFrame(rows, columns=["experiment", "depth_db", "mean", "lower", "upper", "n"])
+
+
+def hole_correlation(scores: pd.DataFrame) -> dict[str, float]:
+    """Spearman's rank correlation of hole rates with SI-SNR improvements, by experiment.
+
+    Over the targets that are present (missing from less than half of where others sound about as
+    loud), seeds pooled. NaN where fewer than three are, or all are alike; empty without hole rates.
+    """
+    if HOLES not in set(scores["metric"]):
+        return {}
+    correlations = {}
+    for experiment, rows in scores.groupby("experiment", sort=False):
+        table = by_pair(rows)
+        present = table[(table["missing_rate"] < MOSTLY_MISSING) & table[HOLES].notna()]
+        some = len(present) > 2 and present[[HOLES, "si_snri_standard"]].nunique().min() > 1
+        rank = present[HOLES].corr(present["si_snri_standard"], "spearman") if some else np.nan
+        correlations[str(experiment)] = float(rank)
+    return correlations
 
 
 def by_pair(rows: pd.DataFrame) -> pd.DataFrame:

@@ -143,12 +143,12 @@ def holes(gallery: Gallery, curves: pd.DataFrame) -> None:
             key(axes, title)
         else:
             empty(axes, "nothing was measured")
-    grid[0, 0].set(ylabel="hole rate (% of the support)", ylim=(0, None))  # of all panels
+    grid[0, 0].set(ylabel="hole rate (%)", ylim=(0, None))  # of all panels
     gallery.write(
         figure,
         "holes",
-        "Hole rate: bins of a target's support (within 60 dB of its maximum) where the estimate "
-        "lies more than D too low, of the pairs that the FUSS evaluator counts, with "
+        "Hole rate: of where a target and others sound about as loud, and the target is present in "
+        "its estimate, the share where it lies more than D too low; over active targets, with "
         f"{INTERVALS}; the vertical line is the depth of the tables. {LEGEND}",
     )
 

@@ -72,10 +72,11 @@ def write(
             f"full scale, or as much less as keeps the highest peak among them at {PEAK:g}; the "
             "gain that this took stands beside each. Silence stays silent.",
             f"Spectrograms are of the sounds as they are heard; one scale of {SHOWN_DB} dB for all "
-            f"of a source, 0 to {audio.sample_rate / 2000:g} kHz. Marked as holes are bins of the "
-            f"target's support in which the estimate lies {HEADLINE_DB} dB or more too low.",
-            "SI-SNRi (the FUSS evaluator's) and hole rate are those of the table of scores; where "
-            "a single target sounds, SI-SNR stands in place of its improvement.",
+            f"of a source, 0 to {audio.sample_rate / 2000:g} kHz. Marked as holes is where the "
+            "estimate is present, the target and others sound about as loud, and the target lies "
+            f"more than {HEADLINE_DB} dB too low.",
+            "SI-SNRi (the FUSS evaluator's), holes and missing are those of the table of scores; "
+            "where a single target sounds, SI-SNR stands in place of its improvement.",
         ],
         "seconds": audio.seconds,
         "kilohertz": audio.sample_rate / 2000,
@@ -118,6 +119,7 @@ def _source(
                 "si_snr": stimulus.si_snr,
                 "si_snri": stimulus.si_snri,
                 "hole_rate": stimulus.hole_rate,
+                "missing_rate": stimulus.missing_rate,
             }
         )
     return {"slot": slot, "rows": rows}

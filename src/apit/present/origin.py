@@ -19,7 +19,7 @@ SHOWN = (
 )
 DRAWN = ("present/gallery", "present/looks")
 CHOSEN = (
-    *("measure/showcase", "measure/spectral_holes", "models/stft"),
+    *("measure/showcase", "measure/spectral_holes", "measure/si_snr", "models/stft"),
     *("losses/reconstruction", "losses/permutation"),
 )
 PRESENTATION: dict[str, tuple[str, ...]] = {
@@ -28,8 +28,7 @@ PRESENTATION: dict[str, tuple[str, ...]] = {
     "spectrograms": (*SHOWN, *DRAWN, "present/spectrograms", *CHOSEN),
     "listen": (
         *DRAWN, "present/table", "present/listening", "present/listening.html",
-        "present/spectrograms", *CHOSEN, "measure/selection", "measure/audition",
-        "measure/si_snr", "data/credits",
+        "present/spectrograms", *CHOSEN, "measure/selection", "measure/audition", "data/credits",
     ),
     "report": (*SHOWN, "present/report", "present/runs", "measure/verdicts"),
 }  # fmt: skip

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf, isnan
 from typing import Any, cast
 
 import pandas as pd
 
-from apit.config import Reported
+from apit.config import HEADLINE_DB, Reported
 from apit.data import fuss
 from apit.measure.table import BSS_EVAL
 from apit.present.table import Best, Cell, Column, Table, best, span
@@ -28,18 +29,10 @@ COLUMNS = {
     "equal_separation": Column("equal", "%", 0, 100, better="higher"),
     "over_separation": Column("over", "%", 0, 100),
     "hole_rate": Column("holes", "%", 1, 100, better="lower"),
+    "missing_rate": Column("missing", "%", 1, 100, better="lower"),
     "excess_rate": Column("excess", "%", 1, 100, better="lower"),
 }
-HOLE_COLUMNS = {
-    "hole_rate": Column("holes", "%", 1, 100, better="lower"),
-    "hole_rate_energy": Column("by energy", "%", 1, 100, better="lower"),
-    "hole_rate_dominant": Column("dominant", "%", 1, 100, better="lower"),
-    "hole_rate_buried": Column("buried", "%", 1, 100, better="lower"),
-    "hole_rate_unscaled": Column("unscaled", "%", 1, 100, better="lower"),
-    "excess_rate": Column("excess", "%", 1, 100, better="lower"),
-    "hole_rate_all": Column("holes(all)", "%", 1, 100, better="lower"),
-    "excess_rate_all": Column("excess(all)", "%", 1, 100, better="lower"),
-}
+HOLE_COLUMNS = {name: COLUMNS[name] for name in ("hole_rate", "missing_rate", "excess_rate")}
 BSS_EVAL_COLUMNS = {
     **{
         f"{metric}{of}/2-4": Column(f"{metric.upper()}{told}", "dB", 2, better="higher")
@@ -50,6 +43,7 @@ BSS_EVAL_COLUMNS = {
 }
 AS_PRINTED = Column("published", "dB", 1)
 P_VALUE, SEEDS, IMPROVED = Column("p", "", 3), Column("", "", 0), Column("", "%", 0, 100)
+RANK = Column("rank correlation", "", 2)
 PUBLISHED_COLUMNS = {  # by metric: name of a published value, and the aggregate that is ours
     "A": {
         "1": "si_snr_s",
@@ -76,15 +70,19 @@ LEGEND = (
     "more. The FUSS evaluator's, which does not compare with it: MSi(all), the improvement over "
     "all active targets of two to four, where silence has −80 dB; 1S, 2, 3, 4 and MSi (2 to 4) "
     "over the pairs that it counts; under, equal, over: mixtures with fewer, as many, or more "
-    "active estimates than targets. Holes: bins of a source's support that lie more than 20 dB too "
-    "low; excess: bins outside it that leak."
+    "active estimates than targets. Of all active targets: holes, missing and excess, as in the "
+    "table holes."
 )
 HOLE_LEGEND = (
-    "Holes: bins of a source's support (within 60 dB of its maximum) where the estimate, its gain "
-    "taken out, lies more than 20 dB too low; by energy: each bin counts its energy; dominant: "
-    "where the target is as loud as all others together, or louder; buried: where it is 20 dB "
-    "below them, or more; unscaled: the gain left in; excess: bins outside the support that leak; "
-    "over the pairs that the FUSS evaluator counts, and (all) over all active targets."
+    "Over all active targets, of the time and frequencies where a target and others sound about as "
+    "loud (within 10 dB, in patches of 3 × 3 bins): missing, the share where the whole target is, "
+    "over a sixth of a second or more; holes, of the rest the share in patches where the target "
+    f"lies more than {HEADLINE_DB} dB below its level around; excess: bins outside the target's "
+    "support (within 60 dB of its maximum) that leak."
+)
+CORRELATION_LEGEND = (
+    "Rank correlation (Spearman's) of holes with SI-SNR improvements, over targets that are "
+    "present (missing from less than half)"
 )
 BSS_EVAL_LEGEND = (
     "BSS Eval v4 by museval, 512 taps, of mixtures of two to four active sources, all targets: "
@@ -153,9 +151,21 @@ def out_of_domain(summary: pd.DataFrame, held_out: Sequence[str], caption: str) 
     return _of_aggregates("out_of_domain", summary, COLUMNS, caption, legend)
 
 
-def holes(summary: pd.DataFrame, caption: str) -> Table:
-    """Rates of spectral holes and of leakage, in all their variants."""
-    return _of_aggregates("holes", summary, HOLE_COLUMNS, caption, HOLE_LEGEND)
+def holes(summary: pd.DataFrame, correlation: Mapping[str, float], caption: str) -> Table:
+    """Rates of spectral holes, of missing targets and of leakage.
+
+    With the rank correlation of holes with SI-SNR improvements, by experiment, in the caption and
+    as the column rank_correlation of the data.
+    """
+    known = ", ".join(
+        f"{experiment} {RANK.number(rank, '+')}"
+        for experiment, rank in correlation.items()
+        if not isnan(rank)
+    )
+    told = f"{HOLE_LEGEND} {CORRELATION_LEGEND}: {known or 'not known'}."
+    table = _of_aggregates("holes", summary, HOLE_COLUMNS, caption, told)
+    ranks = table.data["experiment"].map(correlation)
+    return replace(table, data=table.data.assign(rank_correlation=ranks))
 
 
 def bss_eval(summary: pd.DataFrame, examples: int, caption: str) -> Table:

@@ -170,7 +170,10 @@ def test_a_silent_estimate_scores_minus_eighty_and_is_said_not_to_count():
     assert table.loc[(1, "si_snr"), "value"] == pytest.approx(-80)
     assert table.loc[(1, "counted"), "value"] == 0
     assert "20 dB below" in table.loc[(1, "counted"), "note"]
-    assert table.loc[(1, "hole_rate_20"), "value"] == 1
+    assert table.loc[(1, "missing_rate"), "value"] == 1
+    assert np.isnan(table.loc[(1, "hole_rate_15"), "value"])
+    assert "the target is missing" in table.loc[(1, "hole_rate_15"), "note"]
+    assert table.loc[(0, "hole_rate_15"), "value"] == 0
     assert np.isnan(table.loc[(0, "sdr"), "value"])
     assert "silent" in table.loc[(0, "sdr"), "note"]
 
@@ -333,7 +336,7 @@ def test_perfect_estimates_have_infinite_ratios_and_a_summary(mixtures, estimate
     references = fuss.list_path(mixtures, "eval")
     summary = score_estimates(references, estimates, measures, output, 1)
     assert summary["si_snri_all/2-4"]["mean"] > 50
-    assert summary["hole_rate_all"]["mean"] == 0
+    assert summary["hole_rate"]["mean"] == 0
     scores = pd.read_csv(output, keep_default_na=False)
     reasons = [
         (row, part.split(": ", 1)[0].split())
@@ -355,7 +358,7 @@ def test_no_gain_of_an_estimate_is_a_hole(gain):
     estimates = (gain * references.astype(np.float64)).astype(np.float32)
     table = rows_of(references, estimates, measures).set_index(["source", "metric"])["value"]
     for source in (0, 1):
-        assert table[source, "hole_rate_20"] == 0
+        assert table[source, "hole_rate_15"] == 0
 
 
 def test_where_scores_cannot_be_written_is_said_before_any_work(mixtures, estimates, tmp_path):

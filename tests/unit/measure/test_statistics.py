@@ -9,6 +9,7 @@ from apit.measure.statistics import (
     AGGREGATES,
     by_pair,
     differences,
+    hole_correlation,
     hole_curve,
     interval,
     probability_of_improvement,
@@ -41,6 +42,34 @@ def test_a_curve_of_holes_goes_by_depth_whatever_the_order_of_its_columns():
     curve = hole_curve(table.assign(experiment="x", seed=0), 50)
     assert curve["depth_db"].tolist() == [3, 6, 10, 20]
     assert curve["mean"].tolist() == pytest.approx([1 / 3, 1 / 6, 1 / 10, 1 / 20])
+
+
+def test_holes_are_correlated_with_separation_over_targets_that_are_present():
+    def rows(holes, improvements, missing):
+        values = zip(holes, improvements, missing, strict=True)
+        for source, (hole, improvement, gone) in enumerate(values):
+            yield ("e", source, "hole_rate_15", hole)
+            yield ("e", source, "si_snri_standard", improvement)
+            yield ("e", source, "missing_rate", gone)
+
+    systems = {
+        # Ranks 1 2 4 3 against 1 2 3 4: ρ = 1 − 6 · 2 / (4 · 15).
+        "one": ((0.1, 0.2, 0.5, 0.3, 0.0), (1.0, 2.0, 3.0, 9.0, 99.0), (0.4, 0.0, 0, 0, 0.5)),
+        "two": ((0.1, 0.2), (1.0, 2.0), (0, 0)),
+        "alike": ((0.1, 0.1, 0.1), (1.0, 2.0, 3.0), (0, 0, 0)),
+        "alone": ((np.nan, np.nan), (1.0, 2.0), (np.nan, np.nan)),
+    }
+    tables = [
+        pd.DataFrame(rows(*values), columns=["example", "source", "metric", "value"]).assign(
+            experiment=name, seed=0
+        )
+        for name, values in systems.items()
+    ]
+    correlation = hole_correlation(pd.concat(tables))
+    assert correlation.pop("one") == pytest.approx(0.8)
+    assert list(correlation) == ["two", "alike", "alone"]
+    assert np.isnan(list(correlation.values())).all()
+    assert hole_correlation(tables[0][tables[0]["metric"] != "hole_rate_15"]) == {}
 
 
 def test_the_papers_si_snr_is_averaged_over_mixtures_by_their_number_of_sources():
@@ -123,7 +152,7 @@ def test_the_headline_takes_all_active_targets_and_the_counted_mean_does_not():
     rows = []
     for source, (value, counted) in enumerate([(10.0, 1.0), (-80.0, 0.0), (4.0, 1.0)]):
         rows += [("e", source, "si_snri", value), ("e", source, "counted", counted)]
-        for metric in ("si_snr", "hole_rate_20", "excess_rate"):
+        for metric in ("si_snr", "hole_rate_15", "excess_rate"):
             rows.append(("e", source, metric, 0.0))
     rows.append(("e", -1, "active_targets", 3.0))
     for metric in ("under_separation", "equal_separation", "over_separation"):

@@ -74,7 +74,7 @@ def scores_of(means, examples=("a", "b"), excess=0.1, improvement=None):
                 own = mean if improvement is None else improvement[experiment]
                 values = {
                     "si_snri": own + offset, "counted": 1.0, "si_snr": 0.0,
-                    "hole_rate_20": mean, "excess_rate": excess * (1 + (experiment != "pit")),
+                    "hole_rate_15": mean, "excess_rate": excess * (1 + (experiment != "pit")),
                 }  # fmt: skip
                 rows += [(experiment, seed, example, 0, k, v) for k, v in values.items()]
     columns = ["experiment", "seed", "example", "source", "metric", "value"]
@@ -315,8 +315,8 @@ def test_the_shipped_claims_on_runs_without_any_effect_are_rarely_reproduced():
     for _ in range(rounds):
         means = {name: dict(enumerate(0.2 * generator.normal(size=3))) for name in names}
         holes = {name: dict(enumerate(0.2 + 0.01 * generator.normal(size=3))) for name in names}
-        improvements = scores_of(means).query("metric != 'hole_rate_20'")
-        rates = scores_of(holes).query("metric == 'hole_rate_20'")
+        improvements = scores_of(means).query("metric != 'hole_rate_15'")
+        rates = scores_of(holes).query("metric == 'hole_rate_15'")
         decided = decide(claims, pd.concat([improvements, rates]), kinds, 10)
         any_reproduced += "reproduced" in decided["verdict"].tolist()
     assert any_reproduced <= 3  # nominally 2.5 %, of all together
@@ -324,6 +324,6 @@ def test_the_shipped_claims_on_runs_without_any_effect_are_rarely_reproduced():
 
 def test_what_was_not_measured_decides_nothing():
     scores = scores_of({"pit": {0: 1, 1: 2, 2: 3}, "pit-six": {0: 0, 1: 0, 2: 0}})
-    without = scores[~scores["metric"].isin(["hole_rate_20", "excess_rate"])]
+    without = scores[~scores["metric"].isin(["hole_rate_15", "excess_rate"])]
     row = judged(HOLES, scores=without).iloc[0]
     assert (row["verdict"], row["note"]) == ("undecided", "hole_rate not measured")

@@ -95,7 +95,7 @@ def showcase():
     decibels = torch.linspace(-90, 0, 9 * 12).reshape(9, 12)
     views = [View("mixture", decibels), View("target 1", decibels)]
     views += [View(name, decibels, decibels < -60) for name in ("pit-s0", "ctx-stft-i3-m-s0")]
-    return Showcase("example7", [views] * 2, 1.0, 4.0, Zoom(1, slice(2, 4), slice(3, 6)))
+    return Showcase("example7", views, 1.0, 4.0, Zoom(1, slice(2, 4), slice(3, 6)))
 
 
 def test_figures_have_fonts_that_journals_take_and_the_widths_of_a_page(gallery):

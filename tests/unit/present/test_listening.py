@@ -29,7 +29,7 @@ def clip(name, samples=4000, **numbers):
 
 def scene(example, sources, systems=("pit-s0", "ideal-ratio-mask")):
     names = ["mixture", "target", *systems]
-    numbers = {"si_snr": 1.0, "si_snri": 2.25, "hole_rate": 0.125}
+    numbers = {"si_snr": 1.0, "si_snri": 2.25, "hole_rate": 0.125, "missing_rate": 0.25}
     clips = [clip(name, **(numbers if name in systems else {})) for name in names]
     return Scene(Chosen(example, ("best",), 0.5), [(slot, clips) for slot in sources])
 
@@ -82,7 +82,7 @@ def test_numbers_words_and_credits_stand_in_the_page_as_they_came(written):
     rows = first["sources"][1]["rows"]
     assert [row["kind"] for row in rows] == ["mixture", "target", "estimate", "estimate"]
     assert (rows[2]["si_snr"], rows[2]["si_snri"], rows[2]["hole_rate"]) == (1.0, 2.25, 0.125)
-    assert rows[2]["gain_db"] == 1.5
+    assert (rows[2]["missing_rate"], rows[2]["gain_db"]) == (0.25, 1.5)
 
 
 def test_sounds_are_written_bit_for_bit(written):

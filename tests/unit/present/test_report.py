@@ -49,7 +49,7 @@ def sizes(experiments):
     rows = 0.16 * (len(experiments) + len(TRIVIAL) + len(IDEAL))
     key = 0.135 * (1 + min(len(experiments), 15))
     return {
-        "training": (7, 4.7 + key), "holes": (7, 2 + key), "spectrograms": (7, 6.5),
+        "training": (7, 4.7 + key), "holes": (7, 2 + key), "spectrograms": (7, 3.9),
         "improvement": (3.4, 0.8 + rows), "differences": (3.4, 1 + rows),
         "per_mixture": (3.4, 0.75 + rows), "replacement": (3.4, 2.6),
     }  # fmt: skip
@@ -100,7 +100,7 @@ def given(tiny, tmp_path):
             tables.ablations(summary, ""),
             studies.contexts(summary, records, ""),
             studies.combinations(summary, records, load_reported(), ""),
-            tables.holes(summary, ""),
+            tables.holes(summary, {"pit": -0.25}, ""),
             tables.bss_eval(summary, 4, ""),
             tables.verdicts(pd.DataFrame(judged, columns=COLUMNS), ""),
             tables.published(summary, records, load_reported(), ""),

@@ -117,7 +117,7 @@ def test_the_best_of_those_that_were_trained_is_bold(made, tmp_path):
               "2 (dB)", "3 (dB)", "4 (dB)", "MSi (dB)", "equal (%)"]  # fmt: skip
     assert bold == {
         "mixture": [],
-        "pit": ["buried (%)", "holes (%)", "excess (%)"],
+        "pit": ["buried (%)", "holes (%)", "missing (%)", "excess (%)"],
         "ctx-stft-i0": higher,
         "ctx-stft-i1": higher,
         "ideal-ratio-mask": [],
@@ -215,7 +215,15 @@ def test_what_was_not_measured_is_a_dash(made):
     assert "first 40 evaluation mixtures" in table.caption
     ((_, cells),) = table.rows
     assert [cell[0] for cell in cells] == ["–"] * 8 + ["10.00"]
-    assert len(tables.holes(summary, "caption").titles) == 9
+
+
+def test_the_table_of_holes_tells_how_they_go_with_separation(made):
+    summary, _ = made("pit")
+    table = tables.holes(summary, {"pit": -0.254, "mixture": float("nan")}, "caption")
+    assert table.titles == ["experiment", "holes (%)", "missing (%)", "excess (%)"]
+    assert "(missing from less than half): pit −0.25." in table.caption
+    assert table.data["rank_correlation"].tolist() == [-0.254] * 3
+    assert "not known." in tables.holes(summary, {}, "caption").caption
 
 
 def test_trials_of_rate_and_batch_show_the_best_and_what_runs_have(tiny):
