@@ -4,7 +4,7 @@ import getpass
 import io
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import isfinite, isnan
@@ -56,7 +56,9 @@ def plan(*, output: Path | None = None, options: ScaleOptions = ScaleOptions()) 
         for name in made.every_run
         if (folder := made.at(f"{made.results}/runs/{name}")).exists()
     ]
-    hours = hours_of(runs, records)
+    timed = Path(made.results, "cost.csv")
+    cost = pd.read_csv(timed).set_index("experiment")["hours"] if timed.exists() else pd.Series()
+    hours = hours_of(runs, records, cost.to_dict())
     recipe = made.scale.data.recipe
     table = planned(
         claims,
@@ -69,15 +71,13 @@ def plan(*, output: Path | None = None, options: ScaleOptions = ScaleOptions()) 
     )
     if table.empty:
         raise UserError(f"{options.name}: no claim of claims.yaml has both of its experiments here")
-    print(_plan_in_words(table, hours, made.scale, records))
+    print(_plan_in_words(table, hours, made.scale, options.name))
     if output:
         with whole_file(output) as partial:
             table.to_csv(partial, index=False, float_format="%.6g")
 
 
-def _plan_in_words(
-    table: pd.DataFrame, hours: Mapping[str, float], scale: Scale, records: Sequence[object]
-) -> str:
+def _plan_in_words(table: pd.DataFrame, hours: Mapping[str, float], scale: Scale, name: str) -> str:
     """What is printed of a plan: a line for each contrast under its claim, and how to read it."""
 
     def shown(value: float, digits: int) -> str:
@@ -100,7 +100,6 @@ def _plan_in_words(
     for line, before, claim in zip(body, claims, claims[1:], strict=False):
         said += [line] if claim == before else [f"{claim}:", line]
     alpha = 100 * ALPHA / len(scale.looks)
-    known = "by their records" if records else "unknown, for nothing was run"
     said += [
         "",
         "detectable: the smallest true difference that so many seeds show with a power of 80 %, at "
@@ -112,19 +111,21 @@ def _plan_in_words(
         "the seeds that are missing.",
         f"assumed where nothing was run: runs deviate by {scale.planning.between_runs:g} dB, and "
         f"differences by {scale.planning.between_mixtures:g} dB over mixtures.",
-        f"hours of one run, {known}: "
-        + ", ".join(f"{name} {hours[name]:.2g}" for name in scale.names),
+        "hours of one run: " + ", ".join(f"{n} {hours[n]:.2g}" for n in scale.names)
+        if not any(map(isnan, hours.values()))
+        else f"hours are not known, for nothing was run: `snakemake cost --config scale={name}` "
+        "times a step of each",
     ]
     needed: dict[str, float] = {}
     for side in ("experiment", "baseline"):
-        for name, count in zip(table[side], table["needed"], strict=True):
-            needed[name] = max(needed.get(name, 0.0), count)
+        for one, count in zip(table[side], table["needed"], strict=True):
+            needed[one] = max(needed.get(one, 0.0), count)
     counted = {n: count for n, count in needed.items() if n in hours and isfinite(count)}
-    if records:
+    if not any(map(isnan, hours.values())):
         said.append(
-            f"another seed of all: {sum(hours[name] for name in scale.names):.2g} hours; all that "
-            f"is needed for {len(counted)} experiments, those made included: "
-            f"{sum(hours[name] * count for name, count in counted.items()):.2g} hours"
+            f"another seed of all: {sum(hours[one] for one in scale.names):.2g} hours; all seeds "
+            f"that are needed of {len(counted)} experiments, those made included: "
+            f"{sum(hours[one] * count for one, count in counted.items()):.2g} hours"
         )
     return "\n".join(said)
 

@@ -59,7 +59,10 @@ def plan(
             np.maximum(seeds_needed(arms, between_mixtures, count, margin, level), FEWEST_SEEDS)
             for level in (alpha, alpha / len(contrasts))
         )
-        all_more = [arm.more(1, arm.between.per_seed if arm.between else 0) for arm in arms]
+        all_more = [
+            arm.more(1, arm.between.per_seed if arm.between else 0) if arm.seeds else arm
+            for arm in arms
+        ]
         rows.append(
             (claim, contrast.of, contrast.experiment, contrast.baseline, measure, margin,
              min(arm.seeds for arm in arms if not arm.is_oracle), detectable(arms),
@@ -120,10 +123,11 @@ def hours_of(runs: Mapping[str, Run], records: Sequence[Mapping[str, Any]]) -> d
     timed: dict[str, list[float]] = {}
     for record in records:
         timed.setdefault(record["run"]["experiment"], []).append(record["training_seconds"] / 3600)
-    hours = {name: float(np.mean(own)) for name, own in timed.items()}
+    hours = {**cost, **{name: float(np.mean(own)) for name, own in timed.items()}}
     unknown = [name for name in runs if name not in hours]
     if not hours or not unknown:
         return dict.fromkeys(unknown, np.nan) | hours
     macs = {n: total_steps(run) * step_macs(run, run.discriminators) for n, run in runs.items()}
-    speed = sum(macs[name] for name in hours) / sum(hours.values())
+    known = [name for name in hours if name in macs]
+    speed = sum(macs[name] for name in known) / sum(hours[name] for name in known)
     return hours | {name: macs[name] / speed for name in unknown}

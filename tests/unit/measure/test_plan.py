@@ -28,7 +28,7 @@ def test_before_any_run_it_says_what_it_assumes():
     # 2 · 0.6² (2.8 / 0.5)² = 22.6 for the normal distribution, a little more with so few seeds.
     assert 23 <= row["needed"] <= 26
     assert row["seeds"] == 0
-    assert np.isnan(row["detectable"])
+    assert np.isnan([row["detectable"], row["more_for_all"], row["more_for_one"]]).all()
     assert row["hours"] == row["needed"] * (1 + 3)
 
 
@@ -77,7 +77,8 @@ def test_rates_have_no_assumed_noise():
 def test_hours_of_what_was_not_run_go_by_multiply_accumulates(tiny):
     runs = {name: tiny(name) for name in ("pit", "ctx-stft-i3-m")}
     record = {"run": {"experiment": "pit"}, "training_seconds": 1800}
-    hours = hours_of(runs, [record, record | {"training_seconds": 5400}])
+    hours = hours_of(runs, [record, record | {"training_seconds": 5400}], {"pit": 7.0})
     assert hours["pit"] == 1.0
     assert hours["ctx-stft-i3-m"] > 1.0
-    assert np.isnan(list(hours_of(runs, []).values())).all()
+    assert hours_of(runs, [], {"pit": 0.5})["ctx-stft-i3-m"] == hours["ctx-stft-i3-m"] / 2
+    assert np.isnan(list(hours_of(runs, [], {}).values())).all()
