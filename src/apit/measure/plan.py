@@ -114,11 +114,13 @@ def _margin(contrast: Contrast, evidence: Evidence) -> float:
     return contrast.margin * float(baseline.means.mean()) if baseline else np.nan
 
 
-def hours_of(runs: Mapping[str, Run], records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Hours that a run takes here, by experiment: what its records say.
+def hours_of(
+    runs: Mapping[str, Run], records: Sequence[Mapping[str, Any]], cost: Mapping[str, float]
+) -> dict[str, float]:
+    """Hours that a run takes here, by experiment: what its records say, or else `cost`.
 
-    Of what was not run yet, by its multiply-accumulates, at the speed of what was; NaN where
-    nothing was.
+    Of what neither knows, by its multiply-accumulates, at the speed of what they do; NaN where they
+    know nothing.
     """
     timed: dict[str, list[float]] = {}
     for record in records:
