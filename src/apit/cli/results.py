@@ -57,8 +57,8 @@ def plan(*, output: Path | None = None, options: ScaleOptions = ScaleOptions()) 
         if (folder := made.at(f"{made.results}/runs/{name}")).exists()
     ]
     timed = Path(made.results, "cost.csv")
-    cost = pd.read_csv(timed).set_index("experiment")["hours"] if timed.exists() else pd.Series()
-    hours = hours_of(runs, records, cost.to_dict())
+    cost = pd.read_csv(timed) if timed.exists() else pd.DataFrame(columns=["experiment", "hours"])
+    hours = hours_of(runs, records, dict(zip(cost["experiment"], cost["hours"], strict=True)))
     recipe = made.scale.data.recipe
     table = planned(
         claims,
