@@ -28,7 +28,7 @@ from apit.data import clips_page, fuss, splits
 from apit.data.clips import Clip, Refused, Source, procedural, recorded
 from apit.data.identities import of_bank
 from apit.errors import UserError
-from apit.files import check_apart, resumable_folder, whole_file
+from apit.files import check_apart, whole_folder
 from apit.identity import Identity, check_configuration, is_made, stamp_of
 from apit.parallel import in_order
 from apit.provenance import array_generator
@@ -126,7 +126,6 @@ def make_bank(
     """Make a scale's bank in `output`, of its procedural sounds or of a folder of recordings.
 
     `rooms_folder` has the rooms of `rooms: {kind: recorded}`. Bad clips are left out, and listed.
-    What is whole when a call is killed stays, in `OUTPUT.part`.
     """
     recipe = recipe_of(scale.data)
     check_apart(output, clips_folder, rooms_folder)
@@ -140,10 +139,9 @@ def make_bank(
     )
     if is_made(output, identity):
         return
-    with resumable_folder(output, identity) as part:
-        if not (part / "clips.csv").exists():
-            _write_clips(source, recipe, part, clips_folder, jobs)
-        if recipe.rooms and not (part / "rooms.csv").exists():
+    with whole_folder(output, identity) as part:
+        _write_clips(source, recipe, part, clips_folder, jobs)
+        if recipe.rooms:
             _write_rooms(scale, part, rooms_folder, jobs)
         (part / fuss.SOUNDS).write_text(f"{source.origin}\n")
         clips_page.write(_read_table(part / "clips.csv"), source.origin, part / "clips.html")
@@ -178,7 +176,7 @@ def _write_clips(
     clips: list[Clip] = []
     left_out: dict[str, str] = {}
     same: dict[str, str] = {}  # names of files and sounds, by their hash
-    with whole_file(part / "clips.f32") as partial, partial.open("wb") as file:
+    with (part / "clips.f32").open("wb") as file:
         for sound in in_order(source.read, source.names, len(source.names), "clips", jobs):
             if isinstance(sound, Refused):
                 left_out[sound.name] = sound.reason
@@ -206,8 +204,7 @@ def _write_clips(
     rows = [asdict(clip) | {"split": split_of.get(clip.name, ""), "left_out": ""} for clip in clips]
     empty = asdict(Clip("", "", "", 0, 0.0)) | {"split": ""}
     rows += [empty | {"name": name, "left_out": reason} for name, reason in left_out.items()]
-    with whole_file(part / "clips.csv") as partial:
-        pd.DataFrame(rows).to_csv(partial, index=False)
+    pd.DataFrame(rows).to_csv(part / "clips.csv", index=False)
 
 
 def _write_rooms(scale: Scale, part: Path, folder: Path | None, jobs: int) -> None:
@@ -215,7 +212,7 @@ def _write_rooms(scale: Scale, part: Path, folder: Path | None, jobs: int) -> No
 
     recipe = recipe_of(scale.data)
     rows: list[Response] = []
-    with whole_file(part / "rooms.f32") as partial, partial.open("wb") as file:
+    with (part / "rooms.f32").open("wb") as file:
         for split, examples in recipe.examples.items():
             if folder is None:
                 assert isinstance(recipe.rooms, Boxes)
@@ -227,8 +224,7 @@ def _write_rooms(scale: Scale, part: Path, folder: Path | None, jobs: int) -> No
                 for row, samples in made:
                     rows.append(row)
                     file.write(samples.astype(SAMPLE).tobytes())
-    with whole_file(part / "rooms.csv") as partial:
-        pd.DataFrame(rows).to_csv(partial, index=False)
+    pd.DataFrame(rows).to_csv(part / "rooms.csv", index=False)
 
 
 def _responses(

@@ -1,7 +1,6 @@
 """Packing: the FUSS layout, as a folder or in a tar → the packed form."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from io import BytesIO
@@ -18,7 +17,7 @@ from apit.data.fuss import INDEX, LIST_SUFFIX, Format, Line
 from apit.data.identities import of_packed
 from apit.data.packed import SAMPLE, SOURCES, VERSION
 from apit.errors import UserError
-from apit.files import check_apart, resumable_folder
+from apit.files import check_apart, whole_folder
 from apit.identity import FILE, Identity, is_made, stamp_of
 from apit.progress import bar
 from apit.provenance import file_digest
@@ -121,9 +120,8 @@ def pack(
         identity = of_packed(mixed.configuration if mixed else {}, stamp_of(source))
     if is_made(output, identity):
         return
-    with resumable_folder(output, identity) as part:
+    with whole_folder(output, identity) as part:
         shards = (part / INDEX).parent
-        shutil.rmtree(shards, ignore_errors=True)  # of a call that was killed
         shards.mkdir()
         plain = Plain(source)
         sources = _of_folder(source, plain) if source.is_dir() else _of_tar(source, plain)
