@@ -86,7 +86,7 @@ def bank(
     if rooms is None and recipe and isinstance(recipe.rooms, Recorded) and recipe.rooms.folder:
         rooms = Path(recipe.rooms.folder)
     make_bank(scale, output, today(clips) if clips else None, rooms, jobs)
-    print(f"{output}: clips and rooms of scale {options.name}; clips.html tells of them")
+    print(f"{output}: clips and rooms of scale {options.name}; clips.csv tells of them")
 
 
 def mix(

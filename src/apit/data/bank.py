@@ -4,7 +4,6 @@
     clips.csv   what each is and in which split; and files that were left out, and why
     rooms.f32   impulse responses, one after the other (where there are rooms)
     rooms.csv   of which room and source each is
-    clips.html  a page on the clips
     sounds.txt  what all this was made from
 
 Mixing draws from it once, into wavs; remixing in every step of a training. How rooms and
@@ -24,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apit.config import Audio, Boxes, Data, Recipe, Recorded, Scale, Split
-from apit.data import clips_page, fuss, splits
+from apit.data import fuss, splits
 from apit.data.clips import Clip, Refused, Source, procedural, recorded
 from apit.data.identities import of_bank
 from apit.errors import UserError
@@ -144,7 +143,6 @@ def make_bank(
         if recipe.rooms:
             _write_rooms(scale, part, rooms_folder, jobs)
         (part / fuss.SOUNDS).write_text(f"{source.origin}\n")
-        clips_page.write(_read_table(part / "clips.csv"), source.origin, part / "clips.html")
 
 
 def _source(scale: Scale, recipe: Recipe, folder: Path | None) -> Source:

@@ -99,10 +99,6 @@ def test_any_folder_of_recordings_is_taken_and_bad_clips_are_listed(scale, tmp_p
     assert set(usable["split"]) == {"train", "validation", "eval"}
     assert usable.loc["stereo.wav", "seconds"] == pytest.approx(1.0, abs=1e-3)
     assert tuple(usable.loc["stereo.wav", ["rate", "channels"]]) == (48000, 2)
-    page = (tmp_path / "bank" / "clips.html").read_text()
-    assert "7 usable clips of 3 families" in page
-    assert "<td>copy_of_a.wav<td>the same file as a_0.wav" in page.replace("</td>", "")
-    assert "nan.wav" in page
 
 
 def test_a_recording_that_is_padded_with_silence_is_known_again(scale, tmp_path):
