@@ -104,14 +104,15 @@ def test_an_archive_on_this_machine_is_used_where_it_is(mixtures, tmp_path, caps
     path = archive_of(mixtures, tmp_path / "mine.tar.gz")
     output = tmp_path / "data" / "mixtures"
     settings = ("audio={sample_rate: 8000, seconds: 0.5}", "training.crop_seconds=0.4")
-    described = ("--sha256", file_digest(path), "--bytes", str(path.stat().st_size))
+    settings += (f"data.sounds.sha256='{file_digest(path)}'",)
+    settings += (f"data.sounds.bytes={path.stat().st_size}",)
     arguments = ["fetch", "--output", str(output), "--configs", str(configs)]
     arguments += [f"--set={setting}" for setting in settings]
-    assert main([*arguments, "--archive", str(path), *described]) == 0
+    assert main([*arguments, "--archive", str(path)]) == 0
     assert [p.name for p in output.parent.iterdir()] == ["mixtures"]
     assert len(fuss.read_lines(fuss.list_path(output, "eval"), 4)) == 8
     arguments[2] += "2"
-    assert main([*arguments, "--archive", str(tmp_path / "other.tar.gz"), *described]) == 2
+    assert main([*arguments, "--archive", str(tmp_path / "other.tar.gz")]) == 2
     assert "no such archive" in capsys.readouterr().err
 
 
