@@ -128,18 +128,6 @@ def test_room_is_looked_for_before_anything_is_fetched(
     assert asked == []
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
-def test_links_and_devices_are_refused(audio, remote, tmp_path, kind):
-    folder, address, _ = remote
-    path = folder / "FUSS.tar.gz"
-    with tarfile.open(path, "w:gz") as tar:
-        member = tarfile.TarInfo("a/odd")
-        member.type, member.linkname = kind, "train.wav"
-        tar.addfile(member)
-    with pytest.raises(UserError, match="a/odd is a link, a device or sparse"):
-        fetch_fuss(described(path, address), audio, tmp_path / "data" / "mixtures")
-
-
 def packed(path, **members):
     with tarfile.open(path, "w:gz") as tar:
         for name, text in members.items():
@@ -158,7 +146,6 @@ def packed(path, **members):
             {"a/train_example_list.txt": "m.wav\ts.wav\n", "a/s.wav": "x"},
             "a/s.wav: cannot be read as a wav",
         ),
-        ({"../outside.txt": "hello"}, r"\.\./outside\.txt would lie outside of it"),
     ],
 )
 def test_archives_of_another_content_are_refused(audio, remote, tmp_path, members, said):
@@ -167,7 +154,6 @@ def test_archives_of_another_content_are_refused(audio, remote, tmp_path, member
     with pytest.raises(UserError, match=said):
         fetch_fuss(described(path, address), audio, tmp_path / "data" / "mixtures")
     assert not (tmp_path / "data" / "mixtures").exists()
-    assert not (tmp_path / "outside.txt").exists()
 
 
 def test_a_kept_archive_that_is_another_is_set_aside_and_fetched_anew(
