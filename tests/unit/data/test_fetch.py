@@ -19,6 +19,7 @@ from apit.errors import UserError
 from apit.layers import load_scale
 from apit.provenance import file_digest
 
+SPLITS = ("train", "validation", "eval")
 IMPATIENT = Retry(total=1, backoff_factor=0.0)
 
 
@@ -143,8 +144,9 @@ def packed(path, **members):
         ({"a/readme.txt": "hello"}, r"FUSS.tar.gz: holds no \*_example_list.txt"),
         ({"a/eval_example_list.txt": "m.wav\ts.wav\n"}, "holds no train_example_list.txt"),
         (
-            {"a/train_example_list.txt": "m.wav\ts.wav\n", "a/s.wav": "x"},
-            "a/s.wav: cannot be read as a wav",
+            {f"a/{name}_example_list.txt": f"{name}.wav\t{name}/s.wav\n" for name in SPLITS}
+            | {"a/train/s.wav": "x"},
+            "a/train/s.wav: cannot be read as a wav",
         ),
     ],
 )
