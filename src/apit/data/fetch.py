@@ -15,7 +15,7 @@ from urllib3.util import Retry
 from apit.config import Audio, Data, Fuss, Package, Split
 from apit.data import fuss
 from apit.data.clips import LICENCES, SUFFIXES
-from apit.data.download import PATIENCE, download, fault_of
+from apit.data.download import PATIENCE, check_archive, download
 from apit.data.fuss import Format
 from apit.data.identities import data_settings, of_clips, of_packed
 from apit.data.packing import pack
@@ -97,11 +97,8 @@ def fetch_fuss(sounds: Fuss, audio: Audio, output: Path, *, patience: Retry = PA
             raise UserError(f"{archive}: no such archive")
     _check_room(archive, sounds, output)
     if not local:
-        download(sounds.address, archive, sounds.bytes, sounds.sha256, patience)
-    elif (fault := fault_of(archive, sounds.bytes, sounds.sha256)) is not None:
-        raise UserError(
-            f"{archive}: {fault}; give another file, or the size and hash that it should have"
-        )
+        download(sounds.address, archive, sounds.bytes, patience)
+    check_archive(archive, sounds.bytes, sounds.sha256)
     lists = [fuss.list_path(Path(), split).name for split in FUSS_SPLITS]
     origin = f"{sounds.name} (sha256 {sounds.sha256})\n"
     wanted = Format(audio.sample_rate, 1, audio.samples)
