@@ -1,10 +1,13 @@
 """Packing: the FUSS layout, as a folder or in a tar → the packed form."""
 
 import json
+import lzma
+import tarfile
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +15,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apit.data import fuss
-from apit.data.archives import files_of
 from apit.data.fuss import INDEX, LIST_SUFFIX, Format
 from apit.data.identities import of_packed
 from apit.data.packed import SAMPLE, SOURCES, VERSION
@@ -25,6 +27,7 @@ from apit.wav import missing_bytes
 
 SLOTS = 64  # more than any list has: how many sources are allowed is a reader's to say
 SHARD_BYTES = 1 << 28
+BLOCK = 1 << 20
 
 
 class Source(NamedTuple):
@@ -122,7 +125,7 @@ def _plain_files(source: Path) -> Iterator[tuple[str, bytes]]:
             if path.is_file() and _is_plain(path.name):
                 yield path.name, path.read_bytes()
     else:
-        yield from files_of(source, _is_plain)
+        yield from _files_of(source, _is_plain)
 
 
 def _listed(source: Path, plain: Mapping[str, bytes]) -> tuple[str, list[str]]:
@@ -155,7 +158,7 @@ def _contents(source: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]
     A tar is read a second time, since the lists, which say what is a source, may come last.
     """
     if not source.is_dir():
-        yield from files_of(source, set(names).__contains__)
+        yield from _files_of(source, set(names).__contains__)
         return
     for name in bar(names, desc=f"pack {source}", unit=" sources"):
         if not (source / name).is_file():
@@ -183,3 +186,36 @@ def _write_shards(
         names.append(name)
         counts[shard] += 1
     return form, names, counts
+
+
+def _files_of(archive: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the wanted files of a tar, compressed or not, in its order.
+
+    Links and devices are no files. Raises UserError for what is no whole tar.
+    """
+    try:
+        with (
+            archive.open("rb") as file,
+            tarfile.open(fileobj=file) as tar,
+            bar(total=archive.stat().st_size, unit="B", unit_scale=True, desc="pack") as shown,
+        ):
+            for member in tar:
+                shown.update(file.tell() - shown.n)
+                name = str(PurePosixPath(member.name))
+                if wanted(name) and member.isfile():
+                    content = tar.extractfile(member)
+                    assert content is not None, "it is a file"
+                    yield name, content.read()
+            # tarfile takes a damaged header for the end, and does not look at what follows.
+            stream = tar.fileobj
+            assert stream is not None, "it is open"
+            stream.seek(tar.offset)
+            end = stream.read(tarfile.BLOCKSIZE)
+            if len(end) < tarfile.BLOCKSIZE or end.strip(b"\0"):
+                raise tarfile.ReadError("is cut or damaged")
+            while stream.read(BLOCK):  # to the end, where the checksum of a compressed file stands
+                pass
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        # What tarfile tells of each compression that it tried has a line for each.
+        said = "it is no tar" if "\n" in str(error) else str(error)
+        raise UserError(f"{archive}: cannot be read: {said}") from None

@@ -76,8 +76,8 @@ def reckoned(
         alike = [one for one in timed if one.separator == run.separator]
         if not alike:
             return UNKNOWN
-        rate = sum(map(_macs, alike)) / sum(seconds[one.experiment] for one in alike)
-        return _macs(run) / rate
+        rate = sum(map(step_macs, alike)) / sum(seconds[one.experiment] for one in alike)
+        return step_macs(run) / rate
 
     return [step(run) for run in runs]
 
@@ -90,7 +90,7 @@ def by_size(runs: Sequence[Run], rate: float) -> pd.DataFrame:
     """
     memory = [step_memory(run) / 2**30 for run in runs]
     cards = [next((f"{card} GB" for card in CARDS if card > 1.1 * gb), "none") for gb in memory]
-    return costs(runs, [_macs(run) / rate for run in runs]).assign(memory_gb=memory, fits=cards)
+    return costs(runs, [step_macs(run) / rate for run in runs]).assign(memory_gb=memory, fits=cards)
 
 
 def costs(runs: Sequence[Run], seconds: Sequence[float]) -> pd.DataFrame:
@@ -107,11 +107,7 @@ def costs(runs: Sequence[Run], seconds: Sequence[float]) -> pd.DataFrame:
             "parameters_m": [
                 sum(n.parameters for n in complexities(r).values()) / 1e6 for r in runs
             ],
-            "gmac": [_macs(run) / 1e9 for run in runs],
+            "gmac": [step_macs(run) / 1e9 for run in runs],
             "hours": [s * total_steps(run) / 3600 for run, s in zip(runs, seconds, strict=True)],
         }
     )
-
-
-def _macs(run: Run) -> int:
-    return step_macs(run, run.discriminators)

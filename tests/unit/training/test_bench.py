@@ -26,7 +26,7 @@ def test_one_that_was_not_timed_is_as_fast_as_those_with_its_separator(tiny):
     runs = [*some, tiny("inst-wave"), tiny("pit-tdcnpp")]
     steps = reckoned(runs, some, {"pit": 0.5, "ctx-all": 1.0})
     assert steps[:2] == [0.5, 1.0]
-    macs = [step_macs(run, run.discriminators) for run in runs]
+    macs = [step_macs(run) for run in runs]
     assert steps[2] == pytest.approx(macs[2] * 1.5 / (macs[0] + macs[1]))
     assert isnan(steps[3])
     assert costs(runs[:1], [0.5])["hours"].item() == pytest.approx(0.5 * 4 / 3600)
