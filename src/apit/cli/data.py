@@ -8,7 +8,6 @@ from cyclopts import Parameter
 
 from apit.artefacts import today
 from apit.cli.options import Folder, Jobs, ScaleOptions
-from apit.config import Recorded
 from apit.data import mixtures, packing
 from apit.data.bank import make_bank
 from apit.data.fetch import fetch_fuss, fetch_packages
@@ -53,7 +52,6 @@ def bank(
     *,
     output: Folder,
     clips: Path | None = None,
-    rooms: Path | None = None,
     jobs: Jobs = 0,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
@@ -63,16 +61,12 @@ def bank(
     ----------
     clips
         Folder of recordings in any format of libsndfile, at any rate, instead of procedural sounds.
-    rooms
-        Folder of impulse responses, SPLIT/ROOM/background0.wav …, for rooms of kind: recorded.
     """
     scale = options.load()
-    sounds, recipe = scale.data.sounds, scale.data.recipe
+    sounds = scale.data.sounds
     if clips is None and sounds.kind == "folder" and sounds.folder:
         clips = Path(sounds.folder)
-    if rooms is None and recipe and isinstance(recipe.rooms, Recorded) and recipe.rooms.folder:
-        rooms = Path(recipe.rooms.folder)
-    make_bank(scale, output, today(clips) if clips else None, rooms, jobs)
+    make_bank(scale, output, today(clips) if clips else None, jobs)
     print(f"{output}: clips and rooms of scale {options.name}; clips.csv tells of them")
 
 

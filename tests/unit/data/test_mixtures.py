@@ -266,11 +266,12 @@ def test_fuss_own_clips_and_rooms_are_mixed_by_the_recipe(configs, tmp_path):
             *("audio={sample_rate: 8000, seconds: 0.5}", "training.crop_seconds=0.5"),
             *("data.recipe.background_min_seconds=0.5", "data.recipe.foreground_max_seconds=0.5"),
             "data.recipe.examples={train: 6, validation: 2, eval: 2}",
+            f"data.recipe.rooms.folder={tmp_path / 'rir_data'}",
         ],
         configs,
     )
     bank, mixtures = tmp_path / "bank", tmp_path / "mixtures"
-    make_bank(scale, bank, tmp_path / "fsd_data", tmp_path / "rir_data", jobs=1)
+    make_bank(scale, bank, tmp_path / "fsd_data", jobs=1)
     mix(scale, bank, mixtures, jobs=1)
     manifest = pd.read_csv(mixtures / "manifest.csv")
     background = manifest["source"] == "background0"
@@ -309,7 +310,8 @@ def test_rooms_that_cannot_be_read_are_refused(configs, tmp_path, damage):
         path.write_text("no sound")
     else:
         (rooms / "eval").rename(rooms / "evaluation")
-    scale = load_scale("tiny", ["data.recipe.rooms={kind: recorded, gain_db: 0.0}"], configs)
+    recorded = f"{{kind: recorded, gain_db: 0.0, folder: {rooms}}}"
+    scale = load_scale("tiny", [f"data.recipe.rooms={recorded}"], configs)
     with pytest.raises(UserError, match=said[damage]):
-        make_bank(scale, tmp_path / "bank", None, rooms, jobs=1)
+        make_bank(scale, tmp_path / "bank", jobs=1)
     assert not (tmp_path / "bank").exists()
