@@ -139,17 +139,18 @@ def _listed(source: Path, plain: Mapping[str, bytes]) -> tuple[str, list[str]]:
         for name, content in plain.items()
         if name.endswith(LIST_SUFFIX)
     }
-    root, *others = dict.fromkeys(map(_folder, lists)) or [None]
-    if root is None:
+    roots = list(dict.fromkeys(map(_folder, lists)))
+    if not roots:
         raise UserError(f"{source}: holds no *{LIST_SUFFIX}; it is not in the FUSS layout")
-    if others:
-        raise UserError(f"{source}: holds lists in {root or './'} and in {others[0] or './'}")
+    if len(roots) > 1:
+        raise UserError(f"{source}: holds lists in {roots[0] or './'} and in {roots[1] or './'}")
     named: dict[str, str] = {}
     for listed, lines in lists.items():
         for file in (file for line in lines for file in (line.mixture, *line.sources)):
             if (other := named.setdefault(file, listed)) != listed:
                 raise UserError(f"{source}: {file} is named by both {other} and {listed}")
-    return root, [root + f for lines in lists.values() for line in lines for f in line.sources]
+    files = (file for lines in lists.values() for line in lines for file in line.sources)
+    return roots[0], [roots[0] + file for file in files]
 
 
 def _contents(source: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:

@@ -61,10 +61,8 @@ def _batches(
     return repeat(Batch(references, ()).to(device))
 
 
-def reckoned(
-    runs: Sequence[Run], timed: Sequence[Run], seconds: Mapping[str, float]
-) -> list[float]:
-    """Seconds of a step of each run, from those of some that were timed.
+def reckoned(runs: Sequence[Run], some: Sequence[Run], seconds: Mapping[str, float]) -> list[float]:
+    """Seconds of a step of each run, from the `seconds` of `some` that were timed.
 
     One that was not has the multiply-accumulates a second of those that were with its separator, on
     average; NaN where there is none.
@@ -73,7 +71,7 @@ def reckoned(
     def step(run: Run) -> float:
         if run.experiment in seconds:
             return seconds[run.experiment]
-        alike = [one for one in timed if one.separator == run.separator]
+        alike = [one for one in some if one.separator == run.separator]
         if not alike:
             return UNKNOWN
         rate = sum(map(step_macs, alike)) / sum(seconds[one.experiment] for one in alike)
