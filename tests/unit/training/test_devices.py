@@ -106,10 +106,11 @@ def test_a_folder_that_cannot_be_written_is_told(machine, tmp_path):
 RUN = """
 import os, sys, time
 from pathlib import Path
-import torch
+from types import SimpleNamespace as Fake
+sys.modules["torch"] = Fake(  # which takes seconds to import
+    version=Fake(cuda="13.0"), cuda=Fake(device_count=lambda: 2), device=None
+)
 from apit.training.devices import leased
-torch.version.cuda = "13.0"
-torch.cuda.device_count = lambda: 2
 folder, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 with leased(folder=folder) as device:
     assert os.environ["CUDA_VISIBLE_DEVICES"] == device
