@@ -125,7 +125,7 @@ def make_bank(scale: Scale, output: Path, clips_folder: Path | None = None, jobs
     rooms_folder = None
     if isinstance(rooms, Recorded):
         if not rooms.folder:
-            raise UserError("data.recipe.rooms are recorded: give their folder as its key `folder`")
+            raise UserError("data.recipe.rooms are recorded: set data.recipe.rooms.folder")
         rooms_folder = Path(rooms.folder)
     elif rooms:
         from apit.data.rooms import check_surfaces
