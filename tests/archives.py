@@ -28,9 +28,8 @@ def unreliable(content, behaviours):
     """Serve bytes by a list of behaviours, one for each request; the last one stays.
 
     ok, cut (half of what was asked for, then the connection breaks), ignore_range, busy (503),
-    throttled (429), endless (more and more, of unknown length), short (half, of unknown length),
-    encoded (says that it is compressed on the way), or other bytes in place of these. Gives the
-    address and the ranges asked for.
+    throttled (429), short (half, of unknown length), encoded (says that it is compressed on the
+    way). Gives the address and the ranges asked for.
     """
     asked, left = [], list(behaviours)
 
@@ -47,8 +46,7 @@ def unreliable(content, behaviours):
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            body = behaviour if isinstance(behaviour, bytes) else content
-            start = 0
+            body, start = content, 0
             if self.headers.get("Range") and behaviour != "ignore_range":
                 start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
                 self.send_response(206)
@@ -58,13 +56,10 @@ def unreliable(content, behaviours):
             body = body[start:]
             if behaviour == "encoded":
                 self.send_header("Content-Encoding", "x-gzip")
-            if behaviour in ("endless", "short"):
+            if behaviour == "short":
                 self.close_connection = True
                 self.end_headers()
-                self.wfile.write(body[: len(body) // 2] if behaviour == "short" else body)
-                with contextlib.suppress(OSError):
-                    while behaviour == "endless":
-                        self.wfile.write(bytes(1 << 20))
+                self.wfile.write(body[: len(body) // 2])
                 return
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

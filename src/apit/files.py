@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from apit.errors import UserError
-from apit.identity import FILE, Identity, is_made
+from apit.identity import FILE, Identity
 
 PARTIAL = ".partial-"
 
@@ -56,48 +56,23 @@ def check_apart(output: Path, *sources: Path | None) -> None:
 def whole_folder(path: Path, identity: Identity) -> Iterator[Path]:
     """Give a temporary folder beside `path`; it replaces `path` if the block succeeds.
 
-    It has its identity. Raises UserError at once where `path` holds anything else.
+    It has its identity. What a process that was killed left of it goes when it is made again.
+    Raises UserError at once where `path` holds anything else, or another process is making it.
     """
     path = path.resolve()  # a link stays, and leads to what is made
     check_replaceable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir()
-    identity.write(partial)
-    try:
-        yield partial
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def resumable_folder(path: Path, identity: Identity) -> Iterator[Path]:
-    """Give the folder `PATH.part`; it replaces `path` if the block succeeds, and stays otherwise.
-
-    What a part holds already, the next call goes on from, but for files that were half written; a
-    part that was begun for another `identity` is thrown away. Raises UserError at once where
-    `path` or its part holds anything that was not made here, or another process is making it.
-    """
-    path = path.resolve()
-    part = path.with_name(f"{path.name}.part")
-    check_replaceable(path)
-    check_replaceable(part)
+    partial = path.with_name(f"{PARTIAL}{path.name}")
     with alone(path):
-        if part.exists() and not is_made(part, identity):
-            shutil.rmtree(part)
-        part.mkdir(parents=True, exist_ok=True)
-        for partial in part.rglob(f"{PARTIAL}*"):
-            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
-        identity.write(part)
-        yield part
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(part, path)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        identity.write(partial)
+        try:
+            yield partial
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextmanager

@@ -1,11 +1,10 @@
 import json
-from contextlib import suppress
 
 import pytest
 
 from apit.artefacts import Artefacts
 from apit.errors import UserError
-from apit.files import resumable_folder, whole_folder
+from apit.files import whole_folder
 from apit.identity import Identity, Stamp, differences, is_made, stamp_of, to_resume
 from apit.layers import load_run, load_scale
 from apit.training.identities import of_run
@@ -144,15 +143,6 @@ def test_folders_have_their_identity_and_only_those_that_have_one_are_replaced(t
     ):
         pass
     assert (tmp_path / "mine" / "treasure").exists()
-
-
-def test_a_part_is_gone_on_with_for_the_same_identity_alone(tmp_path):
-    folder = tmp_path / "made"
-    for settings, kept in (((), False), ((), True), (("training.steps=41",), False)):
-        with suppress(ZeroDivisionError), resumable_folder(folder, of(*settings)) as part:
-            assert (part / "half").exists() == kept
-            (part / "half").touch()
-            raise ZeroDivisionError
 
 
 def test_scores_of_the_bootstrap_s_size_are_the_same_scores():

@@ -21,8 +21,6 @@ if scale.data.recipe is not None:
             directory(f"{DATA}/bank/{{id}}"),
         log:
             f"logs/{SCALE}/bank/{{id}}.log",
-        benchmark:
-            f"logs/{SCALE}/bank/{{id}}.benchmark.tsv"
         threads: 16  # or as many as there are
         resources:
             runtime=480,
@@ -38,8 +36,6 @@ if scale.data.recipe is not None:
             directory(f"{DATA}/mixtures/{{id}}"),
         log:
             f"logs/{SCALE}/mix/{{id}}.log",
-        benchmark:
-            f"logs/{SCALE}/mix/{{id}}.benchmark.tsv"
         threads: 16
         resources:
             runtime=480,

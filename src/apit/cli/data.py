@@ -5,11 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
-from cyclopts.types import NonNegativeInt
 
 from apit.artefacts import today
 from apit.cli.options import Folder, Jobs, ScaleOptions
-from apit.config import Recorded
 from apit.data import mixtures, packing
 from apit.data.bank import make_bank
 from apit.data.fetch import fetch_fuss, fetch_packages
@@ -20,8 +18,6 @@ def fetch(
     *,
     output: Path,
     archive: Annotated[str | None, Parameter(metavar="URL_OR_PATH")] = None,
-    sha256: str | None = None,
-    size: Annotated[NonNegativeInt | None, Parameter(name="--bytes")] = None,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
     """Fetch the recordings that a scale mixes (without root), or FUSS, which is mixed already.
@@ -32,41 +28,30 @@ def fetch(
         Folder to make, of clips or packed mixtures; an archive is kept beside it.
     archive
         A mirror of FUSS's archive, or a file, instead of the address in the configuration (of
-        scale paper, if no --scale is given).
-    sha256
-        What the archive must have.
-    size
-        How large it must be.
+        scale paper, if no --scale is given). Another one than FUSS's needs its size and hash, too:
+        --set data.sounds.bytes=… --set data.sounds.sha256=….
     """
-    given = {"address": archive, "sha256": sha256, "bytes": size}
-    given = {key: value for key, value in given.items() if value is not None}
-    if given and options.scale is None:
-        options = replace(options, scale="paper")
-    sounds = options.load().data.sounds
-    if given and sounds.kind != "fuss":
-        raise UserError(f"scale {options.name} mixes its own examples: it has no archive to fetch")
-    if sounds.kind in ("procedural", "folder"):
-        raise UserError(f"scale {options.name} has sounds of kind {sounds.kind}: nothing to fetch")
+    if archive:
+        address = archive if "://" in archive else Path(archive).resolve().as_uri()
+        settings = (*options.settings, f"data.sounds.address={address}")
+        options = replace(options, scale=options.scale or "paper", settings=settings)
+    scale = options.load()
+    sounds = scale.data.sounds
     if sounds.kind == "packages":
         fetch_packages(sounds.packages, output)
         names = ", ".join(package.name for package in sounds.packages)
         print(f"{output}: recordings of {names}")
-        return
-    if archive and "://" not in archive:
-        given["address"] = Path(archive).resolve().as_uri()
-    settings = (f"data.sounds.{key}={value}" for key, value in given.items())
-    scale = replace(options, settings=(*options.settings, *settings)).load()
-    sounds = scale.data.sounds
-    assert sounds.kind == "fuss"
-    fetch_fuss(sounds, scale.audio, output)
-    print(f"{output}: {sounds.name}")
+    elif sounds.kind == "fuss":
+        fetch_fuss(sounds, scale.audio, output)
+        print(f"{output}: {sounds.name}")
+    else:
+        raise UserError(f"scale {options.name} has sounds of kind {sounds.kind}: nothing to fetch")
 
 
 def bank(
     *,
     output: Folder,
     clips: Path | None = None,
-    rooms: Path | None = None,
     jobs: Jobs = 0,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
@@ -76,17 +61,13 @@ def bank(
     ----------
     clips
         Folder of recordings in any format of libsndfile, at any rate, instead of procedural sounds.
-    rooms
-        Folder of impulse responses, SPLIT/ROOM/background0.wav …, for rooms of kind: recorded.
     """
     scale = options.load()
-    sounds, recipe = scale.data.sounds, scale.data.recipe
+    sounds = scale.data.sounds
     if clips is None and sounds.kind == "folder" and sounds.folder:
         clips = Path(sounds.folder)
-    if rooms is None and recipe and isinstance(recipe.rooms, Recorded) and recipe.rooms.folder:
-        rooms = Path(recipe.rooms.folder)
-    make_bank(scale, output, today(clips) if clips else None, rooms, jobs)
-    print(f"{output}: clips and rooms of scale {options.name}; clips.html tells of them")
+    make_bank(scale, output, today(clips) if clips else None, jobs)
+    print(f"{output}: clips and rooms of scale {options.name}; clips.csv tells of them")
 
 
 def mix(

@@ -1,8 +1,5 @@
 """Commands that train: train, bench."""
 
-import resource
-from collections.abc import Sequence
-from math import isnan
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +9,11 @@ from pandas import DataFrame
 
 from apit.artefacts import today
 from apit.cli.options import Bank, Data, Folder, Mixtures, ScaleOptions
-from apit.config import Scale
 from apit.errors import UserError
 from apit.files import whole_file
 from apit.provenance import processor
 from apit.training import CHECKPOINT_SECONDS
-from apit.training.bench import Bench, by_size, parts_by_size
+from apit.training.bench import by_size, costs, reckoned, timed
 from apit.training.devices import leased, make_device
 from apit.training.train import train as train_run
 
@@ -103,48 +99,31 @@ def bench(
     data, bank = today(data) if data else None, today(bank) if bank else None
     runs = [options.run(name) for name in scale.names]
     if at:
-        sizes = by_size(runs, 1e12 * at)
-        print(_shown(sizes))
-        print(f"\nof a step:\n{_shown(parts_by_size(runs))}\n")
-        print(f"by multiply-accumulates alone, at {at:g} TMAC/s; nothing was timed")
-        _print_sum(scale, sizes["hours"].to_list())
-        return
-    with leased():
-        device = make_device(scale.training.threads)
-        name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
-        bench = Bench([options.run(timed) for timed in experiments], data, rounds, device, bank)
-        table = bench.table()
-        # Experiments from left to right, since there are fewer than columns.
-        printed = table.set_index("experiment").map(lambda value: f"{value:.3g}")
-        print(printed.T.replace("nan", "–").to_string())
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(
-            f"medians of {rounds} rounds in turns on {name}, torch {torch.__version__}; "
-            f"this process, with all of them, used {used:.1f} GB at the most\n"
-        )
-        hours = [bench.hours(run) for run in runs]
-        for run, needed in zip(runs, hours, strict=True):
-            print(f"{needed:10.2f} h  {run.experiment}".replace("nan", "  –"))
-        _print_sum(scale, hours)
-    if output:
-        table = table.assign(device=name, threads=torch.get_num_threads(), rounds=rounds)
-        with whole_file(output) as partial:
-            table.to_csv(partial, index=False, float_format="%.4g")
-        print(f"{output}: cost of {len(table)} experiments")
+        whole = by_size(runs, 1e12 * at)
+        print(f"by multiply-accumulates alone, at {at:g} TMAC/s; nothing was timed\n")
+    else:
+        with leased():
+            device = make_device(scale.training.threads)
+            name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
+            some = [options.run(one) for one in experiments]
+            seconds = timed(some, data, rounds, device, bank)
+        table = costs(some, list(seconds.values()))
+        print(f"{_shown(table)}\n\nmedians of {rounds} rounds in turns on {name}, torch "
+              f"{torch.__version__}; and so, for the whole scale:\n")  # fmt: skip
+        whole = costs(runs, reckoned(runs, some, seconds))
+        if output:
+            table = table.assign(device=name, threads=torch.get_num_threads(), rounds=rounds)
+            with whole_file(output) as partial:
+                table.to_csv(partial, index=False, float_format="%.4g")
+    print(_shown(whole))
+    hours = whole.set_index("experiment")["hours"]
+    missing = f", but for {n} that were not measured" if (n := hours.isna().sum()) else ""
+    print(
+        f"\n{hours.sum():.2f} h  all experiments, one seed{missing}; {len(scale.runs)} runs: "
+        f"{sum(hours.fillna(0)[name] for name, _ in scale.runs):.1f} h of one device, without "
+        "validation"
+    )
 
 
 def _shown(table: DataFrame) -> str:
-    return table.to_string(index=False, float_format="{:.3g}".format)
-
-
-def _print_sum(scale: Scale, hours: Sequence[float]) -> None:
-    """Hours of all experiments of a scale; NaN are those that are not known."""
-    by_experiment = zip(scale.names, hours, strict=True)
-    known = {name: needed for name, needed in by_experiment if not isnan(needed)}
-    missing = len(hours) - len(known)
-    print(
-        f"{sum(known.values()):10.2f} h  all experiments, one seed"
-        f"{f', but for {missing} that were not measured' if missing else ''}; "
-        f"{len(scale.runs)} runs: {sum(known.get(name, 0) for name, _ in scale.runs):.1f} h of one "
-        "device, without validation"
-    )
+    return table.to_string(index=False, float_format="{:.3g}".format, na_rep="–")

@@ -4,7 +4,6 @@
     clips.csv   what each is and in which split; and files that were left out, and why
     rooms.f32   impulse responses, one after the other (where there are rooms)
     rooms.csv   of which room and source each is
-    clips.html  a page on the clips
     sounds.txt  what all this was made from
 
 Mixing draws from it once, into wavs; remixing in every step of a training. How rooms and
@@ -24,11 +23,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apit.config import Audio, Boxes, Data, Recipe, Recorded, Scale, Split
-from apit.data import clips_page, fuss, splits
+from apit.data import fuss, splits
 from apit.data.clips import Clip, Refused, Source, procedural, recorded
 from apit.data.identities import of_bank
 from apit.errors import UserError
-from apit.files import check_apart, resumable_folder, whole_file
+from apit.files import check_apart, whole_folder
 from apit.identity import Identity, check_configuration, is_made, stamp_of
 from apit.parallel import in_order
 from apit.provenance import array_generator
@@ -116,22 +115,24 @@ def _cut(path: Path, lengths: "pd.Series[int]") -> list[NDArray[np.float32]]:
     return np.split(mapped, ends[:-1])
 
 
-def make_bank(
-    scale: Scale,
-    output: Path,
-    clips_folder: Path | None = None,
-    rooms_folder: Path | None = None,
-    jobs: int = 0,
-) -> None:
+def make_bank(scale: Scale, output: Path, clips_folder: Path | None = None, jobs: int = 0) -> None:
     """Make a scale's bank in `output`, of its procedural sounds or of a folder of recordings.
 
-    `rooms_folder` has the rooms of `rooms: {kind: recorded}`. Bad clips are left out, and listed.
-    What is whole when a call is killed stays, in `OUTPUT.part`.
+    Bad clips are left out, and listed.
     """
     recipe = recipe_of(scale.data)
+    rooms = recipe.rooms
+    rooms_folder = None
+    if isinstance(rooms, Recorded):
+        if not rooms.folder:
+            raise UserError("data.recipe.rooms are recorded: set data.recipe.rooms.folder")
+        rooms_folder = Path(rooms.folder)
+    elif rooms:
+        from apit.data.rooms import check_surfaces
+
+        check_surfaces(rooms)
     check_apart(output, clips_folder, rooms_folder)
     source = _source(scale, recipe, clips_folder)
-    _check_rooms(recipe, rooms_folder)
     identity = of_bank(
         scale.audio,
         scale.data,
@@ -140,13 +141,11 @@ def make_bank(
     )
     if is_made(output, identity):
         return
-    with resumable_folder(output, identity) as part:
-        if not (part / "clips.csv").exists():
-            _write_clips(source, recipe, part, clips_folder, jobs)
-        if recipe.rooms and not (part / "rooms.csv").exists():
-            _write_rooms(scale, part, rooms_folder, jobs)
+    with whole_folder(output, identity) as part:
+        _write_clips(source, recipe, part, clips_folder, jobs)
+        if rooms:
+            _write_rooms(scale, rooms, part, jobs)
         (part / fuss.SOUNDS).write_text(f"{source.origin}\n")
-        clips_page.write(_read_table(part / "clips.csv"), source.origin, part / "clips.html")
 
 
 def _source(scale: Scale, recipe: Recipe, folder: Path | None) -> Source:
@@ -161,24 +160,13 @@ def _source(scale: Scale, recipe: Recipe, folder: Path | None) -> Source:
     )
 
 
-def _check_rooms(recipe: Recipe, folder: Path | None) -> None:
-    if isinstance(recipe.rooms, Recorded) and folder is None:
-        raise UserError("data.recipe.rooms are recorded: give their folder with --rooms")
-    if folder is not None and not isinstance(recipe.rooms, Recorded):
-        raise UserError("--rooms: data.recipe.rooms has no kind: recorded, which would read them")
-    if isinstance(recipe.rooms, Boxes):
-        from apit.data.rooms import check_surfaces
-
-        check_surfaces(recipe.rooms)
-
-
 def _write_clips(
     source: Source, recipe: Recipe, part: Path, folder: Path | None, jobs: int
 ) -> None:
     clips: list[Clip] = []
     left_out: dict[str, str] = {}
     same: dict[str, str] = {}  # names of files and sounds, by their hash
-    with whole_file(part / "clips.f32") as partial, partial.open("wb") as file:
+    with (part / "clips.f32").open("wb") as file:
         for sound in in_order(source.read, source.names, len(source.names), "clips", jobs):
             if isinstance(sound, Refused):
                 left_out[sound.name] = sound.reason
@@ -206,49 +194,43 @@ def _write_clips(
     rows = [asdict(clip) | {"split": split_of.get(clip.name, ""), "left_out": ""} for clip in clips]
     empty = asdict(Clip("", "", "", 0, 0.0)) | {"split": ""}
     rows += [empty | {"name": name, "left_out": reason} for name, reason in left_out.items()]
-    with whole_file(part / "clips.csv") as partial:
-        pd.DataFrame(rows).to_csv(partial, index=False)
+    pd.DataFrame(rows).to_csv(part / "clips.csv", index=False)
 
 
-def _write_rooms(scale: Scale, part: Path, folder: Path | None, jobs: int) -> None:
+def _write_rooms(scale: Scale, rooms: Boxes | Recorded, part: Path, jobs: int) -> None:
     from apit.data.rooms import recorded_rooms
 
-    recipe = recipe_of(scale.data)
     rows: list[Response] = []
-    with whole_file(part / "rooms.f32") as partial, partial.open("wb") as file:
-        for split, examples in recipe.examples.items():
-            if folder is None:
-                assert isinstance(recipe.rooms, Boxes)
-                rooms: Sequence[Any] = range(min(examples, recipe.rooms.at_most))
+    with (part / "rooms.f32").open("wb") as file:
+        for split, examples in recipe_of(scale.data).examples.items():
+            if isinstance(rooms, Boxes):
+                some: Sequence[Any] = range(min(examples, rooms.at_most))
             else:
-                rooms = recorded_rooms(folder, split)
-            make = functools.partial(_responses, scale, split)
-            for made in in_order(make, rooms, len(rooms), f"rooms {split}", jobs):
+                some = recorded_rooms(Path(rooms.folder or ""), split)
+            make = functools.partial(_responses, scale, rooms, split)
+            for made in in_order(make, some, len(some), f"rooms {split}", jobs):
                 for row, samples in made:
                     rows.append(row)
                     file.write(samples.astype(SAMPLE).tobytes())
-    with whole_file(part / "rooms.csv") as partial:
-        pd.DataFrame(rows).to_csv(partial, index=False)
+    pd.DataFrame(rows).to_csv(part / "rooms.csv", index=False)
 
 
 def _responses(
-    scale: Scale, split: Split, which: int | Path
+    scale: Scale, rooms: Boxes | Recorded, split: Split, which: Any
 ) -> list[tuple[Response, NDArray[np.float64]]]:
     """A room's responses: the number of a box to draw, or the folder of a recorded one."""
     from apit.data.rooms import draw_room, impulse_responses, metres, recorded_responses
 
     recipe, rate = recipe_of(scale.data), scale.audio.sample_rate
     sources = 1 + recipe.foregrounds[1]
-    if isinstance(which, Path):
-        assert isinstance(recipe.rooms, Recorded)
-        recordings = recorded_responses(which, rate, sources, recipe.rooms.gain_db)
+    if isinstance(rooms, Recorded):
+        recordings = recorded_responses(which, rate, sources, rooms.gain_db)
         return [
             (Response(split, which.name, source, len(samples)), samples)
             for source, samples in enumerate(recordings)
         ]
-    assert isinstance(recipe.rooms, Boxes)
-    room = draw_room(recipe.rooms, sources, array_generator("room", recipe.seed, split, which))
-    computed = impulse_responses(room, rate, recipe.rooms.reflections)
+    room = draw_room(rooms, sources, array_generator("room", recipe.seed, split, which))
+    computed = impulse_responses(room, rate, rooms.reflections)
     of_room = metres(room.size), " ".join(room.surfaces.values()), metres(room.microphone)
     return [
         (

@@ -1,16 +1,15 @@
 """Clips: single sounds, procedural or recorded, listed with what is wrong with some of them."""
 
-import csv
 import functools
-import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import soundfile
 from numpy.typing import NDArray
 
@@ -100,7 +99,7 @@ def recorded(folder: Path, recipe: Recipe, rate: int) -> Source:
     names = [n for n in names if n != LICENCES and not any(p[0] == "." for p in n.split("/"))]
     if not names:
         raise UserError(f"{folder}: holds no file; give a folder of recordings")
-    licences = list(_licences(folder / LICENCES))
+    licences = _licences(folder / LICENCES)
     origins = sorted({origin for _, _, origin in licences if origin})
     return Source(
         names,
@@ -111,19 +110,18 @@ def recorded(folder: Path, recipe: Recipe, rate: int) -> Source:
     )
 
 
-def _licences(path: Path) -> Iterator[tuple[str, str, str]]:
+def _licences(path: Path) -> list[tuple[str, str, str]]:
+    """Pattern, licence and origin of a folder's clips, where it says so."""
     if not path.exists():
-        return
+        return []
     try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is not text in UTF-8") from None
-    with io.StringIO(text, newline="") as file:
-        rows = csv.DictReader(file)
-        if not {"clips", "licence"} <= set(rows.fieldnames or ()):
-            raise UserError(f"{path}: must have the columns clips, licence and, if known, origin")
-        for row in rows:
-            yield row["clips"], row["licence"], row.get("origin") or ""
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path}: is no CSV in UTF-8 ({error})") from None
+    if not {"clips", "licence"} <= {*rows}:
+        raise UserError(f"{path}: must have the columns clips, licence and, if known, origin")
+    columns = rows.reindex(columns=["clips", "licence", "origin"]).fillna("")
+    return list(columns.itertuples(index=False, name=None))
 
 
 def _read(

@@ -92,5 +92,5 @@ def open_examples(root: Path, split: Split, audio: Audio) -> Examples:
 
     Raises UserError where the folder's lists or the packed form are not what `audio` says.
     """
-    form = Packed if packed.is_packed(root) else Wavs
+    form = Packed if (root / fuss.INDEX).exists() else Wavs
     return form(root, split, audio)

@@ -15,27 +15,25 @@ from urllib3.util import Retry
 from apit.config import Audio, Data, Fuss, Package, Split
 from apit.data import fuss
 from apit.data.clips import LICENCES, SUFFIXES
-from apit.data.download import PATIENCE, download, fault_of
+from apit.data.download import PATIENCE, check_archive, download
 from apit.data.fuss import Format
 from apit.data.identities import data_settings, of_clips, of_packed
 from apit.data.packing import pack
 from apit.errors import UserError
-from apit.files import check_replaceable, resumable_folder, whole_file
+from apit.files import check_replaceable, whole_folder
 from apit.identity import is_made
 from apit.progress import bar
 from apit.provenance import file_digest
 
 FUSS_SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
 EXPANSION = 2.5  # of FUSS's archives: about 17.6 GB of sources
-SCRATCH = ".scratch-"
 
 
 def fetch_packages(packages: Sequence[Package], output: Path) -> None:
     """Download Debian packages of recordings and unpack the sounds of each into a folder there.
 
-    Needs apt-get and dpkg-deb, no root. Writes `licences.csv`, with versions and hashes. Packages
-    that came before a call was killed stay in `OUTPUT.part`. Raises UserError where one cannot be
-    had.
+    Needs apt-get and dpkg-deb, no root. Writes `licences.csv`, with versions and hashes. Raises
+    UserError where one cannot be had.
     """
     own = "give a folder of your own recordings instead (make reproduce SCALE=… CLIPS=FOLDER)"
     missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
@@ -44,24 +42,18 @@ def fetch_packages(packages: Sequence[Package], output: Path) -> None:
     identity = of_clips(packages)
     if is_made(output, identity):
         return
-    with resumable_folder(output, identity) as part:
-        for scratch in part.glob(f"{SCRATCH}*"):  # of a call that was killed
-            shutil.rmtree(scratch)
-        for package in bar(packages, desc="fetch", unit=" packages"):
-            origin = part / f".{package.name}"
-            if not origin.exists():
-                _fetch_package(package, part, origin, own)
+    with whole_folder(output, identity) as part:
         rows = [
             {"clips": f"{package.name}/*", "licence": package.licence}
-            | {"origin": (part / f".{package.name}").read_text()}
-            for package in packages
+            | {"origin": _fetch_package(package, part, own)}
+            for package in bar(packages, desc="fetch", unit=" packages")
         ]
         pd.DataFrame(rows).to_csv(part / LICENCES, index=False)
 
 
-def _fetch_package(package: Package, part: Path, origin: Path, own: str) -> None:
-    """Bring a package's sounds into a folder of its name, and then its version into `origin`."""
-    with tempfile.TemporaryDirectory(dir=part, prefix=SCRATCH) as scratch:
+def _fetch_package(package: Package, part: Path, own: str) -> str:
+    """Bring a package's sounds into a folder of its name → its name, version and hash."""
+    with tempfile.TemporaryDirectory(dir=part) as scratch:
         try:
             _call("apt-get", "download", package.name, cwd=Path(scratch))
             archive = next(Path(scratch).glob("*.deb"))
@@ -73,14 +65,12 @@ def _fetch_package(package: Package, part: Path, origin: Path, own: str) -> None
         sounds = [p for p in unpacked.rglob("*") if p.suffix.lower() in SUFFIXES]
         if not sounds:
             raise UserError(f"{archive.name} holds no sound in {package.folder}; {own}")
-        shutil.rmtree(part / package.name, ignore_errors=True)
         for sound in sounds:
             target = part / package.name / sound.relative_to(unpacked)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(sound, target)
-        with whole_file(origin) as partial:
-            version = unquote(archive.name.split("_")[1])  # NAME_VERSION_ARCHITECTURE.deb
-            partial.write_text(f"{package.name} {version} (sha256 {file_digest(archive)})")
+        version = unquote(archive.name.split("_")[1])  # NAME_VERSION_ARCHITECTURE.deb
+        return f"{package.name} {version} (sha256 {file_digest(archive)})"
 
 
 def _call(*command: str, cwd: Path) -> None:
@@ -107,11 +97,8 @@ def fetch_fuss(sounds: Fuss, audio: Audio, output: Path, *, patience: Retry = PA
             raise UserError(f"{archive}: no such archive")
     _check_room(archive, sounds, output)
     if not local:
-        download(sounds.address, archive, sounds.bytes, sounds.sha256, patience)
-    elif (fault := fault_of(archive, sounds.bytes, sounds.sha256)) is not None:
-        raise UserError(
-            f"{archive}: {fault}; give another file, or the size and hash that it should have"
-        )
+        download(sounds.address, archive, sounds.bytes, patience)
+    check_archive(archive, sounds.bytes, sounds.sha256)
     lists = [fuss.list_path(Path(), split).name for split in FUSS_SPLITS]
     origin = f"{sounds.name} (sha256 {sounds.sha256})\n"
     wanted = Format(audio.sample_rate, 1, audio.samples)

@@ -99,7 +99,7 @@ def parse_lines(content: bytes, path: Path, slots: int) -> list[Line]:
             raise UserError(f"{where}: {name} is listed twice, first in line {seen[name]}")
         seen[name] = number
         for file in (mixture, *sources):
-            if not is_inside(file):
+            if file.startswith("/") or ".." in file.split("/"):
                 raise UserError(f"{where}: names {file}, which lies outside {path.parent}")
         for file in sources:
             if file in used:
@@ -107,11 +107,6 @@ def parse_lines(content: bytes, path: Path, slots: int) -> list[Line]:
             used[file] = number
         lines.append(Line(name, mixture, tuple(sources)))
     return lines
-
-
-def is_inside(file: str) -> bool:
-    """Whether a relative name stays within the folder that it is relative to."""
-    return not (file.startswith("/") or ".." in file.split("/"))
 
 
 def read_list(path: Path, slots: int) -> list[Line]:

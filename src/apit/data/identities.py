@@ -8,7 +8,7 @@ from apit.identity import Identity, Stamp, identify
 
 BANK = ("data/bank", "data/clips", "data/rooms", "data/splits", "data/synthesis")
 MIXTURES = ("data/mixtures", "data/recipe")
-PACKED = ("data/packing", "data/packed", "data/fuss", "data/archives")
+PACKED = ("data/packing", "data/packed", "data/fuss")
 READING = ("data/fuss", "data/packed", "data/examples", "data/batches")
 # Where sounds are, and what they are called: their hashes, names and dates count instead.
 PLACES: dict[str, Any] = {"sounds": {"name", "address", "folder"}, "recipe": {"rooms": {"folder"}}}

@@ -1,7 +1,6 @@
 """Mixtures: a bank and a seed → a folder in the FUSS layout."""
 
 import functools
-import json
 import math
 import shutil
 from dataclasses import asdict, dataclass
@@ -19,12 +18,10 @@ from apit.data import fuss
 from apit.data.bank import Stock, open_stock, recipe_of
 from apit.data.identities import of_mixtures
 from apit.data.recipe import PEAK, Draft, draft, dry
-from apit.files import check_apart, resumable_folder
+from apit.files import check_apart, whole_folder
 from apit.identity import is_made, stamp_of
 from apit.parallel import in_order
 from apit.provenance import array_generator
-
-ROWS = "rows"  # folder of what was written of each example, while others are being mixed
 
 
 @dataclass(frozen=True)
@@ -42,8 +39,7 @@ def mix(scale: Scale, bank: Path, output: Path, jobs: int = 0) -> None:
 
     `manifest.csv` says what each source consists of, `rooms.csv` in which room each mixture is;
     `clips.csv` is the bank's. The same seed gives the same bytes, whatever the number of jobs, and
-    in whichever order they come. What was mixed when a call was killed stays in `OUTPUT.part`, and
-    the same call goes on from there.
+    in whichever order they come.
     """
     recipe = recipe_of(scale.data)
     stocks = {split: open_stock(bank, split, scale.audio, scale.data) for split in recipe.examples}
@@ -51,12 +47,11 @@ def mix(scale: Scale, bank: Path, output: Path, jobs: int = 0) -> None:
     identity = of_mixtures(scale.audio, scale.data, stamp_of(bank))
     if is_made(output, identity):
         return
-    with resumable_folder(output, identity) as part:
-        (part / ROWS).mkdir(exist_ok=True)
+    with whole_folder(output, identity) as part:
         manifest: list[dict[str, Any]] = []
         rooms: list[dict[str, Any]] = []
         for split, count in recipe.examples.items():
-            (part / split).mkdir(exist_ok=True)
+            (part / split).mkdir()
             write = functools.partial(write_example, scale, stocks[split], part)
             written = list(in_order(write, range(count), count, f"mix {split}", jobs))
             lines = "".join(f"{one['line']}\n" for one in written)
@@ -68,23 +63,16 @@ def mix(scale: Scale, bank: Path, output: Path, jobs: int = 0) -> None:
             pd.DataFrame(rooms).to_csv(part / "rooms.csv", index=False)
         for name in ("clips.csv", fuss.SOUNDS):
             shutil.copyfile(bank / name, part / name)
-        shutil.rmtree(part / ROWS)
 
 
 def write_example(scale: Scale, stock: Stock, folder: Path, index: int) -> dict[str, Any]:
-    """Write one example's wavs and label file, unless that was done before.
-
-    Gives its line of the example list, and its rows of the manifests.
-    """
+    """Write one example's wavs and labels → its line of the list, and rows of the manifests."""
     name = f"example{index:05d}"
-    written = folder / ROWS / f"{stock.split}-{name}.json"
-    if (before := _written_before(written, folder)) is not None:
-        return before
     rate = scale.audio.sample_rate
     example = make_example(scale, stock, index)
     top = Path(stock.split)
     sources = top / f"{name}_sources"
-    (folder / sources).mkdir(exist_ok=True)
+    (folder / sources).mkdir()
     paths = [top / f"{name}.wav"]
     mixture = example.sources.sum(axis=0, dtype=np.int32).astype(np.int16)
     wavfile.write(folder / paths[0], rate, mixture)
@@ -109,20 +97,7 @@ def write_example(scale: Scale, stock: Stock, folder: Path, index: int) -> dict[
         room = {"example": f"{stock.split}/{name}"} | {
             key: getattr(responses[0], key) for key in ("room", "size", "surfaces", "microphone")
         }
-    sizes = {str(path): (folder / path).stat().st_size for path in paths}
-    report = {"line": "\t".join(sizes), "sources": rows, "room": room, "sizes": sizes}
-    written.write_text(json.dumps(report))
-    return report
-
-
-def _written_before(path: Path, folder: Path) -> dict[str, Any] | None:
-    """What a call that was killed wrote of an example; None unless all of it is there."""
-    try:
-        report: dict[str, Any] = json.loads(path.read_text())
-        whole = all((folder / p).stat().st_size == size for p, size in report["sizes"].items())
-    except (OSError, ValueError):
-        return None
-    return report if whole else None
+    return {"line": "\t".join(map(str, paths)), "sources": rows, "room": room}
 
 
 def make_example(scale: Scale, stock: Stock, index: int) -> Example:

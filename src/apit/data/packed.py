@@ -13,7 +13,7 @@ Mixtures are not in it: readers take the sum of the sources.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,20 +29,13 @@ STEP = np.float32(2**-15)  # of a sample, where full scale is 1
 SOURCES = "sources.csv"
 
 
-class Shard(NamedTuple):
-    """A file of sources, and how many they are."""
-
-    name: str
-    sources: int
-
-
 @dataclass(frozen=True)
 class Index:
     """What a packed folder holds."""
 
     folder: Path
     format: Format
-    shards: tuple[Shard, ...]
+    shards: dict[str, int]  # how many sources each file has
     sha256: dict[str, str]  # of each file, by its name within the packed folder
 
     @classmethod
@@ -56,14 +49,14 @@ class Index:
             packed = cls(
                 path.parent,
                 Format(index["sample_rate"], 1, index["samples"]),
-                tuple(Shard(*shard) for shard in index["shards"]),
+                dict(index["shards"]),
                 dict(index["sha256"]),
             )
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(f"{path}: cannot be read ({error}); pack it again") from None
-        for shard in packed.shards:
-            needed = shard.sources * packed.format.samples * SAMPLE.itemsize
-            file = packed.folder / shard.name
+        for name, sources in packed.shards.items():
+            needed = sources * packed.format.samples * SAMPLE.itemsize
+            file = packed.folder / name
             if not file.exists() or file.stat().st_size != needed:
                 raise UserError(
                     f"{file}: has not the {needed} bytes that were packed; pack it again"
@@ -86,11 +79,6 @@ class Index:
         """Each shard as a map of memory [source, time]."""
         samples = self.format.samples
         return [
-            np.memmap(self.folder / s.name, SAMPLE, "r", shape=(s.sources, samples))
-            for s in self.shards
+            np.memmap(self.folder / name, SAMPLE, "r", shape=(sources, samples))
+            for name, sources in self.shards.items()
         ]
-
-
-def is_packed(root: Path) -> bool:
-    """Whether a folder is in the packed form."""
-    return (root / INDEX).exists()

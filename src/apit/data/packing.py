@@ -1,11 +1,13 @@
 """Packing: the FUSS layout, as a folder or in a tar → the packed form."""
 
 import json
-import shutil
+import lzma
+import tarfile
+import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from apit.data import fuss
-from apit.data.archives import files_of
-from apit.data.fuss import INDEX, LIST_SUFFIX, Format, Line
+from apit.data.fuss import INDEX, LIST_SUFFIX, Format
 from apit.data.identities import of_packed
 from apit.data.packed import SAMPLE, SOURCES, VERSION
 from apit.errors import UserError
-from apit.files import check_apart, resumable_folder
+from apit.files import check_apart, whole_folder
 from apit.identity import FILE, Identity, is_made, stamp_of
 from apit.progress import bar
 from apit.provenance import file_digest
@@ -26,52 +27,7 @@ from apit.wav import missing_bytes
 
 SLOTS = 64  # more than any list has: how many sources are allowed is a reader's to say
 SHARD_BYTES = 1 << 28
-
-
-class Plain:
-    """Plain files of what is packed, and the lines of those that are example lists."""
-
-    def __init__(self, source: Path):
-        self.source = source
-        self.files: dict[str, bytes] = {}
-        self.lists: dict[str, list[Line]] = {}
-
-    def add(self, name: str, content: bytes) -> None:
-        """Keep a file; raises UserError for a list that is damaged, or not beside the others."""
-        self.files[name] = content
-        if name.endswith(LIST_SUFFIX):
-            self.lists[name] = fuss.parse_lines(content, self.source / name, SLOTS)
-            top, other = self.root, _folder(name)
-            if top != other:
-                raise UserError(
-                    f"{self.source}: holds lists in {top or './'} and in {other or './'}"
-                )
-
-    @property
-    def root(self) -> str:
-        """The folder of the lists, which their names are relative to."""
-        for name in self.lists:
-            return _folder(name)
-        raise UserError(f"{self.source}: holds no *{LIST_SUFFIX}; it is not in the FUSS layout")
-
-    @property
-    def sources(self) -> list[str]:
-        """The sources that the lists name, in their order."""
-        return [file for lines in self.lists.values() for line in lines for file in line.sources]
-
-    def check(self, names: Collection[str]) -> None:
-        """Raise UserError for a file that two lists name, and a source that is not in `names`."""
-        named: dict[str, str] = {}
-        for listed, lines in self.lists.items():
-            for line in lines:
-                for file in (line.mixture, *line.sources):
-                    if (other := named.setdefault(file, listed)) != listed:
-                        raise UserError(
-                            f"{self.source}: {file} is named by both {other} and {listed}"
-                        )
-        for file in self.sources:
-            if file not in names:
-                raise UserError(f"{self.source}: {file} is listed, and not there")
+BLOCK = 1 << 20
 
 
 class Source(NamedTuple):
@@ -109,7 +65,7 @@ def pack(
     `origin` is what `sounds.txt` will say, where there is none yet; `identity` of an archive is
     known to whoever fetched it. Raises UserError, with the file's name, for sources that are cut,
     of unlike lengths, not 16-bit mono or not as `wanted`, for files that are listed and missing,
-    and for a tar that is damaged or has links, devices or names outside of it.
+    and for a tar that is damaged.
     """
     if not source.exists():
         raise UserError(f"{source}: no such folder or archive")
@@ -121,23 +77,23 @@ def pack(
         identity = of_packed(mixed.configuration if mixed else {}, stamp_of(source))
     if is_made(output, identity):
         return
-    with resumable_folder(output, identity) as part:
+    with whole_folder(output, identity) as part:
         shards = (part / INDEX).parent
-        shutil.rmtree(shards, ignore_errors=True)  # of a call that was killed
         shards.mkdir()
-        plain = Plain(source)
-        sources = _of_folder(source, plain) if source.is_dir() else _of_tar(source, plain)
-        form, names, counts = _write_shards(sources, shards, wanted)
-        root = plain.root
-        top = {n.removeprefix(root): c for n, c in plain.files.items() if _folder(n) == root}
-        if absent := sorted(set(lists) - set(top)):
-            raise UserError(f"{source}: holds no {absent[0]}")
-        names = [name.removeprefix(root) for name in names]
-        plain.check(set(names))
+        plain = dict(_plain_files(source))
+        root, listed = _listed(source, plain)
+        top = {n.removeprefix(root): c for n, c in plain.items() if _folder(n) == root}
+        if missing := sorted(set(lists) - set(top)):
+            raise UserError(f"{source}: holds no {missing[0]}")
+        read = (Source.of(name, content) for name, content in _contents(source, listed))
+        form, names, counts = _write_shards(read, shards, wanted)
+        if absent := set(listed).difference(names):
+            raise UserError(f"{source}: {min(absent)} is listed, and not there")
         if origin:
             top.setdefault(fuss.SOUNDS, origin.encode())
         for name, content in top.items():
             (part / name).write_bytes(content)
+        names = [name.removeprefix(root) for name in names]
         pd.DataFrame({"file": names}).to_csv(shards / SOURCES, index=False)
         assert form is not None, "every line has a source"
         paths = sorted([*(part / name for name in top), *shards.iterdir()])
@@ -162,6 +118,55 @@ def _is_plain(name: str) -> bool:
     return not (file.endswith(".wav") or file.startswith(".") or file == FILE)
 
 
+def _plain_files(source: Path) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of a tar's plain files, or of those at the top of a folder."""
+    if source.is_dir():
+        for path in sorted(source.iterdir()):
+            if path.is_file() and _is_plain(path.name):
+                yield path.name, path.read_bytes()
+    else:
+        yield from _files_of(source, _is_plain)
+
+
+def _listed(source: Path, plain: Mapping[str, bytes]) -> tuple[str, list[str]]:
+    """The folder of the lists, which their names are relative to; and the sources that they name.
+
+    Raises UserError for a list that is damaged or not beside the others, and for a file that two
+    of them name.
+    """
+    lists = {
+        name: fuss.parse_lines(content, source / name, SLOTS)
+        for name, content in plain.items()
+        if name.endswith(LIST_SUFFIX)
+    }
+    roots = list(dict.fromkeys(map(_folder, lists)))
+    if not roots:
+        raise UserError(f"{source}: holds no *{LIST_SUFFIX}; it is not in the FUSS layout")
+    if len(roots) > 1:
+        raise UserError(f"{source}: holds lists in {roots[0] or './'} and in {roots[1] or './'}")
+    named: dict[str, str] = {}
+    for listed, lines in lists.items():
+        for file in (file for line in lines for file in (line.mixture, *line.sources)):
+            if (other := named.setdefault(file, listed)) != listed:
+                raise UserError(f"{source}: {file} is named by both {other} and {listed}")
+    files = (file for lines in lists.values() for line in lines for file in line.sources)
+    return roots[0], [roots[0] + file for file in files]
+
+
+def _contents(source: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Files of a folder, in the order of their names; or those of a tar, in its order.
+
+    A tar is read a second time, since the lists, which say what is a source, may come last.
+    """
+    if not source.is_dir():
+        yield from _files_of(source, set(names).__contains__)
+        return
+    for name in bar(names, desc=f"pack {source}", unit=" sources"):
+        if not (source / name).is_file():
+            raise UserError(f"{source}: {name} is listed, and not there")
+        yield name, (source / name).read_bytes()
+
+
 def _write_shards(
     sources: Iterable[Source], folder: Path, form: Format | None
 ) -> tuple[Format | None, list[str], Counter[str]]:
@@ -184,24 +189,34 @@ def _write_shards(
     return form, names, counts
 
 
-def _of_folder(root: Path, plain: Plain) -> Iterator[Source]:
-    """The sources that a folder's lists name, in their order; its plain files go to `plain`."""
-    for path in sorted(root.iterdir()):
-        if path.is_file() and _is_plain(path.name):
-            plain.add(path.name, path.read_bytes())
-    for name in bar(plain.sources, desc=f"pack {root}", unit=" sources"):
-        if not (root / name).is_file():
-            raise UserError(f"{root / name}: is listed, and not there")
-        yield Source.of(name, (root / name).read_bytes())
+def _files_of(archive: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of the wanted files of a tar, compressed or not, in its order.
 
-
-def _of_tar(archive: Path, plain: Plain) -> Iterator[Source]:
-    """A tar's sources, in its order; its plain files go to `plain`.
-
-    It is read twice, since the lists, which say what is a source, may come last.
+    Links and devices are no files. Raises UserError for what is no whole tar.
     """
-    for name, content in files_of(archive, _is_plain):
-        plain.add(name, content)
-    listed = {plain.root + file for file in plain.sources}
-    for name, content in files_of(archive, listed.__contains__):
-        yield Source.of(name, content)
+    try:
+        with (
+            archive.open("rb") as file,
+            tarfile.open(fileobj=file) as tar,
+            bar(total=archive.stat().st_size, unit="B", unit_scale=True, desc="pack") as shown,
+        ):
+            for member in tar:
+                shown.update(file.tell() - shown.n)
+                name = str(PurePosixPath(member.name))
+                if wanted(name) and member.isfile():
+                    content = tar.extractfile(member)
+                    assert content is not None, "it is a file"
+                    yield name, content.read()
+            # tarfile takes a damaged header for the end, and does not look at what follows.
+            stream = tar.fileobj
+            assert stream is not None, "it is open"
+            stream.seek(tar.offset)
+            end = stream.read(tarfile.BLOCKSIZE)
+            if len(end) < tarfile.BLOCKSIZE or end.strip(b"\0"):
+                raise tarfile.ReadError("is cut or damaged")
+            while stream.read(BLOCK):  # to the end, where the checksum of a compressed file stands
+                pass
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        # What tarfile tells of each compression that it tried has a line for each.
+        said = "it is no tar" if "\n" in str(error) else str(error)
+        raise UserError(f"{archive}: cannot be read: {said}") from None

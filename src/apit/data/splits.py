@@ -115,19 +115,18 @@ def _too_few(clips: Sequence[Clip], families: Sequence[str], recipe: Recipe) -> 
     if recipe.split_by == "clip":
         names = sorted(clip.name for clip in long)
         there = f"{len(clips)} clips, of which {len(names)} last {seconds} s or more"
-        needed = "such clip"
     else:
         names = sorted({clip.family for clip in long})
         there = (
-            f"{len(clips)} clips of {len(families)} families ({_some(families)}), of which "
+            f"{len(clips)} clips of {len(families)} families ({_some(families)}; what stands "
+            "before a file name's first _ or -), of which "
             f"{len(names)} have a clip of {seconds} s or more"
         )
-        needed = "such family (a family is what stands before a file name's first _ or -)"
         if len(long) >= splits:
             remedies += ", or set data.recipe.split_by: clip"
     return (
-        f"{there} ({_some(names)}): every one of the {splits} splits needs at least one {needed} "
-        f"as a background; {remedies}"
+        f"{there} ({_some(names)}): every one of the {splits} splits needs one as a background; "
+        f"{remedies}"
     )
 
 

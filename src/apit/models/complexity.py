@@ -1,13 +1,11 @@
 """How large a run's networks are, and how much they compute."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from apit.config import Discriminator as DiscriminatorConfig
 from apit.config import Run
 from apit.models.discriminators import Discriminator
 from apit.models.separators import make_separator
@@ -23,8 +21,8 @@ class Complexity(NamedTuple):
 Networks = dict[str, tuple[nn.Module, tuple[Tensor, ...]]]  # by name, with inputs of one mixture
 
 
-def networks(run: Run, discriminators: Sequence[DiscriminatorConfig]) -> Networks:
-    """A run's `separator` and these discriminators by name, on the meta device.
+def networks(run: Run) -> Networks:
+    """A run's `separator` and its discriminators by name, on the meta device.
 
     Nothing is allocated or computed.
     """
@@ -33,7 +31,7 @@ def networks(run: Run, discriminators: Sequence[DiscriminatorConfig]) -> Network
         separator = make_separator(run.separator, run.stft, run.audio)
         spectrum = separator.mask_shape(samples)
         made: Networks = {"separator": (separator.network, (torch.empty(1, *spectrum),))}
-        for config in discriminators:
+        for config in run.discriminators:
             assert run.adversary is not None
             shape = (samples,) if config.domain == "wave" else spectrum
             discriminator = Discriminator(config, run.adversary, sources, shape)
@@ -42,16 +40,13 @@ def networks(run: Run, discriminators: Sequence[DiscriminatorConfig]) -> Network
     return made
 
 
-def complexities(
-    run: Run, discriminators: Sequence[DiscriminatorConfig] | None = None
-) -> dict[str, Complexity]:
-    """Complexity of a run's separator and discriminators (all its own), counted on whole examples.
+def complexities(run: Run) -> dict[str, Complexity]:
+    """Complexity of a run's separator and discriminators, counted on whole examples.
 
     Convolutions and matrix products count; Fourier transforms and activations do not.
     """
     counts = {}
-    chosen = run.discriminators if discriminators is None else discriminators
-    for name, (network, inputs) in networks(run, chosen).items():
+    for name, (network, inputs) in networks(run).items():
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             network(*inputs)
         counts[name] = Complexity(
@@ -91,7 +86,7 @@ def step_memory(run: Run) -> float:
     two for each discriminator; of one part of it the activations of the separator and, on real
     and fake, of the largest discriminator.
     """
-    separator, *others = networks(run, run.discriminators).values()
+    separator, *others = networks(run).values()
     module, inputs = separator
     own, size = _size(module), sum(_size(network) for network, _ in others)
     fixed = 4 * (4 * (own + size) + (own if run.training.ema_decay else 0))
@@ -105,15 +100,15 @@ def step_memory(run: Run) -> float:
     return fixed + batch * spectra * spectrum + part * each
 
 
-def step_macs(run: Run, discriminators: Sequence[DiscriminatorConfig]) -> int:
-    """Multiply-accumulates of a step with these discriminators: a backward pass costs two forward.
+def step_macs(run: Run) -> int:
+    """Multiply-accumulates of a step: a backward pass costs two forward.
 
     A discriminator runs forward and back on real and fake, for its weights; forward on fake again,
     and back for its input alone. One that is never trained does only the latter.
     """
-    counts = complexities(run, discriminators)
+    counts = complexities(run)
     macs = 3 * counts["separator"].multiply_accumulates
-    for config in discriminators:
+    for config in run.discriminators:
         passes = 2 if config.frozen else 3 + 3 + 2
         macs += passes * counts[config.name].multiply_accumulates
     return round(macs * run.training.crop_seconds * run.training.batch_size)
@@ -124,5 +119,5 @@ def total_steps(run: Run) -> int:
     other = run.as_costly_as
     if other is None:
         return run.training.steps
-    macs = total_steps(other) * step_macs(other, other.discriminators)
-    return round(macs / step_macs(run, run.discriminators))
+    macs = total_steps(other) * step_macs(other)
+    return round(macs / step_macs(run))

@@ -1,11 +1,9 @@
-"""How fast training is here: steps, waiting for data, memory, and what a whole scale would take."""
+"""How long training takes: steps that are timed here, or reckoned, and the hours of whole runs."""
 
 import gc
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from math import isnan
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from statistics import median
 
@@ -21,175 +19,93 @@ from apit.training.state import TrainState
 from apit.training.step import train_step
 from apit.training.world import World
 
-COLUMNS = ["experiment", "step_ms", "relative", "steps_per_s", "mixtures_per_s", "waiting",
-           "parameters_m", "gmac", "of_peak", "memory_gb", "hours"]  # fmt: skip
 CARDS = (8, 12, 16, 24, 32, 40, 48, 80, 141)  # GB of common GPUs
 UNKNOWN = float("nan")
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Runs of one scale, timed in turns on one device, as training computes on it."""
+def timed(
+    runs: Sequence[Run],
+    data: Path | None,
+    rounds: int,
+    device: torch.device,
+    bank: Path | None = None,  # for training.remix: clips
+) -> dict[str, float]:
+    """Seconds of a step of each run by experiment, medians of rounds in which they take turns.
 
-    runs: Sequence[Run]
-    data: Path | None  # mixtures, to time reading them
-    rounds: int
-    device: torch.device
-    bank: Path | None = None  # for training.remix: clips
-
-    def table(self) -> pd.DataFrame:
-        """One row for each run (COLUMNS); times are medians over the rounds.
-
-        step_ms, and relative to the first run; steps and mixtures a second, with their data where
-        there is any; waiting: share of such a step that waits for its batch; parameters of all
-        networks in millions, and their multiply-accumulates in a step; of_peak: the share of what
-        one large matrix product reaches in this process, in the networks' precision; memory of a
-        step, on a GPU; hours of all steps, without validation.
-        """
-        first = self.times[self.runs[0].experiment]["step"]
-        peak = self._peak()
-        rows = []
-        for run in self.runs:
-            times = self.times[run.experiment]
-            step, whole = times["step"], _step_of(times)
-            macs = step_macs(run, run.discriminators)
-            rows.append(
-                (run.experiment, 1e3 * step, step / first, 1 / whole,
-                 run.training.batch_size / whole, times.get("waiting", UNKNOWN) / whole,
-                 _parameters(run) / 1e6, macs / 1e9, macs / step / peak, self._memory(run),
-                 self.hours(run))
-            )  # fmt: skip
-        return pd.DataFrame(rows, columns=COLUMNS)
-
-    def hours(self, run: Run) -> float:
-        """Hours of all of a run's steps.
-
-        One that was not timed has the multiply-accumulates a second of those that were with its
-        separator, on average; NaN where there is none.
-        """
-        step = _step_of(self.times.get(run.experiment, {}))
-        if isnan(step):
-            alike = [one for one in self.runs if one.separator == run.separator]
-            seconds = sum(_step_of(self.times[one.experiment]) for one in alike)
-            done = sum(step_macs(one, one.discriminators) for one in alike)
-            step = step_macs(run, run.discriminators) * seconds / done if done else UNKNOWN
-        return step * total_steps(run) / 3600
-
-    @cached_property
-    def times(self) -> dict[str, dict[str, float]]:
-        """Seconds by experiment and part: `step`, and of data `loop` and `waiting`."""
-        works: dict[tuple[str, str], Callable[[], object]] = {}
-        measured: dict[tuple[str, str], list[float]] = {}
-        for run in self.runs:
-            name, state = run.experiment, TrainState(run, World(self.device))
-            works[name, "step"] = partial(train_step, state, self._batch(run))
-            if self.data:
-                waited = measured.setdefault((name, "waiting"), [])
-                works[name, "loop"] = self._loop(run, state, self.data, waited)
-        for _ in range(self.rounds + 1):
-            gc.collect()  # so that it does not befall one of them
-            for key, work in works.items():
-                measured.setdefault(key, []).append(self._seconds(work))
-        times: dict[str, dict[str, float]] = {run.experiment: {} for run in self.runs}
-        for (name, part), seconds in measured.items():
-            times[name][part] = median(seconds[1:])  # the first one warms up
-        return times
-
-    def _seconds(self, work: Callable[[], object]) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        work()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
-    def _batch(self, run: Run) -> Batch:
-        samples = round(run.training.crop_seconds * run.audio.sample_rate)
-        return _noise((run.training.batch_size, run.audio.sources, samples), self.device)
-
-    def _loop(
-        self, run: Run, state: TrainState, data: Path, waited: list[float]
-    ) -> Callable[[], object]:
-        """A step with its batch, as training takes it; `waited` gets how long it waited for it."""
-        examples = open_examples(data, "train", run.audio)
-        batches = Prefetched(training_batches(run, examples, self.bank, self.device))
-
-        def take() -> None:
+    With reading its batch, where there are data, as training does; else of noise.
+    """
+    states = {run.experiment: TrainState(run, World(device)) for run in runs}
+    batches = {run.experiment: _batches(run, data, device, bank) for run in runs}
+    measured: dict[str, list[float]] = {name: [] for name in states}
+    for _ in range(rounds + 1):
+        gc.collect()  # so that it does not befall one of them
+        for name, state in states.items():
             start = time.perf_counter()
-            batch = next(batches)
-            waited.append(time.perf_counter() - start)
-            train_step(state, batch.to(self.device))
-
-        return take
-
-    def _memory(self, run: Run) -> float:
-        if self.device.type == "cpu":
-            return UNKNOWN
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        train_step(TrainState(run, World(self.device)), self._batch(run))
-        return (torch.cuda.max_memory_allocated() - before) / 2**30
-
-    def _peak(self) -> float:
-        """Multiply-accumulates a second of a large matrix product, in the networks' precision."""
-        size = 8192 if self.device.type == "cuda" else 1024
-        half = self.runs[0].training.precision == "bfloat16"
-        kind = torch.bfloat16 if half else torch.float32
-        matrix = torch.randn(size, size, device=self.device, dtype=kind)
-        return size**3 / min(self._seconds(lambda: matrix @ matrix) for _ in range(4))
+            train_step(state, next(batches[name]).to(device))
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            measured[name].append(time.perf_counter() - start)
+    return {name: median(seconds[1:]) for name, seconds in measured.items()}  # the first warms up
 
 
-def _step_of(times: Mapping[str, float]) -> float:
-    """Seconds of a step, with its data where they were read."""
-    return times.get("loop", times.get("step", UNKNOWN))
-
-
-@cache
-def _noise(shape: tuple[int, int, int], device: torch.device) -> Batch:
-    """A batch with one silent slot in one example."""
+def _batches(
+    run: Run, data: Path | None, device: torch.device, bank: Path | None
+) -> Iterator[Batch]:
+    if data is not None:
+        examples = open_examples(data, "train", run.audio)
+        return Prefetched(training_batches(run, examples, bank, device))
+    samples = round(run.training.crop_seconds * run.audio.sample_rate)
+    shape = (run.training.batch_size, run.audio.sources, samples)
     references = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    references[0, -1] = 0
-    return Batch(references, ()).to(device)
+    references[0, -1] = 0  # one silent slot in one example
+    return repeat(Batch(references, ()).to(device))
 
 
-def _parameters(run: Run) -> int:
-    return sum(network.parameters for network in complexities(run).values())
+def reckoned(runs: Sequence[Run], some: Sequence[Run], seconds: Mapping[str, float]) -> list[float]:
+    """Seconds of a step of each run, from the `seconds` of `some` that were timed.
+
+    One that was not has the multiply-accumulates a second of those that were with its separator, on
+    average; NaN where there is none.
+    """
+
+    def step(run: Run) -> float:
+        if run.experiment in seconds:
+            return seconds[run.experiment]
+        alike = [one for one in some if one.separator == run.separator]
+        if not alike:
+            return UNKNOWN
+        rate = sum(map(step_macs, alike)) / sum(seconds[one.experiment] for one in alike)
+        return step_macs(run) / rate
+
+    return [step(run) for run in runs]
 
 
 def by_size(runs: Sequence[Run], rate: float) -> pd.DataFrame:
-    """What runs would take where nothing can be timed, from their networks' sizes alone.
+    """The `costs` of runs on a device that sustains `rate` multiply-accumulates a second.
 
-    Columns: experiment, parameters_m, gmac (of a step), relative (to the first run), memory_gb (of
-    a step, at the least), fits (the smallest of the usual cards that has room for it), and hours on
-    a device that sustains `rate` multiply-accumulates a second.
+    Further columns: memory_gb (of a step, at the least), and fits (the smallest of the usual cards
+    that has room for it).
     """
-    macs = pd.Series([step_macs(run, run.discriminators) for run in runs])
-    memory = pd.Series([step_memory(run) / 2**30 for run in runs])
+    memory = [step_memory(run) / 2**30 for run in runs]
     cards = [next((f"{card} GB" for card in CARDS if card > 1.1 * gb), "none") for gb in memory]
+    return costs(runs, [step_macs(run) / rate for run in runs]).assign(memory_gb=memory, fits=cards)
+
+
+def costs(runs: Sequence[Run], seconds: Sequence[float]) -> pd.DataFrame:
+    """What runs cost whose steps take so many seconds, a row for each.
+
+    Columns: experiment, step_ms, relative (to the first run), parameters_m (of all its networks),
+    gmac (of a step), and hours of all steps, without validation.
+    """
     return pd.DataFrame(
         {
             "experiment": [run.experiment for run in runs],
-            "parameters_m": [_parameters(run) / 1e6 for run in runs],
-            "gmac": macs / 1e9,
-            "relative": macs / macs[0],
-            "memory_gb": memory,
-            "fits": cards,
-            "hours": macs * [total_steps(run) for run in runs] / rate / 3600,
+            "step_ms": [1e3 * one for one in seconds],
+            "relative": [one / seconds[0] for one in seconds],
+            "parameters_m": [
+                sum(n.parameters for n in complexities(r).values()) / 1e6 for r in runs
+            ],
+            "gmac": [step_macs(run) / 1e9 for run in runs],
+            "hours": [s * total_steps(run) / 3600 for run, s in zip(runs, seconds, strict=True)],
         }
     )
-
-
-def parts_by_size(runs: Sequence[Run]) -> pd.DataFrame:
-    """What each network of the runs adds to a step: columns part, gmac.
-
-    For the batch of the first run that has it.
-    """
-    gmac: dict[str, float] = {}
-    for run in runs:
-        alone = step_macs(run, ())
-        gmac.setdefault(f"separator ({run.separator.architecture})", alone / 1e9)
-        for config in run.discriminators:
-            gmac.setdefault(config.name, (step_macs(run, [config]) - alone) / 1e9)
-    return pd.DataFrame({"part": list(gmac), "gmac": list(gmac.values())})

@@ -99,10 +99,6 @@ def test_any_folder_of_recordings_is_taken_and_bad_clips_are_listed(scale, tmp_p
     assert set(usable["split"]) == {"train", "validation", "eval"}
     assert usable.loc["stereo.wav", "seconds"] == pytest.approx(1.0, abs=1e-3)
     assert tuple(usable.loc["stereo.wav", ["rate", "channels"]]) == (48000, 2)
-    page = (tmp_path / "bank" / "clips.html").read_text()
-    assert "7 usable clips of 3 families" in page
-    assert "<td>copy_of_a.wav<td>the same file as a_0.wav" in page.replace("</td>", "")
-    assert "nan.wav" in page
 
 
 def test_a_recording_that_is_padded_with_silence_is_known_again(scale, tmp_path):
@@ -228,7 +224,7 @@ def test_three_families_suffice_whatever_the_shares(by_family):
 def test_too_few_families_are_refused_with_counts_and_names(by_family):
     with pytest.raises(
         UserError,
-        match=r"6 clips of 3 families \(a, b, c\), of which 2 have a clip of 4\.0 s or more "
+        match=r"6 clips of 3 families \(a, b, c; .*\), of which 2 have a clip of 4\.0 s or more "
         r"\(a, b\): .*set data\.recipe\.split_by: clip",
     ):
         split_clips(clips_of(a=[5, 5], b=[5, 5], c=[1, 1]), by_family)

@@ -1,4 +1,3 @@
-import os
 import signal
 
 import numpy as np
@@ -76,11 +75,10 @@ def test_the_same_seed_gives_the_same_bytes_on_any_number_of_processes(
 
 
 def test_any_example_can_be_made_alone(scale, stock, mixtures, tmp_path):
-    for folder in ("train", "rows"):
-        (tmp_path / folder).mkdir()
+    (tmp_path / "train").mkdir()
     for index in (7, 3):
         write_example(scale, stock, tmp_path, index)
-    made = [name for name in files(tmp_path) if not name.startswith("rows")]
+    made = files(tmp_path)
     assert "train/example00007.wav" in made
     for name in made:
         assert (tmp_path / name).read_bytes() == (mixtures / name).read_bytes()
@@ -94,27 +92,19 @@ def test_another_seed_gives_other_bytes(configs, mixtures, tmp_path):
     assert (tmp_path / "other" / name).read_bytes() != (mixtures / name).read_bytes()
 
 
-def test_mixing_goes_on_where_it_was_killed(configs, bank, mixtures, tmp_path):
+def test_mixing_that_was_killed_leaves_nothing_that_counts(configs, bank, mixtures, tmp_path):
     arguments = ["mix", "--scale", "tiny", "--configs", str(configs), "--bank", str(bank)]
     arguments += ["--output", str(tmp_path / "killed"), "--jobs", "1"]
 
-    def run(moment):
-        def killed():
-            mixing.make_example = killed_at(moment, mixing.make_example)
-            return main(arguments)
+    def killed():
+        mixing.make_example = killed_at(9, mixing.make_example)
+        return main(arguments)
 
-        return forked(killed)
-
-    assert run(9) == -signal.SIGKILL
+    assert forked(killed) == -signal.SIGKILL
     assert not (tmp_path / "killed").exists()
-    part = tmp_path / "killed.part"
-    assert len(list(part.glob("rows/*.json"))) == 8
-    (part / "rows" / "train-example00002.json").write_text("{")  # half written
-    cut = part / "train" / "example00004.wav"
-    os.truncate(cut, 100)
-    assert run(19) == 0  # 24 examples, of which 6 were whole: 18 are made
-    assert not part.exists()
+    assert main(arguments) == 0
     assert_same(mixtures, tmp_path / "killed")
+    assert [path.name for path in tmp_path.iterdir()] == ["killed"]
 
 
 def test_levels_stand_at_their_snr(scale, configs, stock, mixtures):
@@ -276,11 +266,12 @@ def test_fuss_own_clips_and_rooms_are_mixed_by_the_recipe(configs, tmp_path):
             *("audio={sample_rate: 8000, seconds: 0.5}", "training.crop_seconds=0.5"),
             *("data.recipe.background_min_seconds=0.5", "data.recipe.foreground_max_seconds=0.5"),
             "data.recipe.examples={train: 6, validation: 2, eval: 2}",
+            f"data.recipe.rooms.folder={tmp_path / 'rir_data'}",
         ],
         configs,
     )
     bank, mixtures = tmp_path / "bank", tmp_path / "mixtures"
-    make_bank(scale, bank, tmp_path / "fsd_data", tmp_path / "rir_data", jobs=1)
+    make_bank(scale, bank, tmp_path / "fsd_data", jobs=1)
     mix(scale, bank, mixtures, jobs=1)
     manifest = pd.read_csv(mixtures / "manifest.csv")
     background = manifest["source"] == "background0"
@@ -319,7 +310,8 @@ def test_rooms_that_cannot_be_read_are_refused(configs, tmp_path, damage):
         path.write_text("no sound")
     else:
         (rooms / "eval").rename(rooms / "evaluation")
-    scale = load_scale("tiny", ["data.recipe.rooms={kind: recorded, gain_db: 0.0}"], configs)
+    recorded = f"{{kind: recorded, gain_db: 0.0, folder: {rooms}}}"
+    scale = load_scale("tiny", [f"data.recipe.rooms={recorded}"], configs)
     with pytest.raises(UserError, match=said[damage]):
-        make_bank(scale, tmp_path / "bank", None, rooms, jobs=1)
+        make_bank(scale, tmp_path / "bank", jobs=1)
     assert not (tmp_path / "bank").exists()

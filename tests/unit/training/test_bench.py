@@ -1,37 +1,35 @@
+from math import isnan
+
 import pandas as pd
 import pytest
 import torch
 
 from apit.cli import main
 from apit.models.complexity import complexities, step_macs
-from apit.training.bench import COLUMNS, Bench, by_size, parts_by_size
+from apit.training.bench import by_size, costs, reckoned, timed
 
 
-def test_steps_are_timed_with_and_without_their_data(tiny, mixtures):
+@pytest.mark.parametrize("reading", [False, True])
+def test_steps_are_timed_with_and_without_their_data(tiny, mixtures, reading):
     runs = [tiny("pit"), tiny("ctx-stft-i3-m"), tiny("ctx-all")]
-    bench = Bench(runs, mixtures, 2, torch.device("cpu"))
-    table = bench.table().set_index("experiment")
-    assert list(table.reset_index().columns) == COLUMNS
+    seconds = timed(runs, mixtures if reading else None, 2, torch.device("cpu"))
+    assert list(seconds) == ["pit", "ctx-stft-i3-m", "ctx-all"]
+    table = costs(runs, list(seconds.values())).set_index("experiment")
     assert table.loc["pit", "relative"] == 1
-    assert (table["relative"][1:] > 1).all()
-    assert (table["of_peak"] > 0).all()
-    assert ((table["waiting"] >= 0) & (table["waiting"] < 1)).all()
+    assert table.loc["ctx-all", "step_ms"] == 1e3 * seconds["ctx-all"]
+    assert table.loc["ctx-all", "relative"] > 1
     assert (table["parameters_m"].diff()[1:] > 0).all()
-    assert all(times.keys() == {"step", "loop", "waiting"} for times in bench.times.values())
 
 
-def test_hours_are_of_all_steps_with_their_data_where_there_is_any(tiny):
-    runs = [tiny("pit"), tiny("ctx-all", "training.batch_size=4")]
-    bench = Bench(runs, None, 1, torch.device("cpu"))
-    bench.__dict__["times"] = {"pit": {"loop": 0.5, "step": 0.4}, "ctx-all": {"step": 1.0}}
-    assert bench.hours(runs[0]) == pytest.approx(0.5 * 4 / 3600)
-    assert bench.hours(runs[1]) == pytest.approx(1.0 * 4 / 3600)
-    # One that was not timed: as many multiply-accumulates a second as those with its separator.
-    untimed = tiny("inst-wave")
-    macs = [step_macs(run, run.discriminators) for run in (*runs, untimed)]
-    seconds = macs.pop() * 1.5 / sum(macs)
-    assert bench.hours(untimed) == pytest.approx(seconds * 4 / 3600)
-    assert torch.tensor(bench.hours(tiny("pit-tdcnpp"))).isnan()
+def test_one_that_was_not_timed_is_as_fast_as_those_with_its_separator(tiny):
+    some = [tiny("pit"), tiny("ctx-all", "training.batch_size=4")]
+    runs = [*some, tiny("inst-wave"), tiny("pit-tdcnpp")]
+    steps = reckoned(runs, some, {"pit": 0.5, "ctx-all": 1.0})
+    assert steps[:2] == [0.5, 1.0]
+    macs = [step_macs(run) for run in runs]
+    assert steps[2] == pytest.approx(macs[2] * 1.5 / (macs[0] + macs[1]))
+    assert isnan(steps[3])
+    assert costs(runs[:1], [0.5])["hours"].item() == pytest.approx(0.5 * 4 / 3600)
 
 
 def test_the_command_says_what_a_scale_would_take(configs, tmp_path, capsys):
@@ -43,7 +41,7 @@ def test_the_command_says_what_a_scale_would_take(configs, tmp_path, capsys):
     assert "step_ms" in said
     assert "but for 1 that were not measured" in said
     written = pd.read_csv(output)
-    assert [*written.columns] == [*COLUMNS, "device", "threads", "rounds"]
+    assert [*written.columns[-4:]] == ["hours", "device", "threads", "rounds"]
     assert written["experiment"].tolist() == ["pit"]
 
 
@@ -62,6 +60,3 @@ def test_without_a_device_hours_follow_from_multiply_accumulates(tiny, configs, 
     assert "nothing was timed" in said
     assert "all experiments, one seed" in said
     assert "fits" in said
-    parts = parts_by_size(runs).set_index("part")["gmac"]
-    assert parts.sum() == pytest.approx(sizes["gmac"].iloc[-1])
-    assert list(parts.index) == ["separator (unet)", "ctx-stft-i3-m"]
