@@ -129,7 +129,7 @@ def hours_of(
     unknown = [name for name in runs if name not in hours]
     if not hours or not unknown:
         return dict.fromkeys(unknown, np.nan) | hours
-    macs = {n: total_steps(run) * step_macs(run, run.discriminators) for n, run in runs.items()}
+    macs = {n: total_steps(run) * step_macs(run) for n, run in runs.items()}
     known = [name for name in hours if name in macs]
     speed = sum(macs[name] for name in known) / sum(hours[name] for name in known)
     return hours | {name: macs[name] / speed for name in unknown}
