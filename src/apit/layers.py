@@ -349,9 +349,7 @@ def load_run(
     for key in ("as_costly_as", "start_from"):
         other: str | None = getattr(experiment, key)
         if other in (way := [*within, experiment_name]):
-            raise UserError(
-                f"{path}: {way[-1]}: {key}: leads back to {other}, the experiment itself"
-            )
+            raise UserError(f"{path}: {way[-1]}: {key}: {other} is the experiment itself")
         shared = [setting for setting in settings if not setting.startswith("experiment.")]
         others[key] = load_run(scale_name, other, seed, shared, configs, way) if other else None
 

@@ -120,3 +120,84 @@ def test_the_papers_sizes_go_the_whole_way_from_an_archive(tmp_path):
     assert record["run"]["audio"]["seconds"] == record["run"]["training"]["crop_seconds"] == 10
     assert "a stand-in for FUSS" in (results / "tables" / "ablations.md").read_text()
     assert (results / "figures" / "differences.png").exists()
+
+
+@pytest.fixture(scope="module")
+def forked_scale(tmp_path_factory):
+    """A repository whose scale tiny has a run, a fork of it, and that fork on other batches."""
+    folder = copy_of_the_repository(tmp_path_factory.mktemp("forks") / "repository")
+    config = folder / "configs" / "tiny.yaml"
+    config.write_text(
+        config.read_text().replace("[pit, ctx-stft-i3-m]", "[fork-pit, pit, fork-pit-aa]")
+    )
+    assert jobs(folder)["train"] == 3
+    assert jobs(folder)["end"] == 1
+    code, printed = snakemake(folder)
+    assert code == 0, printed
+    return folder
+
+
+def made_in(folder, pattern):
+    """What stands under the only such name in the results of tiny."""
+    (path,) = (folder / "results" / "tiny").glob(pattern)
+    return path
+
+
+def test_a_run_and_its_forks_are_one_workflow(forked_scale):
+    assert jobs(forked_scale) == {}
+    code, printed = call(forked_scale, "apit", "status", "--scale", "tiny")
+    assert code == 0, printed
+    end = made_in(forked_scale, "weights/pit-s0/*.end.pt")
+    parent = made_in(forked_scale, "runs/pit-s0/*")
+    assert end.name == f"{parent.name}.end.pt"
+    weights = {
+        name: made_in(forked_scale, f"weights/{name}-s0/*.safetensors").read_bytes()
+        for name in ("pit", "fork-pit", "fork-pit-aa")
+    }
+    assert len(set(weights.values())) == 3
+    code, printed = call(forked_scale, "apit", "trace", "results/tiny/tables/ablations.csv")
+    assert code == 0, printed
+    assert printed.count(f"start: results/tiny/runs/pit-s0/{parent.name}") == 2
+    said = "forked from the end of pit, to whose steps theirs are added: fork-pit, fork-pit-aa"
+    assert said in (forked_scale / "results" / "tiny" / "tables" / "ablations.md").read_text()
+
+
+def test_a_fork_of_a_run_whose_last_checkpoint_is_gone_trains_that_again_and_changes_nothing_of_it(
+    forked_scale, tmp_path
+):
+    folder = shutil.copytree(forked_scale, tmp_path / "repository", symlinks=True)
+    end, aa = (made_in(folder, p) for p in ("weights/pit-s0/*.end.pt", "runs/fork-pit-aa-s0/*"))
+    kept = made_in(folder, "runs/pit-s0/*/record.json")
+    record, history = kept.read_bytes(), (aa / "history.csv").read_bytes()
+    shutil.rmtree(folder / "work")
+    end.unlink()
+    assert jobs(folder) == {}  # for want of that alone, nothing is to be done
+    shutil.rmtree(aa)
+    assert jobs(folder, "tiny", "runs") == {"end": 1, "train": 1}
+    code, printed = snakemake(folder, "runs")
+    assert code == 0, printed
+    assert kept.read_bytes() == record
+    assert (aa / "history.csv").read_bytes() == history
+    assert not list((folder / "work" / "tiny").glob("*-again"))
+
+
+def test_a_clone_that_has_no_weights_trains_neither_a_run_nor_its_forks(forked_scale, tmp_path):
+    folder = shutil.copytree(forked_scale, tmp_path / "repository", symlinks=True)
+    for name in ("work", "data", "results/tiny/weights", "results/tiny/estimates", ".snakemake"):
+        shutil.rmtree(folder / name)
+    assert not {"train", "end", "evaluate", "mix"} & jobs(folder).keys()
+    code, printed = call(folder, "snakemake", "-n", "--config", "train_absent=true")
+    assert code == 0, printed
+    for rule, count in {"train": 3, "end": 1, "evaluate": 8}.items():
+        assert re.search(rf"^{rule} +{count}$", printed, re.MULTILINE)
+    shutil.rmtree(folder / "results" / "tiny" / "runs" / "fork-pit-aa-s0")
+    planned = jobs(folder, "tiny", "runs")
+    assert (planned["train"], planned["end"], planned["mix"]) == (1, 1, 1)
+
+
+def test_a_scale_that_lacks_a_forks_parent_is_refused(forked_scale):
+    code, printed = call(
+        forked_scale, "snakemake", "-n", "--config", "set='experiments=[fork-pit]'"
+    )
+    assert code != 0
+    assert "fork-pit-s0 starts from the end of pit-s0, which is no run of tiny: list pit" in printed

@@ -71,18 +71,18 @@ def load_separator(folder: Path) -> tuple[Run, MaskingSeparator]:
 def check_start(run: Run, start: Path | None) -> None:
     """Raise UserError unless `start` is the run that a fork starts from; None for all others."""
     parent = run.start_from
-    if parent is None and start is not None:
-        raise UserError("start_from is not set, so --start has no meaning")
-    if parent is not None and start is None:
-        raise UserError(f"{run.name} starts from the end of {parent.name}: give that run (--start)")
-    if parent is None or start is None:
+    if parent is None and start is None:
         return
+    if parent is None:
+        raise UserError("start_from is not set, so --start has no meaning")
+    if start is None:
+        raise UserError(f"{run.name} starts from the end of {parent.name}: give that run (--start)")
     given = Run.model_validate_json(json.dumps(read_record(start)["run"]))
-    if given.name != parent.name:
-        raise UserError(f"{start}: is {given.name}, and {run.name} starts from {parent.name}")
-    for key in ("audio", "stft", "separator"):
-        if getattr(given, key) != getattr(run, key):
-            raise UserError(f"{start}: {key} is not that of {run.name}, so its weights do not fit")
+    for key in ("experiment", "seed", "audio", "stft", "separator"):
+        if getattr(given, key) != getattr(parent, key):
+            raise UserError(
+                f"{start}: {key} is not that of {parent.name}, from which {run.name} starts"
+            )
 
 
 def read_end(folder: Path) -> Mapping[str, Any]:

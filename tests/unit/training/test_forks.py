@@ -251,9 +251,11 @@ def test_what_no_fork_can_start_from_is_refused(tiny, mixtures, parent, tmp_path
     refused(r"fork-pit-s0 starts from the end of pit-s0: give that run \(--start\)", fork, None)
     refused("start_from is not set, so --start has no meaning", tiny("pit"), parent)
     refused("nowhere: holds no record.json", fork, tmp_path / "nowhere")
-    refused("pit: is pit-s0, and fork-pit-s1 starts from pit-s1", tiny("fork-pit", seed=1), parent)
+    refused(
+        "pit: seed is not that of pit-s1, from which fork-pit-s1", tiny("fork-pit", seed=1), parent
+    )
     wide = tiny("fork-pit", "separator.unet.channels=[8, 16]")
-    refused("separator is not that of fork-pit-s0, so its weights do not fit", wide, parent)
+    refused("pit: separator is not that of pit-s0, from which fork-pit-s0 starts", wide, parent)
     alone = shutil.copytree(parent, tmp_path / "pit")
     refused("last checkpoint is not here .*pit.end.pt, or in .*pit.work", fork, alone)
     kept = next(parent.with_name("pit.work").glob("*.pt"))
@@ -273,8 +275,8 @@ def test_a_run_that_is_not_finished_is_no_start(tiny, mixtures, parent, tmp_path
         os.kill(os.getpid(), signal.SIGTERM)
         return usual(state, batch)
 
-    with monkeypatch.context() as context, pytest.raises(Interrupted):
-        context.setattr(training, "train_step", signalled)
+    monkeypatch.setattr(training, "train_step", signalled)
+    with pytest.raises(Interrupted):
         train(tiny("pit", *USUAL), mixtures, tmp_path / "pit")
     with pytest.raises(UserError, match=r"cannot be read \(the run was not finished\)"):
         read_end(tmp_path / "pit")
