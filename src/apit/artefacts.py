@@ -45,9 +45,7 @@ class Artefacts:
         self.identities: dict[str, Identity] = {}
         data, bank = self._identify_data()
         remixed = bank if scale.training.remix == "clips" else None
-        for label, one in sorted(
-            self.runs.items(), key=lambda item: item[1].start_from is not None
-        ):
+        for label, one in sorted(self.runs.items(), key=lambda item: bool(item[1].start_from)):
             identity = of_run(one, data, remixed, self._start_of(one))
             self.identities[f"{self.results}/runs/{label}"] = identity
         if (tuning := scale.tuning) is not None:

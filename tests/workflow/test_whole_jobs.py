@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 from archives import archive_of, served
-from repositories import call, copy_of_the_repository, jobs, snakemake
+from repositories import call, copy_of_the_repository, jobs, planned, snakemake
 from ruamel.yaml import YAML
 
 from apit.data.bank import make_bank
@@ -123,81 +123,68 @@ def test_the_papers_sizes_go_the_whole_way_from_an_archive(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def forked_scale(tmp_path_factory):
-    """A repository whose scale tiny has a run, a fork of it, and that fork on other batches."""
+def with_forks(tmp_path_factory):
+    """A repository with the runs of a scale that has a fork, and the same on other batches."""
     folder = copy_of_the_repository(tmp_path_factory.mktemp("forks") / "repository")
     config = folder / "configs" / "tiny.yaml"
-    config.write_text(
-        config.read_text().replace("[pit, ctx-stft-i3-m]", "[fork-pit, pit, fork-pit-aa]")
-    )
-    assert jobs(folder)["train"] == 3
-    assert jobs(folder)["end"] == 1
-    code, printed = snakemake(folder)
+    listed = "[fork-pit, pit, fork-pit-aa]"
+    config.write_text(config.read_text().replace("[pit, ctx-stft-i3-m]", listed))
+    code, printed = snakemake(folder, "runs")
     assert code == 0, printed
     return folder
 
 
 def made_in(folder, pattern):
-    """What stands under the only such name in the results of tiny."""
+    """What alone stands under such a name in the results of tiny."""
     (path,) = (folder / "results" / "tiny").glob(pattern)
     return path
 
 
-def test_a_run_and_its_forks_are_one_workflow(forked_scale):
-    assert jobs(forked_scale) == {}
-    code, printed = call(forked_scale, "apit", "status", "--scale", "tiny")
-    assert code == 0, printed
-    end = made_in(forked_scale, "weights/pit-s0/*.end.pt")
-    parent = made_in(forked_scale, "runs/pit-s0/*")
-    assert end.name == f"{parent.name}.end.pt"
-    weights = {
-        name: made_in(forked_scale, f"weights/{name}-s0/*.safetensors").read_bytes()
-        for name in ("pit", "fork-pit", "fork-pit-aa")
-    }
-    assert len(set(weights.values())) == 3
-    code, printed = call(forked_scale, "apit", "trace", "results/tiny/tables/ablations.csv")
-    assert code == 0, printed
-    assert printed.count(f"start: results/tiny/runs/pit-s0/{parent.name}") == 2
-    said = "forked from the end of pit, to whose steps theirs are added: fork-pit, fork-pit-aa"
-    assert said in (forked_scale / "results" / "tiny" / "tables" / "ablations.md").read_text()
+def test_a_run_and_its_forks_are_made_in_one_workflow(with_forks):
+    assert jobs(with_forks, "tiny", "runs") == {}
+    parent = made_in(with_forks, "runs/pit-s0/*")
+    assert made_in(with_forks, "weights/*/*.end.pt").name == f"{parent.name}.end.pt"
+    names = ("pit", "fork-pit", "fork-pit-aa")
+    weights = [made_in(with_forks, f"weights/{name}-s0/*.safetensors") for name in names]
+    assert len({path.read_bytes() for path in weights}) == 3
+    for name in names[1:]:
+        record = json.loads((made_in(with_forks, f"runs/{name}-s0/*") / "record.json").read_text())
+        assert record["start"] == str(parent.relative_to(with_forks))
 
 
-def test_a_fork_of_a_run_whose_last_checkpoint_is_gone_trains_that_again_and_changes_nothing_of_it(
-    forked_scale, tmp_path
+def test_a_run_is_trained_again_for_the_sake_of_a_new_fork_and_stays_what_it_was(
+    with_forks, tmp_path
 ):
-    folder = shutil.copytree(forked_scale, tmp_path / "repository", symlinks=True)
-    end, aa = (made_in(folder, p) for p in ("weights/pit-s0/*.end.pt", "runs/fork-pit-aa-s0/*"))
-    kept = made_in(folder, "runs/pit-s0/*/record.json")
-    record, history = kept.read_bytes(), (aa / "history.csv").read_bytes()
+    folder = shutil.copytree(with_forks, tmp_path / "repository", symlinks=True)
+    record, fork = (made_in(folder, f"runs/{p}-s0/*") for p in ("pit", "fork-pit-aa"))
+    kept, history = (record / "record.json").read_bytes(), (fork / "history.csv").read_bytes()
+    made_in(folder, "weights/*/*.end.pt").unlink()
     shutil.rmtree(folder / "work")
-    end.unlink()
-    assert jobs(folder) == {}  # for want of that alone, nothing is to be done
-    shutil.rmtree(aa)
+    assert jobs(folder, "tiny", "runs") == {}  # nothing needs its last checkpoint
+    shutil.rmtree(fork)
     assert jobs(folder, "tiny", "runs") == {"end": 1, "train": 1}
     code, printed = snakemake(folder, "runs")
     assert code == 0, printed
-    assert kept.read_bytes() == record
-    assert (aa / "history.csv").read_bytes() == history
+    assert (record / "record.json").read_bytes() == kept
+    assert (fork / "history.csv").read_bytes() == history
     assert not list((folder / "work" / "tiny").glob("*-again"))
 
 
-def test_a_clone_that_has_no_weights_trains_neither_a_run_nor_its_forks(forked_scale, tmp_path):
-    folder = shutil.copytree(forked_scale, tmp_path / "repository", symlinks=True)
-    for name in ("work", "data", "results/tiny/weights", "results/tiny/estimates", ".snakemake"):
+def test_in_a_clone_without_weights_neither_a_run_nor_its_forks_are_trained(with_forks, tmp_path):
+    folder = shutil.copytree(with_forks, tmp_path / "repository", symlinks=True)
+    for name in ("work", "data", "results/tiny/weights", ".snakemake"):
         shutil.rmtree(folder / name)
-    assert not {"train", "end", "evaluate", "mix"} & jobs(folder).keys()
-    code, printed = call(folder, "snakemake", "-n", "--config", "train_absent=true")
+    assert jobs(folder, "tiny", "runs") == {}
+    anew = {"bank": 1, "mix": 1, "pack": 1, "end": 1}
+    code, printed = planned(folder, "runs", "--config", "scale=tiny", "train_absent=true")
     assert code == 0, printed
-    for rule, count in {"train": 3, "end": 1, "evaluate": 8}.items():
+    for rule, count in (anew | {"train": 3}).items():
         assert re.search(rf"^{rule} +{count}$", printed, re.MULTILINE)
     shutil.rmtree(folder / "results" / "tiny" / "runs" / "fork-pit-aa-s0")
-    planned = jobs(folder, "tiny", "runs")
-    assert (planned["train"], planned["end"], planned["mix"]) == (1, 1, 1)
+    assert jobs(folder, "tiny", "runs") == anew | {"train": 1}
 
 
-def test_a_scale_that_lacks_a_forks_parent_is_refused(forked_scale):
-    code, printed = call(
-        forked_scale, "snakemake", "-n", "--config", "set='experiments=[fork-pit]'"
-    )
+def test_a_fork_without_its_parent_is_refused(with_forks):
+    code, printed = planned(with_forks, "--config", "scale=tiny", "set='experiments=[fork-pit]'")
     assert code != 0
     assert "fork-pit-s0 starts from the end of pit-s0, which is no run of tiny: list pit" in printed

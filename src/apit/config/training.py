@@ -176,9 +176,7 @@ class Experiment(Config):
     adversary: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     as_costly_as: str | None = None  # another experiment, whose multiply-accumulates are matched
-    start_from: str | None = (
-        None  # another experiment, from the end of whose run it goes on: a fork
-    )
+    start_from: str | None = None  # another experiment, from whose end it goes on: a fork
     warm_up: NonNegativeInt = 0  # steps before the first, in which discriminators train alone
     batches: Name | None = None  # of another generator of batches than that of all experiments
 

@@ -15,33 +15,28 @@ from apit.data.batches import Batch, Batches, RandomCrops, own_share
 from apit.data.examples import Examples
 from apit.data.recipe import PEAK, draft, dry
 from apit.errors import UserError
-from apit.provenance import array_generator
+from apit.provenance import array_generator, seed_of
 
 FULL_SCALE = PEAK + 1
 
 
 class Remixed(Batches):
-    """Endless batches of new mixtures, each a function of the stream's name and its number alone.
+    """Endless batches of new mixtures, each a function of the seed and its number alone.
 
     With a `share` (a, n), all of n processes count the same mixtures, and this one makes the a-th
     part of each batch.
     """
 
     def __init__(
-        self,
-        audio: Audio,
-        length: int,
-        batch_size: int,
-        stream: int | str,
-        share: tuple[int, int] = (0, 1),
+        self, audio: Audio, length: int, batch_size: int, seed: int, share: tuple[int, int] = (0, 1)
     ):
-        self.audio, self.length, self.batch_size, self.stream = audio, length, batch_size, stream
+        self.audio, self.length, self.batch_size, self.seed = audio, length, batch_size, seed
         self.own = own_share(batch_size, share)
 
     def __next__(self) -> Batch:
         numbers = [self.made + position for position in self.own]
         self.made += self.batch_size
-        generators = [array_generator("remix", self.stream, number) for number in numbers]
+        generators = [array_generator("remix", self.seed, number) for number in numbers]
         sources = fitted(self.mixed(numbers, generators))
         starts = [int(g.integers(self.audio.samples - self.length + 1)) for g in generators]
         crops = [one[:, s : s + self.length] for one, s in zip(sources, starts, strict=True)]
@@ -152,8 +147,8 @@ def training_batches(
     """
     training = run.training
     length = round(training.crop_seconds * run.audio.sample_rate)
-    stream = f"{run.seed}/{run.batches}" if run.batches else run.seed
-    rest = (length, training.batch_size, stream, share)
+    seed = seed_of(run.seed, run.batches) if run.batches else run.seed
+    rest = (length, training.batch_size, seed, share)
     if training.remix == "sources":
         return RemixedSources(examples, *rest)
     if training.remix == "clips":
@@ -162,5 +157,5 @@ def training_batches(
         stock = open_stock(bank, "train", run.audio, run.data)
         assert run.data.recipe is not None, "banks are made by a recipe"
         return RemixedClips(stock, run.audio, run.data.recipe, device, *rest)
-    generator = array_generator(stream, "data")
+    generator = array_generator(seed, "data")
     return RandomCrops(examples, length, training.batch_size, generator, share)

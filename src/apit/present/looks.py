@@ -17,9 +17,9 @@ ALONE, SEVERAL, FORKS = "no discriminator", "several domains", "forks"
 WITH_PIT, ADVERSARIAL, CONTROL = "-", "--", "-."
 LEGEND = (
     "Solid: with L_PIT; dashed: purely adversarial; dash-dotted: controls. Black: no discriminator "
-    "(half filled: TDCN++; hollow: a fork); vermilion triangles: instance-based; context-based by I: "
-    "sky-blue circles (0), green squares (1), orange diamonds (2), blue crosses (3); purple: both "
-    "kinds; hollow: the mixture is seen, too; grey: not trained."
+    "(half filled: TDCN++; hollow: a fork); vermilion triangles: instance-based; context-based by "
+    "I: sky-blue circles (0), green squares (1), orange diamonds (2), blue crosses (3); purple: "
+    "both kinds; hollow: the mixture is seen, too; grey: not trained."
 )
 
 

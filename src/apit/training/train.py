@@ -58,12 +58,11 @@ def train(
 
     `bank` is what `training.remix: clips` mixes anew; `start` is the finished run from whose end a
     fork goes on; `weights` is a file of their own for those, which else stand in `output`.
-    Checkpoints are written to `work` (beside
-    `output`) every `checkpoint_seconds`, and the same call goes on from the newest one, to the same
-    bits on a CPU; with `restart` it starts over. Started several times by `torchrun`, the processes
-    share out every batch. Raises Interrupted after SIGTERM or SIGINT, with a checkpoint written;
-    UserError where the checkpoint is of another configuration, data or code, or `start` is no run
-    that this one can start from.
+    Checkpoints are written to `work` (beside `output`) every `checkpoint_seconds`, and the same
+    call goes on from the newest one, to the same bits on a CPU; with `restart` it starts over.
+    Started several times by `torchrun`, the processes share out every batch. Raises Interrupted
+    after SIGTERM or SIGINT, with a checkpoint written; UserError where the checkpoint is of another
+    configuration, data or code, or where `start` is no run that this one can start from.
     """
     world = World(make_device(run.training.threads))
     if run.training.batch_size % (world.size * run.training.grad_accum_steps):
