@@ -8,7 +8,7 @@ from apit.training.bench import COLUMNS, Bench, by_size, parts_by_size
 
 
 def test_steps_are_timed_with_and_without_their_data(tiny, mixtures):
-    runs = [tiny("pit"), tiny("ctx-stft-i3-m"), tiny("ctx-all")]
+    runs = [tiny("pit"), tiny("fork-ctx-stft-i3-m"), tiny("ctx-all")]
     bench = Bench(runs, mixtures, 2, torch.device("cpu"))
     table = bench.table().set_index("experiment")
     assert list(table.reset_index().columns) == COLUMNS
