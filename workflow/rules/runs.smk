@@ -32,8 +32,8 @@ rule train:
         " --output {params.folder} --weights {output.weights} 2> {log}"
 
 
-# The last checkpoint of a run, for its forks: it lies in `work`; where that is gone, the run is trained again, and its record
-# and weights stay as they are.
+# The last checkpoint of a run, for its forks: it lies in `work`; where that is gone, the run is trained again (on the same CPU
+# to the same bits), and its record and weights stay as they are.
 rule end:
     input:
         lambda wildcards: to_make(
