@@ -15,7 +15,7 @@ from apit.artefacts import Artefacts
 from apit.code import code_of
 from apit.config import IDEAL, ORACLES, TRIVIAL
 from apit.errors import UserError
-from apit.identity import beside, to_resume
+from apit.identity import beside, end_of, to_resume
 from apit.layers import load_scale, own_folders_settings
 from apit.present.origin import PRESENTATION
 

@@ -3,7 +3,7 @@
 data/SCALE/{clips,bank,mixtures,packed}/ID
 results/SCALE/{runs,trials,scores}/NAME/ID     small: git keeps it
 results/SCALE/look/ID                          which claims three seeds do not decide
-results/SCALE/weights/NAME/ID.safetensors      of a run
+results/SCALE/weights/NAME/ID.safetensors      of a run; ID.end.pt, if another starts from its end
 results/SCALE/estimates/NAME/ID                of scores: a few sounds
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from apit.config import ORACLES, Recorded, Run
 from apit.data.identities import data_settings, of_bank, of_clips, of_mixtures, of_packed
 from apit.errors import UserError
-from apit.identity import FILE, LENGTH, Identity, Stamp, beside, differences, stamp_of
+from apit.identity import FILE, LENGTH, Identity, Stamp, beside, differences, end_of, stamp_of
 from apit.layers import CONFIGS, load_claims, load_run, load_scale, trial_settings
 from apit.measure.identities import of_look, of_scores
 from apit.training.identities import of_run
@@ -48,11 +48,14 @@ class Artefacts:
         self.identities: dict[str, Identity] = {}
         data, bank = self._identify_data()
         remixed = bank if scale.training.remix == "clips" else None
-        for label, one in self.every_run.items():
-            self.identities[f"{self.results}/runs/{label}"] = of_run(one, data, remixed)
+        for label, one in sorted(self.every_run.items(), key=lambda item: bool(item[1].start_from)):
+            identity = of_run(one, data, remixed, self._start_of(one))
+            self.identities[f"{self.results}/runs/{label}"] = identity
         if (tuning := scale.tuning) is not None:
             for experiment in scale.names:
                 one = run(experiment, tuning.seed)
+                if one.start_from:  # of the trials' seed there is no run to start from
+                    continue
                 for rate, batch in product(tuning.learning_rates, tuning.batch_sizes):
                     label = f"{experiment}-r{rate:g}-b{batch}"
                     own = trial_settings(one, tuning, rate, batch)
@@ -117,6 +120,17 @@ class Artefacts:
             if label in first or run.experiment in undecided
         }
 
+    def _start_of(self, run: Run) -> Stamp | None:
+        """Stamp of the run that a fork starts from."""
+        if run.start_from is None:
+            return None
+        if run.start_from.name not in self.every_run:
+            raise UserError(
+                f"experiments: {run.name} starts from the end of {run.start_from.name}, which is "
+                f"no run of {run.scale}: list {run.start_from.experiment}, with that seed"
+            )
+        return self.identities[f"{self.results}/runs/{run.start_from.name}"].stamp
+
     def at(self, path: str) -> Path:
         """Where today's artefact of a name stands, or will."""
         return Path(path, self.identities[path].id)
@@ -180,6 +194,7 @@ def remove(folder: Path) -> None:
     """Remove an artefact, with what of it stands beside."""
     apart = beside(folder)
     shutil.rmtree(apart) if apart.is_dir() else apart.unlink(missing_ok=True)
+    end_of(folder).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -198,8 +213,9 @@ def accept(artefacts: Artefacts, kinds: Collection[str], **note: str) -> list[Pa
             other = Identity.read(one)
             if other is None or other.stamp.without_code != identity.stamp.without_code:
                 continue
-            if (large := beside(one)) != one and large.exists():
-                large.rename(beside(target))
+            for where in (beside, end_of):
+                if (large := where(one)) != one and large.exists():
+                    large.rename(where(target))
             if other.id != identity.id:
                 history = (*other.accepted, {"id": other.id, "code": other.code, **note})
                 replace(identity, accepted=history).write(one)

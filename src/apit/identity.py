@@ -161,3 +161,8 @@ def beside(folder: Path) -> Path:
     if kind == "runs":
         return results / "weights" / name / f"{id}.safetensors"
     return results / "estimates" / name / id if kind == "scores" else folder
+
+
+def end_of(folder: Path) -> Path:
+    """File of a run's last checkpoint, from which forks start, beside its weights."""
+    return beside(folder).with_suffix(".end.pt")

@@ -341,9 +341,11 @@ def load_run(
     seed: int,
     settings: Sequence[str] = (),
     configs: Path = CONFIGS,
+    within: Sequence[str] = (),
 ) -> Run:
     """Resolve one experiment at one scale; `--set experiment.KEY=…` reaches into its entry.
 
+    `within` are the experiments whose entries lead to it.
     Raises UserError naming file, key and the nearest valid key.
     """
     path = configs / "experiments.yaml"
@@ -354,12 +356,13 @@ def load_run(
     entry = Layers(f"{path}: {experiment_name}", entries[experiment_name])
     entry.add("--set experiment", own.pop("experiment", {}))
     experiment = entry.validate(Experiment)
-    matched: Run | None = None
-    if (other := experiment.as_costly_as) is not None:
-        if other == experiment_name:
-            raise UserError(f"{path}: {other}: as_costly_as: is the experiment itself")
+    others: dict[str, Run | None] = {}
+    for key in ("as_costly_as", "start_from"):
+        other: str | None = getattr(experiment, key)
+        if other in (way := [*within, experiment_name]):
+            raise UserError(f"{path}: {way[-1]}: {key}: {other} is the experiment itself")
         shared = [setting for setting in settings if not setting.startswith("experiment.")]
-        matched = load_run(scale_name, other, seed, shared, configs)
+        others[key] = load_run(scale_name, other, seed, shared, configs, way) if other else None
 
     layers = _scale_layers(scale_name, own, configs, experiment_name)
     parts = ("separator", "adversary", "training")
@@ -375,6 +378,8 @@ def load_run(
         "reconstruction": experiment.reconstruction,
         "discriminators": experiment.discriminators,
         "adversary": scale.adversary if experiment.discriminators else None,
-        "as_costly_as": matched,
+        "warm_up": experiment.warm_up,
+        "batches": experiment.batches,
+        **others,
     }
     return Layers(f"{path}: {experiment_name}", run).validate(Run)

@@ -5,7 +5,10 @@ import pytest
 
 from apit import artefacts
 from apit.artefacts import Artefacts, accept, others, remove, today
-from apit.identity import Identity, beside
+from apit.errors import UserError
+from apit.identity import Identity, Stamp, beside, end_of
+from apit.layers import load_run
+from apit.training.identities import of_run
 
 CODE = "results/smoke/runs/pit-s0"
 
@@ -115,3 +118,67 @@ def test_a_name_is_the_same_from_anywhere(repository, monkeypatch):
     monkeypatch.chdir("results/smoke/runs")
     assert today(artefacts.Path("pit-s0")) == artefacts.Path("pit-s0", new.name)
     assert beside(artefacts.Path("pit-s0", new.name)).read_bytes() == b"weights"
+
+
+FORKS = "experiments=[fork-pit, pit, fork-pit-aa]"
+
+
+def test_a_fork_is_of_its_parent_and_a_parent_of_no_fork(repository):
+    scale, without = Artefacts("smoke", [FORKS, "seeds=[0, 1]"]), Artefacts("smoke")
+    assert list(scale.runs)[:3] == ["fork-pit-s0", "fork-pit-s1", "pit-s0"]  # rows as they are
+    assert [path for path in scale.identities if "/runs/" in path] == [
+        f"results/smoke/runs/{name}-s{seed}"
+        for name in ("pit", "fork-pit", "fork-pit-aa") for seed in (0, 1)
+    ]  # fmt: skip
+    of = {name: scale.identities[f"results/smoke/runs/{name}"] for name in scale.runs}
+    assert all(
+        of[f"{fork}-s{seed}"].inputs["start"] == of[f"pit-s{seed}"].stamp
+        for fork in ("fork-pit", "fork-pit-aa") for seed in (0, 1)
+    )  # fmt: skip
+    path = repository / "configs" / "smoke.yaml"
+    path.write_text(
+        path.read_text().replace("  - pit-ctx-all\n", "  - pit-ctx-all\n  - fork-pit\n")
+    )
+    assert "fork-pit-s0" in Artefacts("smoke").runs
+    assert Artefacts("smoke").identities[CODE] == without.identities[CODE]
+    assert "start" not in without.identities[CODE].inputs
+    forks = {"start_from", "warm_up", "batches"}
+    assert not forks & without.identities[CODE].configuration.keys()
+    assert of["fork-pit-aa-s0"].configuration["batches"] == "other"
+    longer = Artefacts("smoke", [FORKS, "training.steps=7"])
+    fork = "results/smoke/runs/fork-pit-s0"
+    own = Artefacts("smoke", ["experiments=[pit, {name: fork-pit, training: {steps: 7}}]"])
+    assert len({s.identities[fork].id for s in (scale, longer, own)}) == 3
+
+
+def test_what_is_as_costly_as_a_fork_is_no_other_for_keys_that_do_not_count():
+    run = load_run("smoke", "pit-long", 0)
+    other = run.as_costly_as.model_copy(update={"warm_up": 3, "batches": "b", "start_from": run})
+    stamp = Stamp("0", "1")
+    assert of_run(run.model_copy(update={"as_costly_as": other}), stamp) == of_run(run, stamp)
+    assert of_run(run.model_copy(update={"warm_up": 3}), stamp) != of_run(run, stamp)
+
+
+def test_a_scale_that_lacks_a_parent_is_refused(repository):
+    said = "fork-pit-s0 starts from the end of pit-s0, which is no run of smoke: list pit, with th"
+    for listed in ("[fork-pit]", "[{name: pit, seeds: [1]}, fork-pit]"):
+        with pytest.raises(UserError, match=said):
+            Artefacts("smoke", [f"experiments={listed}"])
+
+
+def test_forks_have_no_trials(repository):
+    grid = "tuning={learning_rates: [1e-3], batch_sizes: [2], steps: 2, seed: 9}"
+    assert list(Artefacts("smoke", [FORKS, grid]).trials) == ["pit-r0.001-b2"]
+
+
+def test_the_last_checkpoint_of_a_run_comes_and_goes_with_it(repository):
+    scale = Artefacts("smoke")
+    old = made(CODE, of_other_code(scale.identities[CODE]))
+    end_of(old).write_bytes(b"end")
+    (new,) = accept(scale, ("run",), why="a name")
+    assert not end_of(old).exists()
+    assert end_of(new).read_bytes() == b"end"
+    assert end_of(new).name == f"{new.name}.end.pt"
+    assert end_of(new).parent == beside(new).parent
+    remove(new)
+    assert not end_of(new).exists()

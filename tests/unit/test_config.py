@@ -25,6 +25,7 @@ def test_every_name_of_the_method_is_an_experiment():
         *(f"{kind}-{d}" for d in domains for kind in ("inst", "both", "pit-ctx")),
         *(f"pit-ctx-{d}-i0" for d in domains),
         *("pit-ctx-all", "pit-inst-all", "pit-six"),
+        *("fork-pit", "fork-pit-aa", "fork-pit-ctx-stft", "fork-pit-six", "fork-ctx-stft-i3-m"),
     }
     assert set(scale_names()) == {"smoke", "mini", "paper", "dry", "fuss-recipe"}
 
@@ -38,7 +39,7 @@ def test_the_papers_values_stand_at_paper_scale():
     assert run.reconstruction == "none"
     scale = load_scale("paper")
     assert scale.seeds == (0, 1, 2)
-    assert scale.names == experiment_names()
+    assert scale.names == [name for name in experiment_names() if not name.startswith("fork-")]
     tuning = scale.tuning
     assert tuning.learning_rates == (1e-5, 1e-4, 1e-3)
     assert tuning.batch_sizes == (16, 32, 64, 96, 128)
@@ -65,8 +66,9 @@ def test_a_scale_may_be_like_another(configs):
 
 
 def test_names_say_what_entries_do():
-    for name in experiment_names():
-        run = load_run("smoke", name, 0)
+    for entry in experiment_names():
+        run, name = load_run("smoke", entry, 0), entry.removeprefix("fork-")
+        assert (run.start_from is not None) == (name != entry)
         if len(run.discriminators) == 1 and not name.startswith("pit-"):
             assert run.discriminators[0].name == name
         assert (run.reconstruction == "none") != name.startswith("pit")
@@ -120,7 +122,16 @@ def test_an_experiment_may_override_keys_of_its_scale():
     [
         (["experiment.reconstruction=none"], "none leaves nothing to learn from"),
         (["experiment.as_costly_as=sixx"], "no experiment is called 'sixx'; did you mean six"),
-        (["experiment.as_costly_as=pit"], "is the experiment itself"),
+        (["experiment.as_costly_as=pit"], "as_costly_as: pit is the experiment itself"),
+        (["experiment.start_from=pti"], "no experiment is called 'pti'; did you mean pit"),
+        (["experiment.start_from=pit"], "start_from: pit is the experiment itself"),
+        (["experiment.start_from=fork-pit"], "start_from: pit is the experiment itself"),
+        (
+            ["experiment.start_from=pit-tdcnpp"],
+            "pit: start_from: the separator of pit-tdcnpp is an",
+        ),
+        (["experiment.warm_up=3"], "warm_up: there is no discriminator to be trained"),
+        (["experiment.batches=a/b"], r"batches: String should match"),
         (["training.betas=[1.0, 0.9]"], r"training\.betas.*less than 1"),
     ],
 )
@@ -331,3 +342,14 @@ def test_folders_of_ones_own_are_refused_where_they_have_no_place_and_asked_for_
 def test_nothing_held_out_leaves_no_split_of_it():
     scale = load_scale("mini", ["data.recipe.held_out=[]"])
     assert set(scale.data.recipe.examples) == {"train", "validation", "eval"}
+
+
+def test_a_fork_has_the_parent_that_its_scale_trains():
+    tuned = rows("{name: pit, training: {learning_rate: 0.1, steps: 9}}", "fork-pit")
+    fork = load_run("smoke", "fork-pit", 3, [tuned, "stft.hop=0.008", "experiment.batches=b"])
+    parent = load_run("smoke", "pit", 3, [tuned, "stft.hop=0.008"])
+    assert fork.start_from == parent
+    assert (parent.training.learning_rate, parent.training.steps, parent.batches) == (0.1, 9, None)
+    assert (fork.training.learning_rate, fork.training.steps, fork.batches) == (2e-4, 1200, "b")
+    with pytest.raises(UserError, match="fork-ctx-stft-i3-m: start_from: fork-pit is itself a for"):
+        load_run("smoke", "fork-ctx-stft-i3-m", 0, ["experiment.start_from=fork-pit"])

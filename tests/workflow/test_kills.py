@@ -17,14 +17,15 @@ from apit.training import step, train, validation
 EXPERIMENT = "pit-six"  # every moving part there is
 
 
-def command(configs, mixtures, output):
+def command(configs, mixtures, output, experiment=EXPERIMENT, *more):
     settings = ("training.steps=100", "training.validate_every=7", "training.log_every=2",
                 "training.ema_decay=0.9")  # fmt: skip
     return [
-        *("train", "--scale", "tiny", "--experiment", EXPERIMENT),
+        *("train", "--scale", "tiny", "--experiment", experiment),
         *("--configs", str(configs), "--data", str(mixtures), "--output", str(output)),
         *("--checkpoint-every", "0"),
         *(f"--set={setting}" for setting in settings),
+        *map(str, more),
     ]
 
 
@@ -68,26 +69,49 @@ KILLS = [
 ]
 
 
-@pytest.mark.slow
-def test_twenty_kills_in_every_phase_change_no_bit(configs, mixtures, tmp_path):
-    undisturbed, output = tmp_path / "undisturbed", tmp_path / "run"
-    assert main(command(configs, mixtures, undisturbed)) == 0
+def resumed_after(kills, said, output, arguments):
+    """How many of a command's processes, each killed as `kills` says, went on from a checkpoint."""
     resumed = 0
-    for phase, moment in KILLS:
+    for phase, moment in kills:
 
         def killed(phase=phase, moment=moment):
             calls = []
             for module, name, *leaving in PHASES[phase]:
                 usual = getattr(module, name)
                 setattr(module, name, killed_at(moment, usual, *leaving, calls=calls))
-            return main(command(configs, mixtures, output))
+            return main(arguments)
 
-        said = tmp_path / "said"
         said.unlink(missing_ok=True)
         assert forked(killed, said) == -signal.SIGKILL, (phase, moment, said.read_text())
         resumed += "goes on after step" in said.read_text()
         assert not output.exists()
-    assert main(command(configs, mixtures, output)) == 0
+    return resumed
+
+
+@pytest.mark.slow
+def test_kills_of_a_fork_change_no_bit(configs, mixtures, tmp_path):
+    parent, undisturbed, output = (tmp_path / name for name in ("pit", "undisturbed", "run"))
+    assert main(command(configs, mixtures, parent, "pit")) == 0
+
+    def fork(output):
+        more = ("--start", parent, "--set=experiment.warm_up=12", "--set=training.steps=30")
+        return command(configs, mixtures, output, "fork-pit-six", *more)
+
+    assert main(fork(undisturbed)) == 0
+    kills = [("data", 1), ("data", 4), ("checkpoint", 5), ("step", 1), ("step", 3),
+             ("validation", 2), ("checkpoint", 9), ("export", 2)]  # fmt: skip
+    assert resumed_after(kills, tmp_path / "said", output, fork(output)) == len(kills) - 2
+    assert main(fork(output)) == 0
+    same_bits(output, undisturbed)
+
+
+@pytest.mark.slow
+def test_twenty_kills_in_every_phase_change_no_bit(configs, mixtures, tmp_path):
+    undisturbed, output = tmp_path / "undisturbed", tmp_path / "run"
+    arguments = command(configs, mixtures, output)
+    assert main(command(configs, mixtures, undisturbed)) == 0
+    resumed = resumed_after(KILLS, tmp_path / "said", output, arguments)
+    assert main(arguments) == 0
     same_bits(output, undisturbed)
     assert resumed >= len(KILLS) - 4  # those of the first steps had no checkpoint yet
     for folder in (undisturbed, output):

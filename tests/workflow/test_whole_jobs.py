@@ -158,3 +158,71 @@ def test_seeds_are_added_until_claims_are_decided(tmp_path):
     assert "Nothing to be done" in printed
     shutil.rmtree(results / "weights")  # as in a clone
     assert jobs(folder) == {}
+
+
+@pytest.fixture(scope="module")
+def with_forks(tmp_path_factory):
+    """A repository with the runs of a scale that has a fork, and the same on other batches."""
+    folder = copy_of_the_repository(tmp_path_factory.mktemp("forks") / "repository")
+    config = folder / "configs" / "tiny.yaml"
+    listed = "[fork-pit, pit, fork-pit-aa]"
+    config.write_text(config.read_text().replace("[pit, ctx-stft-i3-m]", listed))
+    code, printed = snakemake(folder, "runs")
+    assert code == 0, printed
+    return folder
+
+
+def made_in(folder, pattern):
+    """What alone stands under such a name in the results of tiny."""
+    (path,) = (folder / "results" / "tiny").glob(pattern)
+    return path
+
+
+def test_a_run_and_its_forks_are_made_in_one_workflow(with_forks):
+    assert jobs(with_forks, "tiny", "runs") == {}
+    parent = made_in(with_forks, "runs/pit-s0/*")
+    assert made_in(with_forks, "weights/*/*.end.pt").name == f"{parent.name}.end.pt"
+    names = ("pit", "fork-pit", "fork-pit-aa")
+    weights = [made_in(with_forks, f"weights/{name}-s0/*.safetensors") for name in names]
+    assert len({path.read_bytes() for path in weights}) == 3
+    for name in names[1:]:
+        record = json.loads((made_in(with_forks, f"runs/{name}-s0/*") / "record.json").read_text())
+        assert record["start"] == str(parent.relative_to(with_forks))
+
+
+def test_a_run_is_trained_again_for_the_sake_of_a_new_fork_and_stays_what_it_was(
+    with_forks, tmp_path
+):
+    folder = shutil.copytree(with_forks, tmp_path / "repository", symlinks=True)
+    record, fork = (made_in(folder, f"runs/{p}-s0/*") for p in ("pit", "fork-pit-aa"))
+    kept, history = (record / "record.json").read_bytes(), (fork / "history.csv").read_bytes()
+    made_in(folder, "weights/*/*.end.pt").unlink()
+    shutil.rmtree(folder / "work")
+    assert jobs(folder, "tiny", "runs") == {}  # nothing needs its last checkpoint
+    shutil.rmtree(fork)
+    assert jobs(folder, "tiny", "runs") == {"end": 1, "train": 1}
+    code, printed = snakemake(folder, "runs")
+    assert code == 0, printed
+    assert (record / "record.json").read_bytes() == kept
+    assert (fork / "history.csv").read_bytes() == history
+    assert not list((folder / "work" / "tiny").glob("*-again"))
+
+
+def test_in_a_clone_without_weights_neither_a_run_nor_its_forks_are_trained(with_forks, tmp_path):
+    folder = shutil.copytree(with_forks, tmp_path / "repository", symlinks=True)
+    for name in ("work", "data", "results/tiny/weights", ".snakemake"):
+        shutil.rmtree(folder / name)
+    assert jobs(folder, "tiny", "runs") == {}
+    anew = {"bank": 1, "mix": 1, "pack": 1, "end": 1}
+    code, printed = planned(folder, "runs", "--config", "scale=tiny", "train_absent=true")
+    assert code == 0, printed
+    for rule, count in (anew | {"train": 3}).items():
+        assert re.search(rf"^{rule} +{count}$", printed, re.MULTILINE)
+    shutil.rmtree(folder / "results" / "tiny" / "runs" / "fork-pit-aa-s0")
+    assert jobs(folder, "tiny", "runs") == anew | {"train": 1}
+
+
+def test_a_fork_without_its_parent_is_refused(with_forks):
+    code, printed = planned(with_forks, "--config", "scale=tiny", "set='experiments=[fork-pit]'")
+    assert code != 0
+    assert "fork-pit-s0 starts from the end of pit-s0, which is no run of tiny: list pit" in printed

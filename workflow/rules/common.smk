@@ -33,6 +33,11 @@ TODAY = {
 DATA = f"data/{SCALE}"
 PACKED = TODAY[f"{DATA}/packed"]
 RUNS = {run: TODAY[f"{RESULTS}/runs/{run}"] for run in made.every_run}
+STARTS = {  # of forks: name → the run from whose end it goes on
+    name: Path(RUNS[run.start_from.name])
+    for name, run in made.every_run.items()
+    if run.start_from
+}
 OF_SYSTEMS = {
     system: TODAY[f"{RESULTS}/scores/{system}"] for system in (*ORACLES, *RUNS)
 }
@@ -112,7 +117,21 @@ def to_make(path, *inputs):
 def to_train(name):
     """What a run is trained on, if it is to be."""
     run = RUNS[name]
-    return [] if is_here(f"{run}/record.json", beside(Path(run))) else [PACKED, *BANK]
+    start = [end_of(STARTS[name])] if name in STARTS else []
+    here = is_here(f"{run}/record.json", beside(Path(run)))
+    return [] if here else [PACKED, *BANK, *start]
+
+
+def as_run(name):
+    """Which run a training is of, and what it starts from."""
+    start = f" --start {STARTS[name]}" if name in STARTS else ""
+    return "--experiment {} --seed {}".format(*name.rsplit("-s", 1)) + start
+
+
+def checkpoints_of(name):
+    """Folder from which a run that was killed goes on; one whose other steps are the same may, too."""
+    identity = made.identities[f"{RESULTS}/runs/{name}"]
+    return f"work/{SCALE}/{name}-{to_resume(identity).id}"
 
 
 def to_score(name):

@@ -139,10 +139,7 @@ rule spectrograms:
 rule listen:
     input:
         weights=[beside(Path(RUNS[run])) for run in HEARD],
-        scores=[
-            f"{OF_SYSTEMS[system]}/scores.csv"
-            for system in (*HEARD, "ideal-ratio-mask")
-        ],
+        scores=scores_of(HEARD),
         data=PACKED,
     output:
         directory(f"{RESULTS}/listen"),

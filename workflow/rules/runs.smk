@@ -21,22 +21,44 @@ rule train:
         mem_mb=8000,
         runtime=2880,  # minutes, after which a run goes on from its checkpoint
     params:
-        run=lambda wildcards: "--experiment {} --seed {}".format(
-            *wildcards.name.rsplit("-s", 1)
-        ),
+        run=lambda wildcards: as_run(wildcards.name),
         data=OF_DATA,
         folder=subpath(output[0], parent=True),
-        # Checkpoints, from which a run that was killed goes on; whose other steps are the same may, too.
-        work=lambda wildcards: "work/{}/{}-{}".format(
-            SCALE,
-            wildcards.name,
-            to_resume(made.identities[f"{RESULTS}/runs/{wildcards.name}"]).id,
-        ),
+        work=lambda wildcards: checkpoints_of(wildcards.name),
     shell:
         # exec: a signal to the shell reaches the training, which writes a checkpoint.
         f"exec apit train --scale {OF_SCALE}"
         " {params.run} {params.data} --work {params.work}"
         " --output {params.folder} --weights {output.weights} 2> {log}"
+
+
+# The last checkpoint of a run, for its forks: it lies in `work`; where that is gone, the run is trained again (on the same CPU
+# to the same bits), and its record and weights stay as they are.
+rule end:
+    input:
+        lambda wildcards: to_make(
+            end_of(Path(RUNS[wildcards.name])),
+            f"{RUNS[wildcards.name]}/record.json",
+            PACKED,
+            *BANK,
+        ),
+    output:
+        f"{RESULTS}/weights/{{name}}/{{id}}.end.pt",
+    log:
+        f"logs/{SCALE}/end/{{name}}-{{id}}.log",
+    threads: scale.training.threads
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=2880,
+    params:
+        run=lambda wildcards: as_run(wildcards.name),
+        data=OF_DATA,
+        work=lambda wildcards: checkpoints_of(wildcards.name),
+    shell:
+        f"(apit train --scale {OF_SCALE}"
+        " {params.run} {params.data} --work {params.work} --output {params.work}-again"
+        " && cp {params.work}/step-*.pt {output} && rm -rf {params.work}-again) 2> {log}"
 
 
 # A short training with another rate and batch, of which no weights are kept: the validation split chooses.

@@ -25,6 +25,7 @@ def train(
     output: Folder,
     seed: int = 0,
     bank: Bank = None,
+    start: Path | None = None,
     work: Path | None = None,
     weights: Path | None = None,
     restart: bool = False,
@@ -45,6 +46,8 @@ def train(
         An entry of CONFIGS/experiments.yaml.
     seed
         Seed of all generators.
+    start
+        Folder of the finished run that the experiment starts from (start_from).
     work
         Folder of checkpoints (OUTPUT.work); the same command goes on from the newest.
     weights
@@ -58,13 +61,14 @@ def train(
     """
     options.load()
     run = options.run(experiment, seed)
-    data, bank = today(data), today(bank) if bank else None
+    data, bank, start = today(data), today(bank) if bank else None, today(start) if start else None
     if bank and run.training.remix != "clips":
         raise UserError("training.remix is not clips, so --bank has no meaning")
     with leased():
         train_run(
-            run, data, output, options.settings, bank=bank, work=work, weights=weights,
-            restart=restart, any_threads=any_threads, checkpoint_seconds=checkpoint_every,
+            run, data, output, options.settings, bank=bank, start=start, work=work,
+            weights=weights, restart=restart, any_threads=any_threads,
+            checkpoint_seconds=checkpoint_every,
         )  # fmt: skip
     print(f"{output}: {run.name} of scale {run.scale}, trained")
 

@@ -9,6 +9,7 @@ Split = Literal["train", "validation", "eval", "out_of_domain"]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[tuple[Decay, Decay], Field(strict=False)]  # of Adam
 Range = Annotated[tuple[float, float], Field(strict=False)]
+Name = Annotated[str, Field(pattern=r"^[\w-]+$")]
 
 
 class Config(BaseModel):

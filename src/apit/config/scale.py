@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from apit.config.base import Audio, Config, Transform
+from apit.config.base import Audio, Config, Name, Transform
 from apit.config.data import Data
 from apit.config.measuring import Evaluation, Planning
 from apit.config.training import Adversary, Discriminator, LogMSE, Separator, Training
@@ -111,6 +111,20 @@ class Run(Config):
     adversary: Adversary | None  # None without discriminators: none of its keys matter then
     as_costly_as: "Run | None"  # the run whose multiply-accumulates this one gets, in steps
     training: Training
+    # Records of runs that are no forks may lack these.
+    start_from: "Run | None" = None  # the run from whose end this one goes on
+    warm_up: NonNegativeInt = 0  # steps before the first, in which discriminators train alone
+    batches: Name | None = None  # of another generator of batches than that of the seed's runs
+
+    @model_validator(mode="after")
+    def _fits_where_it_starts_from(self) -> "Run":
+        if (parent := self.start_from) is None:
+            return self
+        if parent.start_from is not None:
+            raise ValueError(f"start_from: {parent.experiment} is itself a fork")
+        if parent.separator != self.separator:
+            raise ValueError(f"start_from: the separator of {parent.experiment} is another one")
+        return self
 
     @model_validator(mode="after")
     def _discriminators_fit(self) -> "Run":

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from apit.config.base import Betas, Config, Decay, Domain
+from apit.config.base import Betas, Config, Decay, Domain, Name
 
 
 class Architecture(Config):
@@ -176,6 +176,9 @@ class Experiment(Config):
     adversary: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     as_costly_as: str | None = None  # another experiment, whose multiply-accumulates are matched
+    start_from: str | None = None  # another experiment, from whose end it goes on: a fork
+    warm_up: NonNegativeInt = 0  # steps before the first, in which discriminators train alone
+    batches: Name | None = None  # of another generator of batches than that of all experiments
 
     @model_validator(mode="after")
     def _says_what_is_learnt(self) -> "Experiment":
@@ -183,6 +186,8 @@ class Experiment(Config):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"discriminators: {name} is listed twice")
+        if self.warm_up and all(discriminator.frozen for discriminator in self.discriminators):
+            raise ValueError("warm_up: there is no discriminator to be trained")
         if self.reconstruction == "none" and not self.discriminators:
             raise ValueError(
                 "reconstruction: none leaves nothing to learn from; list discriminators"

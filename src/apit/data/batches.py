@@ -43,8 +43,12 @@ class Batch:
 
 
 class Batches(Iterator[Batch]):
-    """Endless batches; how many of them were `made` is the position to take up again."""
+    """Endless batches; how many examples were `made` is the position to take up again.
 
+    It holds for batches of any size.
+    """
+
+    batch_size: int
     made = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -92,42 +96,42 @@ class RandomCrops(Batches):
     def __next__(self) -> Batch:
         audio = self.examples.audio
         references = np.empty((len(self.own), audio.sources, self.length), np.float32)
-        drawn = self._draw()[self.own.start : self.own.stop]
+        drawn = self._draw(self.batch_size)[self.own.start : self.own.stop]
         for into, (chosen, start) in zip(references, drawn, strict=True):
             self.examples.read_into(into, chosen, start)
         names = tuple(self.examples.names[chosen] for chosen, _ in drawn)
         return Batch(torch.from_numpy(references), names)
 
-    def _draw(self) -> list[tuple[int, int]]:
-        """The examples of the next batch, and where in them its crops start."""
+    def _draw(self, count: int) -> list[tuple[int, int]]:
+        """The next examples, and where in them their crops start."""
         latest = self.examples.audio.samples - self.length
-        starts = self.starts.integers(latest + 1, size=self.batch_size).tolist()
+        starts = self.starts.integers(latest + 1, size=count).tolist()
         chosen = []
         for _ in starts:
             if not self.left:
                 self.left = self.order.permutation(len(self.examples))[::-1].tolist()
             chosen.append(self.left.pop())
-        self.made += 1
+        self.made += count
         return list(zip(chosen, starts, strict=True))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Draw again what was drawn, in less than a minute for the longest run; read none of it."""
         while self.made < state["made"]:
-            self._draw()
+            self._draw(min(self.batch_size, state["made"] - self.made))
 
 
 class Prefetched(Batches):
     """Batches of which a thread makes the next one while the last is computed with."""
 
     def __init__(self, batches: Batches):
-        self.batches = batches
+        self.batches, self.batch_size = batches, batches.batch_size
         self._thread = ThreadPoolExecutor(1, "batches")
         self._next: Future[Batch] | None = None
 
     def __next__(self) -> Batch:
         batch = (self._next or self._read()).result()
         self._next = self._read()
-        self.made += 1  # what is read ahead does not count
+        self.made += self.batch_size  # what is read ahead does not count
         return batch
 
     def _read(self) -> Future[Batch]:

@@ -15,7 +15,7 @@ from apit.data.batches import Batch, Batches, RandomCrops, own_share
 from apit.data.examples import Examples
 from apit.data.recipe import PEAK, draft, dry
 from apit.errors import UserError
-from apit.provenance import array_generator
+from apit.provenance import array_generator, seed_of
 
 FULL_SCALE = PEAK + 1
 
@@ -34,8 +34,8 @@ class Remixed(Batches):
         self.own = own_share(batch_size, share)
 
     def __next__(self) -> Batch:
-        numbers = [self.made * self.batch_size + position for position in self.own]
-        self.made += 1
+        numbers = [self.made + position for position in self.own]
+        self.made += self.batch_size
         generators = [array_generator("remix", self.seed, number) for number in numbers]
         sources = fitted(self.mixed(numbers, generators))
         starts = [int(g.integers(self.audio.samples - self.length + 1)) for g in generators]
@@ -142,11 +142,13 @@ def training_batches(
 ) -> Batches:
     """The batches of a run: crops of its examples, or new mixtures, as `training.remix` says.
 
+    All runs of one seed have the same generator, but those that name another (`run.batches`).
     Raises UserError where there is no bank to remix, or not the run's.
     """
     training = run.training
     length = round(training.crop_seconds * run.audio.sample_rate)
-    rest = (length, training.batch_size, run.seed, share)
+    seed = seed_of(run.seed, run.batches) if run.batches else run.seed
+    rest = (length, training.batch_size, seed, share)
     if training.remix == "sources":
         return RemixedSources(examples, *rest)
     if training.remix == "clips":
@@ -155,5 +157,5 @@ def training_batches(
         stock = open_stock(bank, "train", run.audio, run.data)
         assert run.data.recipe is not None, "banks are made by a recipe"
         return RemixedClips(stock, run.audio, run.data.recipe, device, *rest)
-    generator = array_generator(run.seed, "data")
+    generator = array_generator(seed, "data")
     return RandomCrops(examples, length, training.batch_size, generator, share)

@@ -48,7 +48,10 @@ TEXTS = ("of", "experiment", "baseline", "measure", "seeds", "differences", "ver
 
 
 def kind_of(run: Run) -> Kind:
-    """The kind of training that a run is, by what it learns from."""
+    """The kind of training that a run is, by what it starts and learns from."""
+    if run.start_from is not None:
+        parent = run.start_from.experiment
+        return Kind(f"forks of {parent}", parent)
     if run.discriminators:
         name = "purely adversarial" if run.reconstruction == "none" else "with L_PIT"
     else:

@@ -115,7 +115,10 @@ def step_macs(run: Run) -> int:
 
 
 def total_steps(run: Run) -> int:
-    """Steps of a run: its own, or as many as cost the multiply-accumulates of `as_costly_as`."""
+    """Steps of a run: its own, or as many as cost the multiply-accumulates of `as_costly_as`.
+
+    What came before them does not count: a warm-up, or the run that a fork starts from.
+    """
     other = run.as_costly_as
     if other is None:
         return run.training.steps

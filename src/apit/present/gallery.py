@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from apit.config import ORACLES, Domain
 from apit.files import whole_file
-from apit.present.looks import ALONE, SEVERAL, looks
+from apit.present.looks import ALONE, FORKS, SEVERAL, looks
 from apit.present.table import Column, span
 
 COLUMN, PAGE = 3.4, 7.0  # widths in inches, of one and of both columns of a conference's page
@@ -70,7 +70,7 @@ class Gallery:
         plain = [name for name in in_all if name not in ORACLES]
         of = {
             panel: [name for name in names if self.looks[name].panel == panel]
-            for panel in (*get_args(Domain), SEVERAL)
+            for panel in (*get_args(Domain), SEVERAL, FORKS)
         }
         filled = {panel: [*plain, *own, *oracles] for panel, own in of.items() if own}
         return filled or {ALONE: [*plain, *oracles]}

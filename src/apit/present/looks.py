@@ -13,13 +13,13 @@ from apit.config import ORACLES, Discriminator
 BLACK, VERMILION, PURPLE, GREY = "#000000", "#d55e00", "#cc79a7", "#8c8c8c"
 BY_REPLACED = ("#56b4e9", "#009e73", "#e69f00", "#0072b2")  # by the number I
 MARKERS = "osDPhp"  # by the number I
-ALONE, SEVERAL = "no discriminator", "several domains"
+ALONE, SEVERAL, FORKS = "no discriminator", "several domains", "forks"
 WITH_PIT, ADVERSARIAL, CONTROL = "-", "--", "-."
 LEGEND = (
     "Solid: with L_PIT; dashed: purely adversarial; dash-dotted: controls. Black: no discriminator "
-    "(half filled: TDCN++); vermilion triangles: instance-based; context-based by I: sky-blue "
-    "circles (0), green squares (1), orange diamonds (2), blue crosses (3); purple: both kinds; "
-    "hollow: the mixture is seen, too; grey: not trained."
+    "(half filled: TDCN++; hollow: a fork); vermilion triangles: instance-based; context-based by "
+    "I: sky-blue circles (0), green squares (1), orange diamonds (2), blue crosses (3); purple: "
+    "both kinds; hollow: the mixture is seen, too; grey: not trained."
 )
 
 
@@ -27,7 +27,7 @@ LEGEND = (
 class Look:
     """How matplotlib draws an experiment, and with which others in one panel."""
 
-    panel: str  # a domain, SEVERAL, or ALONE, which is shown in all panels
+    panel: str  # a domain, SEVERAL, FORKS, or ALONE, which is shown in all panels
     colour: str
     line: str
     marker: str
@@ -50,18 +50,22 @@ def look(run: Mapping[str, Any]) -> Look:
     """Give the experiment of a resolved run its look.
 
     Controls are those with another loss, with as many multiply-accumulates as another experiment,
-    or with a discriminator that is never trained.
+    with other batches, or with a discriminator that is never trained.
     """
     judges = [Discriminator.model_validate(judge) for judge in run["discriminators"]]
-    other = run["reconstruction"] not in ("log_mse", "none") or bool(run["as_costly_as"])
-    if other or any(judge.frozen for judge in judges):
+    is_fork = bool(run.get("start_from"))
+    other = run["reconstruction"] not in ("log_mse", "none") or run["as_costly_as"]
+    if other or run.get("batches") or any(judge.frozen for judge in judges):
         line = CONTROL
     else:
         line = ADVERSARIAL if run["reconstruction"] == "none" else WITH_PIT
     if not judges:
+        if is_fork:
+            return Look(FORKS, BLACK, line, "v", "hollow")
         half = run["separator"]["architecture"] == "tdcnpp"
         return Look(ALONE, BLACK, line, "v", "half" if half else "whole")
     domains = list({judge.domain for judge in judges})
+    panel = domains[0] if len(domains) == 1 else SEVERAL
     kinds = {judge.kind for judge in judges}
     replace = max(judge.replace for judge in judges)
     if len(kinds) == 2:
@@ -72,7 +76,7 @@ def look(run: Mapping[str, Any]) -> Look:
         colour = BY_REPLACED[replace % len(BY_REPLACED)]
         marker = MARKERS[replace % len(MARKERS)]
     return Look(
-        domains[0] if len(domains) == 1 else SEVERAL,
+        FORKS if is_fork else panel,
         colour,
         line,
         marker,

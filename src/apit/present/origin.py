@@ -33,7 +33,7 @@ PRESENTATION: dict[str, tuple[str, ...]] = {
     "report": (*SHOWN, "present/report", "present/runs", "measure/verdicts"),
 }  # fmt: skip
 OF_RUN = (
-    *("identity", "settings", "sounds", "data", "data_sha256", "commit", "date", "steps"),
+    *("identity", "settings", "start", "sounds", "data", "data_sha256", "commit", "date", "steps"),
     *("training_seconds", "device", "python", "versions", "hardware", "threads"),
 )
 

@@ -162,7 +162,9 @@ def _combined(runs: Sequence[Run]) -> dict[str, Pair]:
 def _is_usual(run: Run, runs: Sequence[Run]) -> bool:
     """Whether a run has what most have beside its discriminators, and L_PIT as it is or none."""
     separators = [other.separator for other in runs]
-    if run.separator != max(separators, key=separators.count) or run.as_costly_as:
+    if run.separator != max(separators, key=separators.count):
+        return False
+    if run.as_costly_as or run.start_from:
         return False
     if run.reconstruction not in ("log_mse", "none"):
         return False

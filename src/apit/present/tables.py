@@ -123,7 +123,7 @@ def caption(records: Sequence[Mapping[str, Any]], note: str) -> str:
         f"Scale {run['scale']}: {' and '.join(sounds)}, "
         f"{run['audio']['seconds']:g} s at {run['audio']['sample_rate'] / 1000:g} kHz; "
         f"a separator of {size} M parameters, {span([record['steps'] for record in records])} "
-        f"steps, {_seeds(records)}; "
+        f"steps, {_seeds(records)}{_forks(records)}; "
         f"trained at commit {commits}. {note}"
     )
 
@@ -138,6 +138,18 @@ def _seeds(records: Sequence[Mapping[str, Any]]) -> str:
     ]
     but = f", but {' and '.join(fewer)}" if fewer else ""
     return f"{most} seed{'s' if most > 1 else ''}{but}"
+
+
+def _forks(records: Sequence[Mapping[str, Any]]) -> str:
+    """Which experiments go on from the end of a trained run, and so answer another question."""
+    forks: dict[str, dict[str, None]] = {}
+    for run in (record["run"] for record in records):
+        if parent := run.get("start_from"):
+            forks.setdefault(parent["experiment"], {})[run["experiment"]] = None
+    return "".join(
+        f"; forked from the end of {parent}, to whose steps theirs are added: {', '.join(names)}"
+        for parent, names in forks.items()
+    )
 
 
 def ablations(summary: pd.DataFrame, caption: str) -> Table:

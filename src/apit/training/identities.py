@@ -25,15 +25,22 @@ REMIXING = {
 }
 
 
-def of_run(run: Run, data: Stamp, bank: Stamp | None = None) -> Identity:
-    """Of a run; a loss of one's own counts as its file."""
+def of_run(
+    run: Run, data: Stamp, bank: Stamp | None = None, start: Stamp | None = None
+) -> Identity:
+    """Of a run, and of a fork the run that it starts from; a loss of one's own counts as its file.
+
+    Keys of forks count where they are set: they came later, and other runs are what they were.
+    """
     modules = [*RUN, f"models/{run.separator.architecture}", *REMIXING[run.training.remix]]
     modules += WITH_DISCRIMINATORS if run.discriminators else ()
-    unheard: Any = {"data": PLACES, "as_costly_as": {"data"}}
+    unset = {key for key in ("warm_up", "batches") if not getattr(run, key)}
+    unheard: Any = {"data": PLACES, "start_from": True} | dict.fromkeys(unset, True)
+    unheard["as_costly_as"] = {"data", "start_from", "warm_up", "batches"}
     configuration = run.model_dump(mode="json", exclude=unheard)
     if (loss := _own_loss(run.reconstruction)) is not None:
         configuration["reconstruction_sha256"] = loss
-    return identify("run", configuration, {"data": data, "bank": bank}, modules)
+    return identify("run", configuration, {"data": data, "bank": bank, "start": start}, modules)
 
 
 def _own_loss(reconstruction: str) -> str | None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pandas as pd
@@ -11,8 +12,9 @@ from safetensors.torch import load_file
 
 from apit.config import Run
 from apit.errors import UserError
-from apit.identity import beside
+from apit.identity import beside, end_of
 from apit.models.separators import MaskingSeparator, make_separator
+from apit.training.checkpoint import read_checkpoint
 
 WEIGHTS, HISTORY, RECORD = "model.safetensors", "history.csv", "record.json"
 
@@ -69,3 +71,42 @@ def load_separator(folder: Path) -> tuple[Run, MaskingSeparator]:
     except (OSError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{weights}: cannot be read ({error}); train it again") from None
     return run, separator.eval()
+
+
+def check_start(run: Run, start: Path | None) -> None:
+    """Raise UserError unless `start` is the run that a fork starts from; None for all others."""
+    parent = run.start_from
+    if parent is None and start is None:
+        return
+    if parent is None:
+        raise UserError("start_from is not set, so --start has no meaning")
+    if start is None:
+        raise UserError(f"{run.name} starts from the end of {parent.name}: give that run (--start)")
+    given = Run.model_validate_json(json.dumps(read_record(start)["run"]))
+    for key in ("experiment", "seed", "audio", "stft", "separator"):
+        if getattr(given, key) != getattr(parent, key):
+            raise UserError(
+                f"{start}: {key} is not that of {parent.name}, from which {run.name} starts"
+            )
+
+
+def read_end(folder: Path) -> Mapping[str, Any]:
+    """Read a finished run's last checkpoint: what the workflow keeps of it, or in its `.work`.
+
+    Raises UserError where it is not here, damaged, or of a run that was not finished.
+    """
+    apart, work = end_of(folder), folder.with_name(f"{folder.name}.work")
+    found = [apart] if apart.is_file() else sorted(work.glob("step-*.pt"))
+    if not found:
+        raise UserError(
+            f"{folder}: its last checkpoint is not here ({apart}, or in {work}): `make restore` "
+            "brings it from DVC's remote; else train that run again, as the workflow does"
+        )
+    try:
+        read = read_checkpoint(found[-1])
+        if not read["finished"]:
+            raise ValueError("the run was not finished")
+    except (ValueError, RuntimeError, UnpicklingError) as error:
+        raise UserError(f"{found[-1]}: cannot be read ({error}); train that run again") from None
+    end: Mapping[str, Any] = read["state"]
+    return end

@@ -29,7 +29,8 @@ class Progress:
     """How far a run has come, and what it has seen of itself."""
 
     step: int = 0
-    spent: float = 0.0  # seconds in steps, without validation and logging
+    warmed_up: int = 0  # steps before the first, of the discriminators alone
+    spent: float = 0.0  # seconds in steps, without warm-up, validation and logging
     waited: float = 0.0  # of them for data
     skipped: int = 0  # steps whose loss or gradient was not finite
     skipped_in_a_row: int = 0
@@ -146,6 +147,19 @@ class TrainState:
             "torch": torch.get_rng_state(),
             "progress": vars(self.progress),
         }
+
+    def start_from(self, end: Mapping[str, Any]) -> None:
+        """Go on from the end of another run: its separator, EMA and Adam's moments.
+
+        Everything else starts as in any run: rates, betas and schedule, discriminators, generators.
+        """
+        self.separator.load_state_dict(end["separator"])
+        self.result.load_state_dict(end["separator"])  # an EMA begins there, if that run has none
+        if self.ema is not None and "ema" in end:
+            self.ema.load_state_dict(end["ema"])
+        self.optimiser.load_state_dict(
+            self.optimiser.state_dict() | {"state": end["optimiser"]["state"]}
+        )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state_dict` gave."""

@@ -43,6 +43,13 @@ def train_step(state: TrainState, batch: Batch) -> Step:
 
     A batch in several parts gives the same updates: their gradients add up.
     """
+    done, parts = discriminators_step(state, batch)
+    update_separator(state, parts, done)
+    return done
+
+
+def discriminators_step(state: TrainState, batch: Batch) -> tuple[Step, list["Part"]]:
+    """Update the discriminators alone → what was done, and the batch's parts, separated."""
     done = Step()
     count = state.run.training.grad_accum_steps
     ranks, shift = draw(state, len(batch.references))
@@ -52,8 +59,7 @@ def train_step(state: TrainState, batch: Batch) -> Step:
     ]
     if state.discriminator_optimiser is not None:
         update_discriminators(state, state.discriminator_optimiser, parts, done)
-    update_separator(state, parts, done)
-    return done
+    return done, parts
 
 
 def update_discriminators(

@@ -15,7 +15,7 @@ from safetensors.torch import save as packed
 
 from apit.config import Run, Split
 from apit.data import fuss
-from apit.data.batches import Batch, Prefetched
+from apit.data.batches import Batch, Batches, Prefetched
 from apit.data.examples import Examples, open_examples
 from apit.data.identities import data_settings
 from apit.data.remixing import training_batches
@@ -30,9 +30,9 @@ from apit.training.devices import make_device
 from apit.training.identities import of_run
 from apit.training.interruption import interruption
 from apit.training.log import Log
-from apit.training.record import HISTORY, RECORD, WEIGHTS
+from apit.training.record import HISTORY, RECORD, WEIGHTS, check_start, read_end
 from apit.training.state import TrainState
-from apit.training.step import Step, shortcuts, train_step
+from apit.training.step import Step, discriminators_step, shortcuts, train_step
 from apit.training.validation import validate
 from apit.training.world import World
 
@@ -47,6 +47,7 @@ def train(
     settings: Sequence[str] = (),
     *,
     bank: Path | None = None,
+    start: Path | None = None,
     work: Path | None = None,
     weights: Path | None = None,
     restart: bool = False,
@@ -55,12 +56,13 @@ def train(
 ) -> None:
     """Train one run on the mixtures in `data` and write weights, history and record to `output`.
 
-    `bank` is what `training.remix: clips` mixes anew; `weights` is a file of their own for those,
-    which else stand in `output`. Checkpoints are written to `work` (beside
-    `output`) every `checkpoint_seconds`, and the same call goes on from the newest one, to the same
-    bits on a CPU; with `restart` it starts over. Started several times by `torchrun`, the processes
-    share out every batch. Raises Interrupted after SIGTERM or SIGINT, with a checkpoint written;
-    UserError where the checkpoint is of another configuration, data or code.
+    `bank` is what `training.remix: clips` mixes anew; `start` is the finished run from whose end a
+    fork goes on; `weights` is a file of their own for those, which else stand in `output`.
+    Checkpoints are written to `work` (beside `output`) every `checkpoint_seconds`, and the same
+    call goes on from the newest one, to the same bits on a CPU; with `restart` it starts over.
+    Started several times by `torchrun`, the processes share out every batch. Raises Interrupted
+    after SIGTERM or SIGINT, with a checkpoint written; UserError where the checkpoint is of another
+    configuration, data or code, or where `start` is no run that this one can start from.
     """
     world = World(make_device(run.training.threads))
     if run.training.batch_size % (world.size * run.training.grad_accum_steps):
@@ -70,14 +72,20 @@ def train(
             "(training.grad_accum_steps)"
         )
     check_configuration(data, data_settings(run.audio, run.data))
-    identity = of_run(run, stamp_of(data), stamp_of(bank) if bank else None)
+    check_start(run, start)
+    others = (stamp_of(one) if one else None for one in (bank, start))
+    identity = of_run(run, stamp_of(data), *others)
     splits: tuple[Split, ...] = ("train", "validation")
     examples = {split: open_examples(data, split, run.audio) for split in splits}
     steps = total_steps(run)
     state = TrainState(run, world)
     progress = state.progress
     share = (world.rank, world.size)
-    batches = Prefetched(training_batches(run, examples["train"], bank, world.device, share))
+
+    def stream(run: Run) -> Batches:
+        return training_batches(run, examples["train"], bank, world.device, share)
+
+    batches = Prefetched(stream(run))
     work = work or output.with_name(f"{output.name}.work")
     machine = {
         "processes": world.size, "device": world.device.type, "torch": str(torch.__version__),
@@ -88,7 +96,7 @@ def train(
         if world.is_main:
             finished = progress.step >= steps and progress.validated
             parts = {"state": state.state_dict(), "batches": batches.state_dict()}
-            checkpoints.save(progress.step, parts, finished=finished)
+            checkpoints.save(progress.warmed_up + progress.step, parts, finished=finished)
 
     with checkpoints.locked() if world.is_main else nullcontext():
         # Resume.
@@ -107,12 +115,26 @@ def train(
                 progress.last = None  # of a shorter run, which this one goes on
             if world.is_main:
                 print(f"{run.name}: goes on after step {progress.step}", file=sys.stderr)
+        elif start is not None:
+            end = read_end(start)
+            state.start_from(end["state"])
+            batches.load_state_dict(end["batches"])
 
         # Train.
         said = Log(state, work, steps, quiet=not world.is_main)
         saved_at = time.monotonic()
         with interruption(world.any) as check:
+
+            def heed() -> None:
+                nonlocal saved_at
+                check()
+                if time.monotonic() - saved_at >= checkpoint_seconds:
+                    save()
+                    saved_at = time.monotonic()
+
             try:
+                if progress.warmed_up < run.warm_up:
+                    _warm_up(state, stream, heed)
                 while True:
                     if not progress.validated:
                         _validate(state, examples["validation"], check)
@@ -139,10 +161,7 @@ def train(
                         if logs and not validates:
                             said.row(row)
                     said.step()
-                    check()
-                    if time.monotonic() - saved_at >= checkpoint_seconds:
-                        save()
-                        saved_at = time.monotonic()
+                    heed()
                 save()
                 check()
             except Interrupted as stopped:
@@ -161,12 +180,28 @@ def train(
 
         # Export.
         if world.is_main:
-            record = _record(state, identity, examples, data, settings)
+            record = _record(state, identity, examples, data, start, settings)
             with whole_folder(output, identity) as folder:
                 with whole_file(weights or folder / WEIGHTS) as partial:
                     partial.write_bytes(packed(progress.best_weights))
                 pd.DataFrame(progress.history).to_csv(folder / HISTORY, index=False)
                 (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _warm_up(state: TrainState, stream: Callable[[Run], Batches], heed: Callable[[], None]) -> None:
+    """Train the discriminators alone, on what the separator gives as it is.
+
+    Batches are of a generator of their own: the steps see the same ones, with a warm-up or without.
+    """
+    run, progress = state.run, state.progress
+    batches = stream(run.model_copy(update={"batches": f"{run.batches or ''}warm-up"}))
+    batches.load_state_dict({"made": progress.warmed_up * batches.batch_size})
+    while progress.warmed_up < run.warm_up:
+        batch = next(batches).to(state.world.device)
+        done, _ = discriminators_step(state, batch)
+        progress.warmed_up += 1
+        _count_skipped(state, done, batch)
+        heed()
 
 
 def _row(state: TrainState, done: Step, batch: Batch) -> dict[str, Any]:
@@ -209,6 +244,7 @@ def _record(
     identity: Identity,
     examples: Mapping[Split, Examples],
     data: Path,
+    start: Path | None,
     settings: Sequence[str],
 ) -> dict[str, Any]:
     """How the weights came to be."""
@@ -217,6 +253,7 @@ def _record(
         "run": run.model_dump(mode="json"),
         "identity": identity.id,
         "settings": list(settings),
+        **({"start": str(start)} if start else {}),
         "data": str(data),
         "data_sha256": fuss.fingerprint(data),
         "sounds": fuss.sounds(data),

@@ -263,6 +263,21 @@ def test_an_experiment_against_itself_comes_out_as_nothing():
     assert rows[rows["test"] == "A/A"].iloc[0]["verdict"] == "a difference where none can be"
 
 
+def test_forks_are_compared_where_they_start_from_the_same_run():
+    """Parents differ by 20 dB, and forks of each by 1 dB and a little."""
+    fork = MORE.model_copy(update={"experiment": "fork-six", "baseline": "fork-pit"})
+    parents = {0: 0.0, 1: 10.0, 2: 20.0, 3: 5.0}
+    means = {"fork-pit": parents, "fork-six": {s: v + 1 + 0.01 * s for s, v in parents.items()}}
+    del means["fork-six"][3]  # a run without its other half says nothing
+    forks = dict.fromkeys(means, Kind("forks of pit", "pit"))
+    row = judged(fork, scores=scores_of(means), kinds=forks).iloc[0]
+    assert (row["seeds"], row["verdict"]) == ("3", "reproduced")
+    assert row["mean"] == pytest.approx(1.01)
+    scratch = dict.fromkeys(means, Kind("L_PIT alone"))
+    row = judged(fork, scores=scores_of(means), kinds=scratch).iloc[0]
+    assert row["verdict"] == "undecided"
+
+
 def test_the_deviation_between_runs_is_shown_for_each_kind():
     rows = judged(MORE, scores=scores_of({"pit": {0: 1.0, 1: 2.0, 2: 3.0}, "pit-six": {0: 1.0}}))
     (noise,) = rows[rows["test"] == "noise"].to_dict("records")
@@ -281,6 +296,7 @@ def test_kinds_go_by_what_is_learnt_from(tiny):
         "pit": "L_PIT alone", "pit-tdcnpp": "L_PIT alone", "pit-ctx-all": "with L_PIT",
         "ctx-wave-i3-m": "purely adversarial", "six": "purely adversarial",
     }  # fmt: skip
+    assert kind_of(tiny("fork-pit")) == ("forks of pit", "pit")
 
 
 def test_the_shipped_claims_are_those_of_the_paper():

@@ -38,6 +38,9 @@ def test_pit_long_takes_as_many_steps_as_cost_what_six_discriminators_do(tiny):
     assert share > 1.2
     assert total_steps(pit) == total_steps(six) == 4
     assert total_steps(long) == round(4 * share)
+    fork = tiny("fork-pit", "experiment.as_costly_as=fork-pit-six")  # its warm-up does not count
+    assert fork.as_costly_as.warm_up == 200
+    assert total_steps(fork) == round(4 * share)
     counts = complexities(six)
     forward = 3 * counts["separator"].multiply_accumulates
     forward += 8 * sum(counts[d.name].multiply_accumulates for d in six.discriminators)

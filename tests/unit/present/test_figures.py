@@ -12,7 +12,7 @@ from apit.measure.showcase import Showcase, View, Zoom
 from apit.measure.spread import Spread
 from apit.present import figures
 from apit.present.gallery import Gallery
-from apit.present.looks import ALONE, SEVERAL, looks
+from apit.present.looks import ALONE, FORKS, SEVERAL, looks
 from apit.present.spectrograms import _edges, spectrograms
 
 
@@ -223,18 +223,19 @@ def test_every_shipped_experiment_has_a_look_of_its_own_even_in_grey(gallery):
     own_looks = [made.looks[name] for name in shown]
     assert len({(own.panel, own.line, own.marker, own.filled) for own in own_looks}) == len(shown)
     panels = made.panels(shown)
-    assert list(panels) == ["wave", "stft", "mask", SEVERAL]
+    assert list(panels) == ["wave", "stft", "mask", SEVERAL, FORKS]
     assert all(own[:3] == ["pit", "pit-tdcnpp", "pit-long"] for own in panels.values())
     assert panels[SEVERAL][3:-2] == [
         "inst-all", "ctx-all", "six", "pit-ctx-all", "pit-inst-all", "pit-six", "pit-random",
     ]  # fmt: skip
+    assert panels[FORKS][3:-2] == [name for name in shown if name.startswith("fork-")]
     assert made.panels(["pit"]) == {ALONE: ["pit"]}
 
 
 def test_lines_tell_what_is_in_the_loss(gallery):
     by_name = gallery(experiment_names()).looks
     lines = {"-": {"pit", "pit-tdcnpp", "pit-six"}, "--": {"six", "ctx-wave-i0", "inst-mask"},
-             "-.": {"pit-long", "pit-random"}}  # fmt: skip
+             "-.": {"pit-long", "pit-random", "fork-pit-aa"}}  # fmt: skip
     assert all(by_name[name].line == line for line, names in lines.items() for name in names)
 
 

@@ -10,7 +10,8 @@ from apit.present.origin import PRESENTATION, faults, trace, write
 def test_what_is_traced_leads_to_records_and_to_files_that_are_others_now(tmp_path):
     run = tmp_path / "records" / "pit-s0"
     run.mkdir(parents=True)
-    record = {"run": {"experiment": "pit", "seed": 0}, "sounds": "beeps", "hardware": {"cores": 1}}
+    record = {"run": {"experiment": "pit", "seed": 0}, "sounds": "beeps", "hardware": {"cores": 1},
+              "start": "runs/its-parent"}  # fmt: skip
     (run / "record.json").write_text(json.dumps(record))
     (run / "identity.json").write_text('{"code": "abc"}')
     scores = tmp_path / "scores.csv"
@@ -20,8 +21,9 @@ def test_what_is_traced_leads_to_records_and_to_files_that_are_others_now(tmp_pa
         "holes": "What it shows."
     }
     lines = list(trace(tmp_path / "holes.png"))
-    assert lines[-5:] == [
-        f"  run pit-s0, in {run}", "    sounds: beeps", "    hardware: cores 1",
+    assert lines[-6:] == [
+        f"  run pit-s0, in {run}", "    start: runs/its-parent", "    sounds: beeps",
+        "    hardware: cores 1",
         f"  identity of {run}", "    code: abc",
     ]  # fmt: skip
     assert not any("now" in line for line in lines)

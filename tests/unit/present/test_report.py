@@ -265,6 +265,14 @@ def test_figures_are_shown_where_they_are(given, configs, tmp_path):
     assert said(folder, records, configs, *labels, figures=[drawn], count=True) == [0, 1]
 
 
+def test_a_report_tells_forks_apart(given, configs):
+    folder, records = given()
+    assert said(folder, records, configs, "forks", count=True) == [0]
+    folder, records = given(experiments=("pit", "fork-pit", "fork-ctx-stft-i3-m"))
+    told = "Forks, namely fork-pit and fork-ctx-stft-i3-m , go on from the end of pit with the same"
+    assert told in said(folder, records, configs, "forks")
+
+
 def test_what_is_missing_is_named(given, configs, tmp_path):
     folder, records = given()
     (folder / "bss_eval.csv").unlink()

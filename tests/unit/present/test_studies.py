@@ -90,7 +90,8 @@ def test_what_differs_in_more_is_no_context_and_stands_by_its_name_elsewhere(mad
 def test_combinations_have_the_same_discriminators_without_and_with_pit_side_by_side(made):
     given = ("mixture", "pit", "pit-tdcnpp", "ctx-wave-i0", "ctx-wave-i3-m", "ctx-mask-i0",
              "inst-stft", "both-stft", "ctx-all", "six", "pit-ctx-all", "pit-six",
-             "pit-ctx-mask-i0", "pit-long", "pit-random")  # fmt: skip
+             "pit-ctx-mask-i0", "pit-long", "pit-random", "fork-ctx-stft-i3-m",
+             "fork-pit-six")  # fmt: skip
     table = studies.combinations(*made(*given), [], "caption")
     shown = {label: cells[2:4] for label, cells in numbers(table).items()}  # SI-SNR_I
     assert shown == {
@@ -104,6 +105,8 @@ def test_combinations_have_the_same_discriminators_without_and_with_pit_side_by_
         "pit-tdcnpp": ["–", "12.00"],
         "pit-long": ["–", "23.00"],
         "pit-random": ["–", "24.00"],
+        "fork-ctx-stft-i3-m": ["25.00", "–"],
+        "fork-pit-six": ["–", "26.00"],
         "mixture": ["10.00", "–"],
     }
     assert len(table.titles) == 7

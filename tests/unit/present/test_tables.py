@@ -29,6 +29,18 @@ def test_captions_tell_which_experiments_have_fewer_seeds(tiny):
     assert told in caption({"pit": 3, "ctx-stft-i0": 1, "inst-stft": 1, "pit-long": 2})
 
 
+def test_captions_tell_forks_apart(tiny):
+    names = ("pit", "fork-pit", "fork-ctx-stft-i3-m", "ctx-stft-i3-m")
+    records = [record(tiny(name, seed=seed)) for name in names for seed in (0, 1)]
+    told = (
+        ", 2 seeds; forked from the end of pit, to whose steps theirs are added: fork-pit, "
+        "fork-ctx-stft-i3-m; trained"
+    )
+    assert told in tables.caption(records, "note")
+    del records[0]["run"]["start_from"]  # as in records of before
+    assert "forked" not in tables.caption(records[:2], "note")
+
+
 def record(run):
     """What of a run's record tables read."""
     return {

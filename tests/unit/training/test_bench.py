@@ -11,9 +11,9 @@ from apit.training.bench import by_size, costs, reckoned, timed
 
 @pytest.mark.parametrize("reading", [False, True])
 def test_steps_are_timed_with_and_without_their_data(tiny, mixtures, reading):
-    runs = [tiny("pit"), tiny("ctx-stft-i3-m"), tiny("ctx-all")]
+    runs = [tiny("pit"), tiny("fork-ctx-stft-i3-m"), tiny("ctx-all")]
     seconds = timed(runs, mixtures if reading else None, 2, torch.device("cpu"))
-    assert list(seconds) == ["pit", "ctx-stft-i3-m", "ctx-all"]
+    assert list(seconds) == ["pit", "fork-ctx-stft-i3-m", "ctx-all"]
     table = costs(runs, list(seconds.values())).set_index("experiment")
     assert table.loc["pit", "relative"] == 1
     assert table.loc["ctx-all", "step_ms"] == 1e3 * seconds["ctx-all"]

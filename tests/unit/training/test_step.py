@@ -26,8 +26,8 @@ def test_every_ablation_starts_alike_sees_the_same_batches_and_takes_a_step(
     if run.separator == plain.separator:
         assert same(weights(state.separator), weights(TrainState(plain, CPU).separator))
     for one, other in zip(batches_of(run, mixtures), batches_of(plain, mixtures), strict=True):
-        assert torch.equal(one.references, other.references)
-        assert one.names == other.names
+        is_same = torch.equal(one.references, other.references) and one.names == other.names
+        assert is_same == (experiment != "fork-pit-aa")  # which is to see others
     before = weights(state.separator)
     step = train_step(state, batches_of(run, mixtures)[0])
     assert all(torch.isfinite(term) for term in step.terms.values())
