@@ -111,8 +111,10 @@ def test_an_experiment_may_override_keys_of_its_scale():
     run = load_run("smoke", "pit", 0, ["experiment.separator={unet: {masks: sigmoid}}"])
     assert run.separator.unet.masks == "sigmoid"
     assert run.separator.unet.channels == load_run("smoke", "pit", 0).separator.unet.channels
-    run = load_run("smoke", "six", 0, ["experiment.adversary={shift: 0}", "adversary.floor_db=-40"])
-    assert (run.adversary.shift, run.adversary.floor_db) == (0, -40)
+    run = load_run(
+        "smoke", "six", 0, ["experiment.adversary={shift: 0}", "adversary.mask.floor_db=-40"]
+    )
+    assert (run.adversary.shift, run.adversary.mask.floor_db) == (0, -40)
     run = load_run("smoke", "pit", 0, ["experiment.training={batch_size: 3}"])
     assert run.training.batch_size == 3
 

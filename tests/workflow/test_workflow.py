@@ -75,9 +75,7 @@ def test_a_new_ablation_is_one_entry_and_trains_itself_alone(finished, tmp_path)
             file.write("mine: {reconstruction: si_snr}\n")
         config.write_text(kept[0].replace("[pit, ctx-stft-i3-m]", "[pit, ctx-stft-i3-m, mine]"))
         assert jobs(finished) == alone
-        config.write_text(
-            kept[0].replace("spectral: {channels: [4, 4]", "spectral: {channels: [4, 5]")
-        )
+        config.write_text(kept[0].replace("stft: {channels: [4, 4]", "stft: {channels: [4, 5]"))
         assert jobs(finished) == alone
         config.write_text(kept[0].replace("seeds: [0]", "seeds: [0, 1]"))
         assert jobs(finished)["train"] == 2

@@ -30,6 +30,7 @@ from apit.config.training import (
     Experiment,
     LogMSE,
     Separator,
+    SpectralCritic,
     TDCNpp,
     Training,
     UNet,

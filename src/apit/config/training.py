@@ -78,13 +78,27 @@ class LogMSE(Config):
 
 
 class Critic(Config):
-    """The discriminators of waveforms, or those of spectra (stft and mask), and their optimiser."""
+    """The discriminators of a domain, and their optimiser."""
 
     channels: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
     kernel: PositiveInt
     stride: PositiveInt
+    initialisation: Literal["torch", "kaiming"]  # of their weights
     learning_rate: PositiveFloat
     betas: Betas
+
+
+class SpectralCritic(Critic):
+    """Those of spectra, and what is done to what they see."""
+
+    floor_db: Annotated[float, Field(lt=0)] | None  # under real and fake
+    compression: PositiveFloat  # exponent of all magnitudes that they see
+
+
+class MagnitudeCritic(SpectralCritic):
+    """Those of magnitudes."""
+
+    real_magnitudes: Literal["target", "masked"]  # |S_k|, or |M| ⊙ R_k
 
 
 class Adversary(Config):
@@ -93,11 +107,9 @@ class Adversary(Config):
     pit_weight: Literal["balanced"] | PositiveFloat  # λ: gradients of one norm, or a number
     balance_decay: Decay  # of λ's running mean; 0: none
     wave: Critic
-    spectral: Critic
-    real_magnitudes: Literal["target", "masked"]  # |S_k|, or |M| ⊙ R_k
-    floor_db: Annotated[float, Field(lt=0)] | None  # under real and fake spectra
+    stft: MagnitudeCritic
+    mask: SpectralCritic
     shift: NonNegativeInt  # bins and frames by which spectra are moved at random, at the most
-    compression: PositiveFloat  # exponent of magnitudes
 
 
 class Training(Config):

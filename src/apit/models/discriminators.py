@@ -10,7 +10,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from apit.config import Adversary
+from apit.config import Adversary, Critic
 from apit.config import Discriminator as DiscriminatorConfig
 from apit.errors import UserError
 from apit.models.precision import Precision, arithmetic
@@ -31,7 +31,7 @@ class Discriminator(nn.Module):
         self, config: DiscriminatorConfig, adversary: Adversary, sources: int, shape: Sequence[int]
     ):
         super().__init__()
-        critic = adversary.wave if config.domain == "wave" else adversary.spectral
+        critic: Critic = getattr(adversary, config.domain)
         self.config, self.critic = config, critic
         inputs = 1 if config.kind == "instance" else sources + config.condition_on_mixture
         planar = len(shape) == 2  # padded by one, where 256 bins would not last for 5 layers [ours]
@@ -48,13 +48,15 @@ class Discriminator(nn.Module):
                 raise UserError(
                     f"adversary: {config.name} sees {' × '.join(map(str, shape))} values, too few "
                     f"for {len(critic.channels)} convolutions of kernel {critic.kernel} and "
-                    f"stride {critic.stride}; shorten {'spectral' if planar else 'wave'}.channels"
+                    f"stride {critic.stride}; shorten {config.domain}.channels"
                 )
             inputs = outputs
         kernel = [min(LAST, n + 2 * planar) for n in left]
         layers.append(convolution(inputs, 1, kernel, padding=int(planar)))
         left = [n + 2 * planar - k + 1 for n, k in zip(left, kernel, strict=True)]
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(prod(left), 1))
+        if critic.initialisation == "kaiming":
+            self.layers.apply(_kaiming)
 
     def forward(self, mixture: Tensor, sources: Tensor) -> Tensor:
         """Mixture [batch, …] and sources [batch, source, …] of its domain → logits [batch, judged].
@@ -72,3 +74,11 @@ class Discriminator(nn.Module):
         with arithmetic(self.precision, inputs.device):
             logits: Tensor = self.layers(inputs)
         return logits.float()
+
+
+def _kaiming(layer: nn.Module) -> None:
+    """Weights with which signals keep their size through the layers; torch's own shrink them."""
+    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(layer.weight, SLOPE)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)

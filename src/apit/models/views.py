@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from apit.config import Adversary, Domain
+from apit.config import Adversary, Domain, SpectralCritic
 from apit.models.separators import MaskingSeparator
 
 AUDIBLE = 1e-6  # of the mixture's maximum: bins below it are zero in masks
@@ -73,37 +73,31 @@ class Views:
         targets = self._magnitudes[1]
         return targets / targets.sum(1, keepdim=True).clamp_min(1e-8)
 
-    def _floor(self, mixture: Tensor) -> Tensor | None:
-        """δ of the mixture's maximum [batch, 1, 1, 1]."""
-        if self.adversary.floor_db is None:
-            return None
-        return 10 ** (self.adversary.floor_db / 20) * mixture.amax((-2, -1))[:, None, None, None]
-
     @cached_property
     def stft(self) -> View:
         """Magnitudes."""
-        mixture, real = self._magnitudes
-        if self.adversary.real_magnitudes == "masked":
+        (mixture, real), critic = self._magnitudes, self.adversary.stft
+        if critic.real_magnitudes == "masked":
             real = self._ratio_masks() * mixture[:, None]
         fake = self.masks * mixture[:, None]
-        if (floor := self._floor(mixture)) is not None:
+        if (floor := _floor(mixture, critic)) is not None:
             real, fake = real + floor, fake + floor
-        if (power := self.adversary.compression) != 1:
-            mixture, real, fake = (_power(one, power) for one in (mixture, real, fake))
+        mixture, real, fake = (_power(one, critic.compression) for one in (mixture, real, fake))
         return View(self._moved(mixture), self._moved(real), self._moved(fake))
 
     @cached_property
     def mask(self) -> View:
-        """Masks: shares of the magnitudes."""
-        mixture, targets = self._magnitudes
+        """Masks: shares of the magnitudes; the mixture beside them is a magnitude."""
+        (mixture, targets), critic = self._magnitudes, self.adversary.mask
         real, fake = self._ratio_masks(), self.masks
-        if (floor := self._floor(mixture)) is not None:
+        if (floor := _floor(mixture, critic)) is not None:
             sources = targets.shape[1]
             real = (targets + floor) / (targets.sum(1, keepdim=True) + sources * floor)
             floored = fake * mixture[:, None] + floor
             fake = floored / floored.sum(1, keepdim=True)
         loudest = mixture.amax((-2, -1), keepdim=True)
         audible = (mixture >= AUDIBLE * loudest)[:, None]
+        mixture = _power(mixture, critic.compression)
         return View(self._moved(mixture), self._moved(real * audible), self._moved(fake * audible))
 
     def _moved(self, spectra: Tensor) -> Tensor:
@@ -115,8 +109,17 @@ class Views:
         return pad(spectra[..., : end[0], : end[1]], (frames, 0, bins, 0))
 
 
+def _floor(mixture: Tensor, critic: SpectralCritic) -> Tensor | None:
+    """δ of the mixture's maximum [batch, 1, 1, 1]."""
+    if critic.floor_db is None:
+        return None
+    return 10 ** (critic.floor_db / 20) * mixture.amax((-2, -1))[:, None, None, None]
+
+
 def _power(magnitudes: Tensor, power: float) -> Tensor:
     """With a finite gradient at zero, and zero there; for real and fake alike."""
+    if power == 1:
+        return magnitudes
     raised: Tensor = (magnitudes + 1e-6).pow(power) - 1e-6**power
     return raised
 

@@ -58,14 +58,14 @@ def test_masks_are_zero_where_the_mixture_is_inaudible(tiny, references):
 
 
 def test_real_magnitudes_may_be_masked(tiny, references):
-    run = tiny("six", "adversary.real_magnitudes=masked")
+    run = tiny("six", "adversary.stft.real_magnitudes=masked")
     view = views_of(run, references)[0].view("stft")
     torch.testing.assert_close(view.real.sum(1), view.mixture)
 
 
 def test_a_floor_lies_under_real_and_fake(tiny, references):
     references[:, 2:] = 0
-    run = tiny("six", "adversary.floor_db=-40")
+    run = tiny("six", "adversary.stft.floor_db=-40", "adversary.mask.floor_db=-40")
     views, _, masks = views_of(run, references)
     plain = views_of(tiny("six"), references, masks)[0]
     floor = 0.01 * plain.view("stft").mixture.amax((-2, -1))[:, None, None, None]
@@ -88,21 +88,34 @@ def test_spectra_are_moved_alike_and_by_nothing_at_paper(tiny, references):
         assert not after[..., :2, :].any()
         assert not after[..., :1].any()
     adversary = load_run("paper", "six", 0).adversary
-    assert (adversary.shift, adversary.floor_db, adversary.compression) == (0, None, 1)
-    assert (adversary.real_magnitudes, adversary.pit_weight) == ("target", "balanced")
+    assert (adversary.shift, adversary.pit_weight) == (0, "balanced")
+    for critic in (adversary.stft, adversary.mask):
+        assert (critic.floor_db, critic.compression, critic.initialisation) == (None, 1, "torch")
+    assert adversary.stft.real_magnitudes == "target"
 
 
 def test_compression_is_a_power(tiny, references):
-    view = views_of(tiny("six", "adversary.compression=0.5"), references)[0].view("stft")
+    view = views_of(tiny("six", "adversary.stft.compression=0.5"), references)[0].view("stft")
     plain = views_of(tiny("six"), references)[0].view("stft")
     torch.testing.assert_close(view.real, plain.real.sqrt(), atol=2e-3, rtol=1e-3)
     references[0, 1:] = 0  # a single source: where masks are one and zero, fake is real
     masks = torch.zeros(2, 4, 128, 32)
     masks[:, 0] = 1
-    run = tiny("six", "adversary.compression=0.3")
+    run = tiny("six", "adversary.stft.compression=0.3")
     alike = views_of(run, references[:1], masks[:1])[0].view("stft")
     torch.testing.assert_close(alike.fake, alike.real, atol=1e-5, rtol=1e-4)
     assert alike.fake[:, 1:].abs().max() < 1e-6
+
+
+def test_of_masks_compression_is_of_the_mixture_alone(tiny, references):
+    run, masks = tiny("six", "adversary.mask.compression=0.3"), None
+    views, _, masks = views_of(run, references)
+    plain = views_of(tiny("six"), references, masks)[0]
+    view, usual = views.view("mask"), plain.view("mask")
+    torch.testing.assert_close(view.mixture, usual.mixture.pow(0.3), atol=2e-2, rtol=1e-2)
+    assert torch.equal(view.real, usual.real)
+    assert torch.equal(view.fake, usual.fake)
+    assert torch.equal(views.view("stft").mixture, plain.view("stft").mixture)
 
 
 @pytest.mark.parametrize("domain", ["wave", "stft", "mask"])

@@ -72,7 +72,7 @@ def test_of_two_experiments_alike_the_first_stands_among_the_contexts(made):
     "setting",
     [
         "experiment.separator={architecture: tdcnpp}",
-        "experiment.adversary={floor_db: -60}",
+        "experiment.adversary={stft: {floor_db: -60}}",
         "experiment.reconstruction=si_snr",
         "experiment.discriminators=[{kind: context, domain: stft, replace: 1, weight: 2}]",
         "experiment.discriminators=[{kind: context, domain: stft, replace: 1, frozen: true}]",
