@@ -27,7 +27,7 @@ def test_every_name_of_the_method_is_an_experiment():
         *("pit-ctx-all", "pit-inst-all", "pit-six"),
         *("fork-pit", "fork-pit-aa", "fork-pit-ctx-stft", "fork-pit-six", "fork-ctx-stft-i3-m"),
     }
-    assert set(scale_names()) == {"smoke", "mini", "paper", "dry", "fuss-recipe"}
+    assert set(scale_names()) == {"smoke", "smoke-all", "mini", "paper", "dry", "fuss-recipe"}
 
 
 def test_the_papers_values_stand_at_paper_scale():

@@ -27,14 +27,14 @@ FIGURES = [
 ]
 
 
-def of_scores(wildcards, input):
-    """What is made of scores, and changes where one of them goes, or how they are read together."""
+# What is made of scores, and changes where one of them goes, or how they are read together. Snakemake remembers no `params`
+# that are computed from `input`.
+def of_scores(wildcards):
     return [
-        *input.scores,
-        *input.runs,
+        *scores_of(made.runs),
+        *(f"{RUNS[run]}/record.json" for run in made.runs),
         scale.evaluation.resamples,
         scale.data.sounds.model_dump_json(),
-        *input.get("trials", []),
     ]
 
 
@@ -82,7 +82,7 @@ rule tables:
     log:
         f"logs/{SCALE}/tables.log",
     params:
-        of=of_scores,
+        of=lambda wildcards: [*of_scores(wildcards), *TRIED],
         caption=scale.caption,
         code=code_of(PRESENTATION["tables"]),
         folder=subpath(output[0], parent=True),

@@ -15,7 +15,7 @@ ORIGIN = "origin.json"
 # What is made anew whenever it is older than its inputs, and the files that it is computed with.
 SHOWN = (
     *("present/table", "present/tables", "present/studies"),
-    *("measure/statistics", "measure/table"),
+    *("measure/statistics", "measure/table", "measure/variance"),
 )
 DRAWN = ("present/gallery", "present/looks")
 CHOSEN = (
