@@ -83,7 +83,6 @@ class Critic(Config):
     channels: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
     kernel: PositiveInt
     stride: PositiveInt
-    initialisation: Literal["torch", "kaiming"]  # of their weights
     learning_rate: PositiveFloat
     betas: Betas
 

@@ -55,8 +55,6 @@ class Discriminator(nn.Module):
         layers.append(convolution(inputs, 1, kernel, padding=int(planar)))
         left = [n + 2 * planar - k + 1 for n, k in zip(left, kernel, strict=True)]
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(prod(left), 1))
-        if critic.initialisation == "kaiming":
-            self.layers.apply(_kaiming)
 
     def forward(self, mixture: Tensor, sources: Tensor) -> Tensor:
         """Mixture [batch, …] and sources [batch, source, …] of its domain → logits [batch, judged].
@@ -74,11 +72,3 @@ class Discriminator(nn.Module):
         with arithmetic(self.precision, inputs.device):
             logits: Tensor = self.layers(inputs)
         return logits.float()
-
-
-def _kaiming(layer: nn.Module) -> None:
-    """Weights with which signals keep their size through the layers; torch's own shrink them."""
-    if isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(layer.weight, SLOPE)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
