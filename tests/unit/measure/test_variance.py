@@ -12,6 +12,7 @@ from apit.measure.variance import (
     deviations,
     difference,
     expected,
+    of_experiment,
     of_mixtures,
     seeds_needed,
 )
@@ -141,7 +142,7 @@ def simulated(seeds, scales, effect, rounds=400, mixtures=60):
         ours = Sample(ours.seeds, ours.values + effect, ours.weights)
         pooled = deviations(samples, kinds)
         own = [
-            max(pooled[kinds[name]], pooled[kinds[name]]._replace(variance=s.means.var(ddof=1)))
+            of_experiment(pooled[kinds[name]], s)
             for name, s in ((names[-1], ours), (names[0], theirs))
         ]
         found = difference(ours, theirs, tuple(own))
@@ -186,6 +187,28 @@ def test_power_is_what_is_printed(seeds, effect):
     assert power == pytest.approx(0.8, abs=0.1)
     found, _, _ = simulated(seeds, scales, effect)
     assert (found > 0.7) == (effect > 0.9 * size)
+
+
+def test_two_looks_at_half_of_the_error_are_wrong_as_rarely_as_one():
+    generator = np.random.default_rng(0)
+    rounds, wrong = 600, 0
+    for _ in range(rounds):
+        deviant = dict(enumerate((0.3, 0.3, 0.6, 0.6, 0.6)))
+        mixtures = generator.normal(0, 1, (5, 1, 60))
+        values = {
+            name: scale * generator.normal(size=(6, 1)) + mixtures[name]
+            + generator.normal(0, 2, (6, 60)) for name, scale in deviant.items()
+        }  # fmt: skip
+        kinds = {name: Kind("L_PIT alone" if name < 2 else "purely adversarial") for name in values}
+        for seeds in (3, 6):
+            samples = {name: sample(of_seeds[:seeds]) for name, of_seeds in values.items()}
+            pooled = deviations(samples, kinds)
+            between = [of_experiment(pooled[kinds[name]], samples[name]) for name in (4, 0)]
+            low, high = difference(samples[4], samples[0], tuple(between)).interval(0.025)
+            if not low < 0 < high:
+                wrong += 1
+                break
+    assert wrong / rounds < 0.05 + 2 * np.sqrt(0.05 * 0.95 / rounds)
 
 
 @pytest.mark.parametrize("seeds", [3, 8])
