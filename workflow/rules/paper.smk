@@ -18,6 +18,7 @@ TABLES = [
     *(["cost"] if COST else []),
 ]
 FIGURES = [
+    "contexts",
     "training",
     "improvement",
     "per_mixture",

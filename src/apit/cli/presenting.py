@@ -152,6 +152,7 @@ def figures(
     caption = score_tables.caption(records, scale.caption)
     drawn = Gallery(output, records, caption)
     plots.training(drawn, [read_history(folder) for folder in evidence.records])
+    plots.contexts(drawn, [read_history(folder) for folder in evidence.records])
     plots.improvement(drawn, summary)
     plots.per_mixture(drawn, spreads(rows))
     gains = published_differences(reported_for(scale, options.configs), BASELINE)

@@ -17,6 +17,7 @@ from apit.present.looks import BLACK, LEGEND
 
 SMOOTHED = 25  # training curves are means over this share of the training
 COMPARED = {"si_snr_i": "SI-SNR_I (dB)", "si_snri_all/2-4": "MSi(all) (dB)"}
+OF_CONTEXTS = ("validation/si_snr_i", "validation/si_snr_s")
 VALIDATED = ("validation/si_snr_i", "validation/si_snri_all")
 LABELS = (
     *("SI-SNR_I (dB)\nvalidation", "MSi(all) (dB)\nvalidation"),
@@ -74,6 +75,60 @@ def training(gallery: Gallery, histories: Sequence[pd.DataFrame]) -> None:
         "the share of values near zero alone tells real from fake, as the area under its ROC curve "
         "(0.5: not at all), a mean over domains. The last two are means over a "
         f"{SMOOTHED}th of the training. A line for each seed. {LEGEND}",
+    )
+
+
+def contexts(gallery: Gallery, histories: Sequence[pd.DataFrame]) -> None:
+    """How one context-based discriminator alone teaches, with I-replacement and without.
+
+    Validation SI-SNR_I and SI-SNR_S over steps, a column for each domain: thin lines are seeds,
+    thick ones their means; the separator of L_PIT alone stands in each, where it was run.
+    """
+    curves: dict[str, dict[str, list[pd.DataFrame]]] = {}  # domain → experiment → histories
+    plain: list[pd.DataFrame] = []
+    for record, history in zip(gallery.records, histories, strict=True):
+        run = record["run"]
+        measured = history.dropna(subset=[*OF_CONTEXTS]).set_index("step")[[*OF_CONTEXTS]]
+        judges = [judge for judge in run["discriminators"] if judge["kind"] == "context"]
+        if run["experiment"] == "pit":
+            plain.append(measured)
+        elif run["reconstruction"] == "none" and len(judges) == len(run["discriminators"]) == 1:
+            of_domain = curves.setdefault(judges[0]["domain"], {})
+            of_domain.setdefault(run["experiment"], []).append(measured)
+    columns = {domain: curves[domain] for domain in get_args(Domain) if domain in curves}
+    columns = columns or {"wave": {}}
+    longest = max(len(own) for own in columns.values()) + bool(plain)
+    figure, grid = plt.subplots(
+        2, len(columns), figsize=(_width(columns), 2.8 + 0.14 * longest),
+        sharex=True, sharey="row", squeeze=False,
+    )  # fmt: skip
+    for axes, (domain, shown) in zip(grid.T, columns.items(), strict=True):
+        drawn = {**({"pit": plain} if plain else {}), **shown}
+        for name, own in drawn.items():
+            style = gallery.looks[name].of_line
+            if name != "pit":
+                seen = gallery.looks[name].filled == "hollow"
+                style |= {"linestyle": "-" if seen else "--"}
+            for place, column in zip(axes, OF_CONTEXTS, strict=True):
+                for one in own:
+                    place.plot(one.index / 1000, one[column], lw=0.4, alpha=0.7, **style)
+                mean = pd.concat([one[column] for one in own], axis=1).mean(axis=1)
+                place.plot(mean.index / 1000, mean, lw=1.4, **style)
+            axes[0].plot([], [], lw=1.4, label=name, **style)
+        key(axes[0], domain if shown else "none was run")
+        axes[-1].set_xlabel("step (thousands)")
+        axes[0].axhline(0, color=PALE, lw=0.8, zorder=0)
+    for place, label in zip(grid[:, 0], ("SI-SNR_I (dB)", "SI-SNR_S (dB)"), strict=True):
+        place.set_ylabel(label)
+    figure.align_ylabels(grid[:, 0])
+    gallery.write(
+        figure,
+        "contexts",
+        "I-replacement: SI-SNR_I of mixtures of two to four and SI-SNR_S of single sources, on the "
+        "validation split, while one context-based discriminator alone teaches the separator, by "
+        "its domain. Sky blue: the standard context (I = 0); green, orange, blue: I = 1, 2, 3 are "
+        "replaced; solid: the mixture is seen (-m), dashed: it is not; black: L_PIT alone. Thin: "
+        "single seeds; thick: their mean.",
     )
 
 

@@ -44,7 +44,7 @@ def draw_all(gallery, systems):
     histories = []
     for record in gallery.records:
         history = pd.DataFrame({"step": [10, 20, 30]})
-        for name in ("si_snri_all", "si_snr_i"):
+        for name in ("si_snri_all", "si_snr_i", "si_snr_s"):
             history[f"validation/{name}"] = [np.nan, 2.0, 1.0]
         for judge in record["run"]["discriminators"]:
             history[[f"accuracy/x-{judge['domain']}/{kind}" for kind in ("real", "fake")]] = 0.6
@@ -53,6 +53,7 @@ def draw_all(gallery, systems):
     numbered = list(enumerate(systems))
     interval = {"lower": -1.0, "upper": 1.0, "n": 7}
     figures.training(gallery, histories)
+    figures.contexts(gallery, histories)
     rows = [
         {"experiment": name, "aggregate": aggregate, "mean": 0.1 * n} | interval
         for n, name in numbered
@@ -103,7 +104,7 @@ def test_figures_have_fonts_that_journals_take_and_the_widths_of_a_page(gallery)
     draw_all(made, ["mixture", "pit", "ctx-stft-i3-m", "pit-six", "ideal-ratio-mask"])
     spectrograms(made, showcase())
     names = {"training", "improvement", "per_mixture", "differences", "replacement", "holes"}
-    names |= {"spectrograms"}
+    names |= {"spectrograms", "contexts"}
     assert set(made.captions) == names
     written = {path.name for path in made.output.iterdir()}
     assert written == {f"{name}.{suffix}" for name in names for suffix in ("pdf", "png")}
@@ -152,13 +153,14 @@ def laid_out(monkeypatch):
 )
 def test_every_selection_can_be_drawn(gallery, laid_out, experiments, seeds):
     draw_all(gallery(experiments, seeds), experiments)
-    assert len(laid_out) == 6
+    assert len(laid_out) == 7
     rows = [label.get_text() for label in laid_out["improvement"][0].axes[0].get_yticklabels()]
     assert rows == experiments
 
 
 def test_what_there_is_nothing_of_is_said(gallery, laid_out):
     draw_all(gallery(["pit"]), [])
+    assert laid_out["contexts"][0].axes[0].get_legend().get_title().get_text() == "none was run"
     for name in ("improvement", "per_mixture", "differences", "holes"):
         assert "nothing was" in laid_out[name][0].axes[0].texts[0].get_text()
 
@@ -166,6 +168,21 @@ def test_what_there_is_nothing_of_is_said(gallery, laid_out):
 def dashed_in(axes):
     return [line.get_xdata()[0] for line in axes.lines if not isinstance(line.get_linestyle(), str)
             or line.get_linestyle() == "--"]  # fmt: skip
+
+
+def test_curves_of_contexts_have_a_column_for_each_domain_and_a_line_for_each_seed(
+    gallery, laid_out
+):
+    names = ["pit", "ctx-wave-i0-m", "ctx-wave-i3-m", "ctx-wave-i3", "ctx-stft-i3-m", "six"]
+    draw_all(gallery(names, seeds=(0, 1)), names)
+    wave, stft, *_ = laid_out["contexts"][0].axes
+    labels = [text.get_text() for text in wave.get_legend().get_texts()]
+    assert labels == ["pit", "ctx-wave-i0-m", "ctx-wave-i3-m", "ctx-wave-i3"]
+    assert [text.get_text() for text in stft.get_legend().get_texts()] == ["pit", "ctx-stft-i3-m"]
+    drawn = [line for line in wave.lines if len(line.get_xdata()) == 2 and line.get_alpha()]
+    assert len(drawn) == 2 * len(labels)
+    styles = {line.get_label(): line.get_linestyle() for line in wave.lines}
+    assert (styles["ctx-wave-i3-m"], styles["ctx-wave-i3"]) == ("-", "--")
 
 
 def test_the_forest_plot_has_published_differences_of_the_papers_metric_alone(gallery, laid_out):
