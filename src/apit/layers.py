@@ -169,11 +169,14 @@ def load_claims(configs: Path = CONFIGS) -> list[Claim]:
     """
     path = configs / "claims.yaml"
     claims = _load_list(path, Claim)
-    known = [*experiment_names(configs), *ORACLES]
-    contrasts = [contrast for claim in claims for contrast in claim.contrasts]
-    for name in (name for c in contrasts for name in (c.experiment, c.baseline)):
-        if name not in known:
-            raise _unknown("experiment", name, known, path)
+    known = experiment_names(configs)
+    for contrast in (contrast for claim in claims for contrast in claim.contrasts):
+        for name, there in (
+            (contrast.experiment, known),
+            (contrast.baseline, [*known, *ORACLES]),
+        ):
+            if name not in there:
+                raise _unknown("experiment", name, there, path)
     return claims
 
 

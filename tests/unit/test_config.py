@@ -352,6 +352,6 @@ def test_a_fork_has_the_parent_that_its_scale_trains():
     parent = load_run("smoke", "pit", 3, [tuned, "stft.hop=0.008"])
     assert fork.start_from == parent
     assert (parent.training.learning_rate, parent.training.steps, parent.batches) == (0.1, 9, None)
-    assert (fork.training.learning_rate, fork.training.steps, fork.batches) == (2e-4, 1200, "b")
+    assert (fork.training.learning_rate, fork.training.steps, fork.batches) == (2e-4, 900, "b")
     with pytest.raises(UserError, match="fork-ctx-stft-i3-m: start_from: fork-pit is itself a for"):
         load_run("smoke", "fork-ctx-stft-i3-m", 0, ["experiment.start_from=fork-pit"])

@@ -35,6 +35,7 @@ def of_scores(wildcards):
         *scores_of(made.runs),
         *(f"{RUNS[run]}/record.json" for run in made.runs),
         scale.evaluation.resamples,
+        str(scale.looks),
         scale.data.sounds.model_dump_json(),
     ]
 

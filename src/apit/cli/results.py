@@ -143,7 +143,8 @@ def look(*, output: Folder, scores: Scores = (), options: ScaleOptions = ScaleOp
     )
     rows = read_scores([today(folder) / OF_SPLIT for folder in folders])
     kinds = {run.experiment: kind_of(run) for run in made.every_run.values()}
-    decided = decide(claims, rows, kinds, made.scale.evaluation.resamples, made.scale.looks)
+    looks, resamples = made.scale.looks, made.scale.evaluation.resamples
+    decided = decide(claims, rows, kinds, resamples, looks, first_alone=True)
     with whole_folder(output, made.identities[made.look]) as folder:
         text = json.dumps({"undecided": undecided(decided)}, indent=1)
         (folder / LOOK).write_text(text + "\n")

@@ -8,8 +8,16 @@ import pandas as pd
 
 from apit.config import ORACLES, Claim, Contrast, Planning, Run
 from apit.measure.statistics import AGGREGATES
-from apit.measure.variance import Arm, Deviation, Kind, expected, of_mixtures, seeds_needed
-from apit.measure.verdicts import FEWEST_SEEDS, Evidence
+from apit.measure.variance import (
+    Arm,
+    Deviation,
+    Kind,
+    expected,
+    of_mixtures,
+    seeds_needed,
+    with_more,
+)
+from apit.measure.verdicts import Evidence, power_of
 from apit.models.complexity import step_macs, total_steps
 
 FUSS_EVAL = 1000  # mixtures [fuss]
@@ -53,20 +61,18 @@ def plan(
         def detectable(planned: Sequence[Arm]) -> float:
             if any(arm.seeds == 0 for arm in planned if not arm.is_oracle):
                 return np.nan
-            return expected(planned, between_mixtures, count).detectable(alpha)  # noqa: B023
+            return expected(planned, between_mixtures, count).detectable(alpha, power)  # noqa: B023
 
+        power = power_of(contrast)
         needed, by_holm = (
-            np.maximum(seeds_needed(arms, between_mixtures, count, margin, level), FEWEST_SEEDS)
+            seeds_needed(arms, between_mixtures, count, margin, level, power)
             for level in (alpha, alpha / len(contrasts))
         )
-        all_more = [
-            arm.more(1, arm.between.per_seed if arm.between else 0) if arm.seeds else arm
-            for arm in arms
-        ]
         rows.append(
             (claim, contrast.of, contrast.experiment, contrast.baseline, measure, margin,
              min(arm.seeds for arm in arms if not arm.is_oracle), detectable(arms),
-             detectable(all_more), detectable([arms[0].more(1, 1), arms[1]]), needed, by_holm,
+             detectable(with_more(arms, of_all=True)), detectable(with_more(arms, of_all=False)),
+             needed, by_holm,
              sum(hours.get(name, np.nan) * max(needed - arm.seeds, 0) for name, arm in
                  zip((contrast.experiment, contrast.baseline), arms, strict=True)
                  if not arm.is_oracle),
@@ -102,8 +108,9 @@ def _usual(name: str, kinds: Mapping[str, Kind], assumed: Planning) -> Deviation
     """What is assumed of runs of an experiment's kind."""
     if name not in kinds:
         return None
-    alike = sum(kind == kinds[name] for kind in kinds.values())
-    return Deviation(assumed.between_runs**2, np.inf, alike)
+    kind = kinds[name]
+    per_seed = sum(other == kind for other in kinds.values()) - (kind.parent is not None)
+    return Deviation(assumed.between_runs**2, np.inf, per_seed, kind.name)
 
 
 def _margin(contrast: Contrast, evidence: Evidence) -> float:
@@ -127,9 +134,9 @@ def hours_of(
         timed.setdefault(record["run"]["experiment"], []).append(record["training_seconds"] / 3600)
     hours = {**cost, **{name: float(np.mean(own)) for name, own in timed.items()}}
     unknown = [name for name in runs if name not in hours]
-    if not hours or not unknown:
+    known = [name for name in hours if name in runs]
+    if not known or not unknown:
         return dict.fromkeys(unknown, np.nan) | hours
     macs = {n: total_steps(run) * step_macs(run) for n, run in runs.items()}
-    known = [name for name in hours if name in macs]
     speed = sum(macs[name] for name in known) / sum(hours[name] for name in known)
     return hours | {name: macs[name] / speed for name in unknown}

@@ -7,9 +7,8 @@ mixture, and of both. The difference of two experiments with S and S' seeds has 
 
 with Satterthwaite's degrees of freedom. σ² is pooled over all experiments of one kind of training,
 since three runs that happen to be alike say little. An experiment whose runs lie further apart than
-those of its kind has its own: with pooled ones alone, simulated experiments that vary by 0.2, 0.5
-and 1 dB within a kind were told apart wrongly up to 17 times of 100 where 5 were asked for; with
-this rule 8 times, and where they vary alike 3 to 5 times (tests/unit/measure/test_variance.py).
+those of its kind has its own, with its own degrees of freedom: else experiments of a kind that vary
+by 0.2 and 1 dB are told apart wrongly two to five times as often as they should be.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 POWER = 0.8
+FEWEST_SEEDS = 3  # fewer decide nothing
 MOST_SEEDS = 1000  # more than that nobody trains
 
 Floats = NDArray[np.float64]
@@ -35,11 +35,12 @@ class Kind(NamedTuple):
 
 
 class Deviation(NamedTuple):
-    """Between runs of a kind: variance σ², and its degrees of freedom."""
+    """Between runs: variance σ², its degrees of freedom, and of what it is an estimate."""
 
     variance: float
     freedom: float
     per_seed: int  # degrees of freedom that another seed of all experiments adds
+    of: str  # a kind, or an experiment; arms that share it share one estimate
 
 
 @dataclass(frozen=True)
@@ -104,14 +105,17 @@ def deviations(samples: Mapping[str, Sample], kinds: Mapping[str, Kind]) -> dict
         if freedom:
             rest = means - design @ np.linalg.lstsq(design, means)[0]
             variance = float((rest**2).sum() / freedom)
-            pooled[kind] = Deviation(variance, float(freedom), len(own) - len(groups) + 1)
+            per_seed = len(own) - len(groups) + 1
+            pooled[kind] = Deviation(variance, float(freedom), per_seed, kind.name)
     return pooled
 
 
-def of_experiment(pooled: Deviation, sample: Sample) -> Deviation:
-    """Of an experiment from scratch: that of its kind, but never less than its own."""
-    own = float(sample.means.var(ddof=1)) if len(sample.means) > 1 else 0.0
-    return pooled._replace(variance=own) if own > pooled.variance else pooled
+def of_experiment(name: str, sample: Sample, pooled: Deviation | None = None) -> Deviation | None:
+    """Of an experiment's own runs, or that of its kind, where that is larger; None of one run."""
+    if len(sample.means) < 2:
+        return pooled
+    own = Deviation(float(sample.means.var(ddof=1)), len(sample.means) - 1.0, 1, name)
+    return own if pooled is None or own.variance > pooled.variance else pooled
 
 
 @dataclass(frozen=True)
@@ -145,14 +149,14 @@ class Difference:
             return float(distance == 0)
         return float(2 * stats.t.sf(distance / self.error, self.freedom))
 
-    def detectable(self, alpha: float) -> float:
+    def detectable(self, alpha: float, power: float = POWER) -> float:
         """The smallest true difference whose interval leaves 0 out with a power of 80 %."""
         if not self.error > 0:
             return self.error  # nothing varies, or nobody knows how much
         edge = stats.t.ppf(1 - alpha / 2, self.freedom)
 
         def lacks(size: float) -> float:  # beyond the other edge next to nothing lies
-            return float(stats.nct.sf(edge, self.freedom, size) - POWER)
+            return float(stats.nct.sf(edge, self.freedom, size) - power)
 
         return self.error * float(optimize.brentq(lacks, 0.0, 1.7 * edge + 2))
 
@@ -164,12 +168,21 @@ class Arm(NamedTuple):
     seeds: int
     is_oracle: bool = False  # which no seed changes
 
-    def more(self, seeds: int, freedom: int) -> "Arm":
-        """With so many more seeds, which add degrees of freedom."""
-        if self.is_oracle or self.between is None:
-            return self
-        between = self.between._replace(freedom=self.between.freedom + freedom)
-        return Arm(between, self.seeds + seeds)
+
+def with_more(arms: Sequence[Arm], *, of_all: bool) -> list[Arm]:
+    """Arms with another seed of all experiments, or of the first arm's alone."""
+    first = arms[0].between
+    more = []
+    for place, arm in enumerate(arms):
+        between = arm.between
+        if arm.is_oracle or between is None or not arm.seeds:
+            more.append(arm)
+            continue
+        shared = first is not None and between.of == first.of
+        added = between.per_seed if of_all else int(shared)
+        between = between._replace(freedom=between.freedom + added)
+        more.append(Arm(between, arm.seeds + (of_all or place == 0)))
+    return more
 
 
 def difference(
@@ -200,21 +213,23 @@ def of_mixtures(experiment: Sample, baseline: Sample) -> float:
 
 def expected(arms: Sequence[Arm], mixtures: float, count: int, mean: float = 0.0) -> Difference:
     """A difference of two arms over `count` mixtures, which add `mixtures` (σ_b²/M)."""
-    shares: dict[Deviation | None, float] = {}  # two of one kind share one estimate
-    for arm in arms:
-        if not arm.is_oracle:
-            shares[arm.between] = shares.get(arm.between, 0.0) + 1 / arm.seeds
-    parts = [
-        (one.variance * share, one.freedom) if one else (np.nan, 0.0)
-        for one, share in shares.items()
-    ]
-    return Difference(mean, (*parts, (mixtures, count - 1)))
+    parts: dict[str, tuple[float, float]] = {}  # two of one kind share one estimate
+    for arm in (arm for arm in arms if not arm.is_oracle):
+        variance, freedom, _, of = arm.between or Deviation(np.nan, 0.0, 0, "unknown")
+        before, _ = parts.get(of, (0.0, 0.0))
+        parts[of] = before + variance / arm.seeds, freedom
+    return Difference(mean, (*parts.values(), (mixtures, count - 1)))
 
 
 def seeds_needed(
-    arms: Sequence[Arm], mixtures: float, count: int, worthwhile: float, alpha: float
+    arms: Sequence[Arm],
+    mixtures: float,
+    count: int,
+    worthwhile: float,
+    alpha: float,
+    power: float = POWER,
 ) -> float:
-    """With how many seeds of each a worthwhile difference is detectable.
+    """With how many seeds of each, at least three, a worthwhile difference is detectable.
 
     All experiments of their kinds are taken to have as many. Infinite where the mixtures are too
     few for any number of seeds; NaN where it is not known how far runs lie apart.
@@ -229,11 +244,11 @@ def seeds_needed(
             )
             for arm in arms
         ]
-        return expected(planned, mixtures, count).detectable(alpha)
+        return expected(planned, mixtures, count).detectable(alpha, power)
 
     if not detectable(MOST_SEEDS) <= worthwhile:
         return np.inf if detectable(MOST_SEEDS) > worthwhile else np.nan
-    low, high = 1, MOST_SEEDS
+    low, high = FEWEST_SEEDS - 1, MOST_SEEDS
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if detectable(middle) <= worthwhile else (middle, high)

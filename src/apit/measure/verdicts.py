@@ -23,6 +23,8 @@ from apit.measure.statistics import (
     samples_of,
 )
 from apit.measure.variance import (
+    FEWEST_SEEDS,
+    POWER,
     Arm,
     Deviation,
     Difference,
@@ -37,7 +39,6 @@ from apit.measure.variance import (
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
 
-FEWEST_SEEDS = 3
 MEDIAN = Aggregate("", (), centre="median")  # like which no claim is judged
 ALPHA = 1 - CONFIDENCE
 SILENCE = "si_snri_all/2-4"  # must agree with SI-SNR_I, under which silence is an improvement
@@ -68,12 +69,18 @@ class Evidence:
         trained = {n: sample for n, sample in self.samples.items() if not sample.is_oracle}
         self.deviations = deviations(trained, kinds)
 
-    def deviation(self, name: str) -> Deviation | None:
-        """Between runs of an experiment: that of its kind, but never less than its own."""
-        pooled = self.deviations.get(self.kinds[name]) if name in self.kinds else None
-        if pooled is None or self.kinds[name].parent is not None or name not in self.samples:
+    def deviation(self, name: str, beside: str) -> Deviation | None:
+        """Between runs of an experiment, beside another: that of its kind, or its own if larger.
+
+        What forks share they share beside each other alone.
+        """
+        kind, sample = self.kinds.get(name), self.samples.get(name)
+        if kind is None:
+            return None
+        pooled, is_fork = self.deviations.get(kind), kind.parent is not None
+        if sample is None or (is_fork and self.kinds.get(beside) == kind):
             return pooled
-        return of_experiment(pooled, self.samples[name])
+        return of_experiment(name, sample, None if is_fork else pooled)
 
     @property
     def mixtures(self) -> int:
@@ -82,9 +89,10 @@ class Evidence:
 
     def arms(self, contrast: Contrast) -> list[Arm]:
         """Both sides of a contrast, run or not."""
+        pair = contrast.experiment, contrast.baseline
         return [
-            Arm(self.deviation(name), len(own.seeds) if own else 0, name in ORACLES)
-            for name in (contrast.experiment, contrast.baseline)
+            Arm(self.deviation(name, beside), len(own.seeds) if own else 0, name in ORACLES)
+            for name, beside in (pair, pair[::-1])
             for own in [self.samples.get(name)]
         ]
 
@@ -104,7 +112,8 @@ class Evidence:
         pair = self.pair(experiment, baseline)
         if pair is None:
             return None
-        return difference(*pair, (self.deviation(experiment), self.deviation(baseline)))
+        between = self.deviation(experiment, baseline), self.deviation(baseline, experiment)
+        return difference(*pair, between)
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -121,6 +130,11 @@ def holm(values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(tested) - rank) * p[place]))
         adjusted[place] = largest
     return adjusted.tolist()
+
+
+def power_of(contrast: Contrast) -> float:
+    """What one interval has to be right with; of equivalence two of them, one for each boundary."""
+    return (1 + POWER) / 2 if contrast.test == "equivalent" else POWER
 
 
 @dataclass(frozen=True)
@@ -150,6 +164,11 @@ class Finding:
         edges = (-self.margin, self.margin)[: 1 + (self.contrast.test == "equivalent")]
         return max(map(self.gain.p, edges)) if self.holds(self.gain.mean) else 1.0
 
+    @property
+    def detectable(self) -> float:
+        """The smallest true difference that would be seen; of equivalence, the smallest margin."""
+        return self.gain.detectable(self.alpha, power_of(self.contrast))
+
     def verdict(self, p_holm: float) -> Verdict:
         """By the rule, but for what it is provided by."""
         lower, upper = self.gain.interval(self.alpha)
@@ -158,7 +177,7 @@ class Finding:
         if self.holds(lower) and self.holds(upper) and p_holm < self.alpha:
             return "reproduced"
         if self.contrast.test == "superior":
-            would_be_seen = self.gain.detectable(self.alpha) <= self.margin
+            would_be_seen = self.detectable <= self.margin
             return "not reproduced" if upper < self.margin and would_be_seen else "undecided"
         too_high = self.contrast.test == "equivalent" and lower > self.margin
         return "not reproduced" if upper < -self.margin or too_high else "undecided"
@@ -178,11 +197,14 @@ def decide(
     kinds: Mapping[str, Kind],
     resamples: int,
     looks: Sequence[Sequence[int]] = ((),),
+    *,
+    first_alone: bool = False,
 ) -> pd.DataFrame:
     """Judge every claim: a row for each contrast, and before them one for claims of several.
 
     `looks` are the seeds of each look, of which each gets its share of the error; contrasts that a
-    look decides the next one does not look at again. Of a single look it is all seeds.
+    look decides the next one does not look at again, but for Holm's count of them. Of a single look
+    it is all seeds; `first_alone` stops after the first of several.
 
     Below are rows of experiments against themselves, one half of their seeds against the other,
     which must come out as nothing, and of the deviation between runs of each kind. Columns as in
@@ -194,7 +216,7 @@ def decide(
     _check(contrasts, table)
     alpha = ALPHA / len(looks)
     rows: dict[int, dict[str, object]] = {}
-    for look, seeds in enumerate(looks, 1):
+    for look, seeds in enumerate(looks[:1] if first_alone else looks, 1):
         later = {*looks[-1]} - {*seeds}
         seen = _Evidences(table[~table["seed"].isin(later)], kinds)
         pending = {
@@ -204,12 +226,11 @@ def decide(
             and (found := _finding(contrast, seen, alpha)) is not None
             and _counts(found.seeds) != rows.get(number, {}).get("seeds")  # nothing new to be seen
         }
-        adjusted = holm(
-            [one.p if min(one.seeds) >= FEWEST_SEEDS else np.nan for one in pending.values()]
-        )
-        for (number, found), p_holm in zip(pending.items(), adjusted, strict=True):
-            found_now = _row(found, p_holm, seen, resamples)
-            rows[number] = {"looks": len(looks), "look": look} | found_now
+        values = [one.p if min(one.seeds) >= FEWEST_SEEDS else np.nan for one in pending.values()]
+        refuted = sum(row["verdict"] == "not reproduced" for row in rows.values())
+        adjusted = holm([*values, *[1.0] * refuted])
+        for (number, found), p_holm in zip(pending.items(), adjusted, strict=False):
+            rows[number] = {"look": look} | _row(found, p_holm, seen, resamples)
     run, whole = {*table["experiment"]}, []
     numbers = iter(range(len(contrasts)))
     for claim in claims:
@@ -224,14 +245,16 @@ def decide(
         whole += _against_itself(seen[measure], measure, alpha)
     for measure in measures:
         whole += _noise(seen[measure], measure)
-    decided = pd.DataFrame(whole, columns=COLUMNS)
+    decided = pd.DataFrame(whole, columns=COLUMNS).assign(looks=len(looks))
     decided[[*TEXTS]] = decided[[*TEXTS]].astype(object).fillna("")
     return decided
 
 
 def undecided(decisions: pd.DataFrame) -> list[str]:
-    """Experiments of contrasts that were run and are not decided."""
+    """Experiments of contrasts that are not decided, and that more seeds may decide."""
     contrasts = decisions[decisions["look"].notna() & (decisions["verdict"] == "undecided")]
+    fewest = contrasts["seeds"].str.split(", ").map(lambda counts: min(map(int, counts)))
+    contrasts = contrasts[fewest >= FEWEST_SEEDS]  # seeds of their own, and too few
     return sorted({*contrasts["experiment"], *contrasts["baseline"]} - {*ORACLES})
 
 
@@ -280,12 +303,13 @@ def _row(found: Finding, p_holm: float, seen: _Evidences, resamples: int) -> dic
     bounds = sorted(sign * bound for bound in gain.interval(found.alpha))
     improved = probability_of_improvement(*pair, contrast.better, resamples)
     needed = seeds_needed(
-        evidence.arms(contrast), of_mixtures(*pair), evidence.mixtures, found.margin, found.alpha
-    )
+        evidence.arms(contrast), of_mixtures(*pair), evidence.mixtures, found.margin, found.alpha,
+        power_of(contrast),
+    )  # fmt: skip
     return {
         "seeds": _counts(found.seeds), "differences": _listed(*pair),
         "mean": sign * gain.mean, "lower": bounds[0], "upper": bounds[1], "p": found.p,
-        "p_holm": p_holm, "detectable": gain.detectable(found.alpha), "seeds_needed": needed,
+        "p_holm": p_holm, "detectable": found.detectable, "seeds_needed": needed,
         "improved": improved["mean"], "improved_lower": improved["lower"],
         "improved_upper": improved["upper"], "verdict": verdict, "note": "; ".join(notes),
     }  # fmt: skip
@@ -324,9 +348,10 @@ def _statement(claim: Claim, parts: Sequence[Mapping[str, object]]) -> dict[str,
         verdict = "not reproduced"
     elif verdicts and {*verdicts} == {"reproduced"}:
         verdict = "reproduced"
-    note = f"{verdicts.count('reproduced')} of {len(verdicts)} contrasts reproduced"
+    notes = [f"{verdicts.count('reproduced')} of {len(verdicts)} contrasts reproduced"]
     if len(verdicts) < len(parts):
-        note += f"; {len(parts) - len(verdicts)} not run"
+        notes.append(f"{len(parts) - len(verdicts)} not run")
+    note = "; ".join(notes if verdicts else ["not run"])
     seeds = ", ".join(dict.fromkeys(str(part["seeds"]) for part in parts if part["seeds"]))
     return {"claim": claim.claim, "test": "claim", "seeds": seeds, "verdict": verdict, "note": note}
 
@@ -336,15 +361,18 @@ def _against_itself(evidence: Evidence, measure: str, alpha: float) -> list[dict
     rows: list[dict[str, object]] = []
     for name, sample in evidence.samples.items():
         half = len(sample.seeds) // 2
-        if sample.is_oracle or half < FEWEST_SEEDS:
+        kind = evidence.kinds.get(name)
+        if kind is None or kind.parent is not None or half < FEWEST_SEEDS:
             continue
         pair = sample.of(sample.seeds[:half]), sample.of(sample.seeds[half : 2 * half])
         # As of two experiments: a shift between the halves is no deviation between runs.
-        kind = evidence.kinds[name]
         samples = {n: s for n, s in evidence.samples.items() if n != name and not s.is_oracle}
         samples |= {"first": pair[0], "second": pair[1]}
         pooled = deviations(samples, {**evidence.kinds, "first": kind, "second": kind})[kind]
-        apart = difference(*pair, (of_experiment(pooled, pair[0]), of_experiment(pooled, pair[1])))
+        apart = difference(
+            *pair,
+            (of_experiment("first", pair[0], pooled), of_experiment("second", pair[1], pooled)),
+        )
         lower, upper = apart.interval(alpha)
         found = "nothing, as it must be" if lower < 0 < upper else "a difference where none can be"
         rows.append(
@@ -397,8 +425,10 @@ def _mixtures(run: pd.DataFrame) -> set[tuple[str, int, float]]:
 def _absent(contrast: Contrast, run: Collection[str]) -> dict[str, object]:
     """A row of what was not run, or not measured."""
     absent = [n for n in (contrast.experiment, contrast.baseline) if n not in run]
-    why = f"{' and '.join(absent)} not run" if absent else f"{contrast.measure} not measured"
-    return {"seeds": "", "verdict": "undecided", "note": why}
+    if absent:
+        return {"seeds": "", "verdict": "undecided", "note": f"{' and '.join(absent)} not run"}
+    note = f"{contrast.measure} not measured"
+    return {"seeds": "0", "verdict": "undecided", "note": note}
 
 
 def _counts(seeds: Sequence[int]) -> str:

@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from math import isnan
+from math import isfinite, isnan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -21,6 +21,7 @@ from apit.data import fuss
 from apit.errors import UserError
 from apit.files import whole_file
 from apit.measure import verdicts
+from apit.measure.variance import FEWEST_SEEDS
 from apit.present import runs, studies, tables
 from apit.present.table import Cell, best, plain_cells
 
@@ -61,7 +62,8 @@ def content(
         "evaluation": scale.evaluation.model_dump(mode="json"),
         "oracles": ORACLES,
         "headline_db": HEADLINE_DB,
-        "fewest_seeds": verdicts.FEWEST_SEEDS,
+        "looks": len(scale.looks),
+        "fewest_seeds": FEWEST_SEEDS,
         "claims": [claim.model_dump(mode="json") for claim in claims],
         "published": list(tables.PUBLISHED_COLUMNS["A"]),
         "columns": {
@@ -127,7 +129,8 @@ def _printed(name: str, table: pd.DataFrame, rows: Sequence[Row]) -> list[Row]:
     """What is printed of each row of a table, and whether it is the best."""
     if name == "verdicts":
         printed = tables.verdicts(table, "").rows
-        return [{"label": label, "shown": cells} for label, cells in printed]
+        of_rows = iter({"label": label, "shown": cells} for label, cells in printed)
+        return [next(of_rows) if row["seeds"] or not row["of"] else {} for row in rows]
     if name in PLAIN:
         return [{"shown": plain_cells(row, PLAIN[name])} for row in rows]
     if name == "tuning":
@@ -156,4 +159,4 @@ def _published(row: Row) -> Cell:
 
 
 def _defined(value: Any) -> Any:
-    return None if isinstance(value, float) and isnan(value) else value
+    return None if isinstance(value, float) and not isfinite(value) else value

@@ -218,6 +218,7 @@ def verdicts(decisions: pd.DataFrame, caption: str) -> Table:
     rows = [
         (f"– {row['of']}" if row["of"] else row["claim"], _judged(row))
         for row in cast(list[dict[str, Any]], decisions.to_dict("records"))
+        if row["seeds"] or not row["of"]  # of a claim's contrasts those that were run
     ]
     rule = TWO_LOOKS if decisions["looks"].max() > 1 else ONE_LOOK
     titles = ["claim", "contrast", "measure", "seeds", "difference", "p (Holm)", "detectable",
@@ -238,7 +239,8 @@ def _judged(row: Mapping[str, Any]) -> list[Cell]:
     return [
         (f"{row['experiment']} − {row['baseline']}" if row["experiment"] else "",),
         (column.title,),
-        (row["seeds"],),
+        (f"{row['seeds']} (look {row['look']:.0f})" if row["looks"] > 1 and row["look"] > 0
+         else row["seeds"],),
         (mean, *([] if isnan(row["lower"]) else [column.bounds(row)])),
         (P_VALUE.number(row["p_holm"]),),
         (detectable,),

@@ -230,7 +230,7 @@ def test_sentences_are_right_whichever_way_the_means_fall(given, configs, values
         (("reproduced",) * 4, (0, 1, 2), "four were run, over three seeds : all are reproduced"),
         (("reproduced", "not reproduced", "undecided", "undecided"), (0, 1, 2),
          "one is reproduced , one is not reproduced and two are undecided"),
-        ((), (0,), "None of the twelve claims that we test was run"),
+        ((), (0,), "None of the 14 claims that we test was run"),
     ],
 )  # fmt: skip
 def test_sentences_are_right_whichever_way_the_verdicts_fall(

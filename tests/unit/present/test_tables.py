@@ -181,6 +181,7 @@ def test_verdicts_say_what_they_rest_on(tmp_path):
     assert "reproduced" in (tmp_path / "verdicts.tex").read_text()
     twice = tables.verdicts(decisions.assign(looks=2), "caption")
     assert "97.5 %" in twice.caption
+    assert twice.rows[1][1][2] == ("3 (look 1)",)
 
 
 def test_published_numbers_stand_above_ours_with_data_and_metric(made):
