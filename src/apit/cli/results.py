@@ -121,7 +121,7 @@ def _plan_in_words(table: pd.DataFrame, hours: Mapping[str, float], scale: Scale
         for one, count in zip(table[side], table["needed"], strict=True):
             needed[one] = max(needed.get(one, 0.0), count)
     counted = {n: count for n, count in needed.items() if n in hours and isfinite(count)}
-    if not any(map(isnan, hours.values())):
+    if counted and not any(map(isnan, hours.values())):
         said.append(
             f"another seed of all: {sum(hours[one] for one in scale.names):.2g} hours; all seeds "
             f"that are needed of {len(counted)} experiments, those made included: "

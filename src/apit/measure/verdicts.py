@@ -341,17 +341,26 @@ def _objections(found: Finding, verdict: Verdict, seen: _Evidences) -> list[str]
 
 
 def _statement(claim: Claim, parts: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """A claim of several contrasts, judged by those that were run."""
-    verdicts = [part["verdict"] for part in parts if part["seeds"]]
+    """A claim of several contrasts, judged by those that were run with seeds enough."""
+    fewest = [  # 0: not measured, which leaves the claim open; −1: not run
+        min(map(int, str(part["seeds"]).split(", "))) if part["seeds"] else -1 for part in parts
+    ]
+    verdicts = [
+        part["verdict"]
+        for part, count in zip(parts, fewest, strict=True)
+        if count == 0 or count >= FEWEST_SEEDS
+    ]
     verdict = "undecided"
     if "not reproduced" in verdicts:
         verdict = "not reproduced"
     elif verdicts and {*verdicts} == {"reproduced"}:
         verdict = "reproduced"
     notes = [f"{verdicts.count('reproduced')} of {len(verdicts)} contrasts reproduced"]
-    if len(verdicts) < len(parts):
-        notes.append(f"{len(parts) - len(verdicts)} not run")
-    note = "; ".join(notes if verdicts else ["not run"])
+    if few := sum(0 < n < FEWEST_SEEDS for n in fewest):
+        notes.append(f"{few} with fewer than {FEWEST_SEEDS} seeds")
+    if absent := fewest.count(-1):
+        notes.append(f"{absent} not run")
+    note = "; ".join(notes if verdicts else notes[1:])
     seeds = ", ".join(dict.fromkeys(str(part["seeds"]) for part in parts if part["seeds"]))
     return {"claim": claim.claim, "test": "claim", "seeds": seeds, "verdict": verdict, "note": note}
 

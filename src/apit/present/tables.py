@@ -99,7 +99,8 @@ VERDICT_LEGEND = (
     "over mixtures. Reproduced: the interval lies where the claim says, also after Holm; not "
     "reproduced: it lies short of what is worthwhile, and that could have been seen; undecided: "
     "else, and always with fewer than three seeds. A claim of several contrasts is reproduced "
-    "where all are that were run. A/A: an experiment's first seeds against its others."
+    "where all are that were run with three seeds or more. A/A: an experiment's first seeds against "
+    "its others."
 )
 ONE_LOOK = "One look, at all seeds that there are; intervals are of 95 %."
 TWO_LOOKS = (
@@ -242,7 +243,7 @@ def _judged(row: Mapping[str, Any]) -> list[Cell]:
         (f"{row['seeds']} (look {row['look']:.0f})" if row["looks"] > 1 and row["look"] > 0
          else row["seeds"],),
         (mean, *([] if isnan(row["lower"]) else [column.bounds(row)])),
-        (P_VALUE.number(row["p_holm"]),),
+        ("< 0.001" if row["p_holm"] < 0.001 else P_VALUE.number(row["p_holm"]),),
         (detectable,),
         ("no number" if row["seeds_needed"] == inf else SEEDS.number(row["seeds_needed"]),),
         (IMPROVED.number(row["improved"]), *improved),

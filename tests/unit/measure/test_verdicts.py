@@ -359,6 +359,16 @@ def test_a_fork_beside_what_is_none_varies_as_its_runs_do():
     assert row["lower"] < 2.1 - 2 < 2.1 + 2 < row["upper"]  # of 0.1, 2.1 and 4.1: 2.1 ± 5
 
 
+def test_a_contrast_of_too_few_seeds_does_not_hold_its_claim_back():
+    other = MORE.model_copy(update={"experiment": "pit-all"})
+    pit = {0: 1.0, 1: 1.01, 2: 1.02}
+    means = {"pit": pit, "pit-six": {s: v + 2 for s, v in pit.items()}, "pit-all": {0: 1.0}}
+    kinds = {**KINDS, "pit-all": Kind("with L_PIT")}
+    rows = decide([Claim(claim="both", contrasts=(MORE, other))], scores_of(means), kinds, 50)
+    assert rows["verdict"].tolist()[:3] == ["reproduced", "reproduced", "undecided"]
+    assert rows["note"][0] == "1 of 1 contrasts reproduced; 1 with fewer than 3 seeds"
+
+
 def test_a_part_that_was_not_measured_leaves_its_claim_open():
     other = MORE.model_copy(update={"measure": "si_snr_s"})
     pit = {0: 1.0, 1: 1.01, 2: 1.02}
