@@ -99,8 +99,8 @@ VERDICT_LEGEND = (
     "over mixtures. Reproduced: the interval lies where the claim says, also after Holm; not "
     "reproduced: it lies short of what is worthwhile, and that could have been seen; undecided: "
     "else, and always with fewer than three seeds. A claim of several contrasts is reproduced "
-    "where all are that were run with three seeds or more. A/A: an experiment's first seeds against "
-    "its others."
+    "where all are that were run with three seeds or more. A/A: the first seeds of an experiment "
+    "against its others."
 )
 ONE_LOOK = "One look, at all seeds that there are; intervals are of 95 %."
 TWO_LOOKS = (
