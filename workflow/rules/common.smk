@@ -70,6 +70,18 @@ def due(*kinds):
     return files
 
 
+# What is made of scores, and changes where one of them goes, or how they are read together. Snakemake remembers no `params`
+# that are computed from `input`.
+def of_scores(wildcards):
+    return [
+        *scores_of(made.runs),
+        *(f"{RUNS[run]}/record.json" for run in made.runs),
+        scale.evaluation.resamples,
+        str(scale.looks),
+        scale.data.sounds.model_dump_json(),
+    ]
+
+
 LOOK = f"{TODAY[made.look]}/look.json" if made.look else None
 
 BANK = [TODAY[f"{DATA}/bank"]] if scale.training.remix == "clips" else []

@@ -28,18 +28,6 @@ FIGURES = [
 ]
 
 
-# What is made of scores, and changes where one of them goes, or how they are read together. Snakemake remembers no `params`
-# that are computed from `input`.
-def of_scores(wildcards):
-    return [
-        *scores_of(made.runs),
-        *(f"{RUNS[run]}/record.json" for run in made.runs),
-        scale.evaluation.resamples,
-        str(scale.looks),
-        scale.data.sounds.model_dump_json(),
-    ]
-
-
 # What is seen and heard, which needs weights: one seed of each experiment.
 HEARD = [run for run, one in made.every_run.items() if one.seed == scale.looks[0][0]]
 CAN_BE_HEARD = not set(HEARD) & set(ABSENT)
