@@ -150,8 +150,8 @@ def test_seeds_are_added_until_claims_are_decided(tmp_path):
     assert json.loads(look.read_text()) == {"undecided": ["ctx-stft-i3-m"]}
     decided = pd.read_csv(results / "tables" / "verdicts.csv", keep_default_na=False)
     rows = decided.set_index("claim")
-    assert (rows.loc["clear", "verdict"], rows.loc["clear", "look"]) == ("reproduced", "1.0")
-    assert (rows.loc["unclear", "seeds"], rows.loc["unclear", "look"]) == ("6", "2.0")
+    assert (rows.loc["clear", "verdict"], rows.loc["clear", "look"]) == ("reproduced", "1")
+    assert (rows.loc["unclear", "seeds"], rows.loc["unclear", "look"]) == ("6", "2")
     ablations = pd.read_csv(results / "tables" / "seeds.csv")
     assert ablations[ablations["experiment"] == "ctx-stft-i3-m"]["seed"].nunique() == 6
     code, printed = snakemake(folder)
