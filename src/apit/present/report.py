@@ -84,7 +84,10 @@ def write(source: Path, content: Mapping[str, Any], figures: Sequence[Path], out
     """
     with prepared(source, content, figures) as text, whole_file(output) as partial:
         try:
-            typst.compile(text, partial, root=text.parent, ignore_system_fonts=True, timestamp=0)
+            typst.compile(
+                text, partial, root=text.parent, ignore_system_fonts=True, timestamp=0,
+                pdf_tags=False,  # with some figures that float, typst 0.15 fails to make them
+            )  # fmt: skip
         except typst.TypstError as error:
             raise UserError(f"{source}: {error.message}\n{error.diagnostic}") from None
 
