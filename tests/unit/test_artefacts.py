@@ -137,7 +137,7 @@ def test_a_fork_is_of_its_parent_and_a_parent_of_no_fork(repository):
     )  # fmt: skip
     path = repository / "configs" / "smoke.yaml"
     path.write_text(
-        path.read_text().replace("  - pit-ctx-all\n", "  - pit-ctx-all\n  - fork-pit\n")
+        path.read_text().replace("  - ctx-wave-i0-m\n", "  - ctx-wave-i0-m\n  - fork-pit\n")
     )
     assert "fork-pit-s0" in Artefacts("smoke").runs
     assert Artefacts("smoke").identities[CODE] == without.identities[CODE]

@@ -141,10 +141,11 @@ def test_another_seed_of_one_experiment_buys_less_than_one_of_all():
     assert sizes == sorted(sizes, reverse=True)
 
 
+ROUNDS = 250
 SUPERIOR = Contrast(experiment="x", baseline="y", measure="si_snr_i", margin=0.5)
 
 
-def simulated(seeds, scales, effect, pair=(-1, 0), alpha=0.05, rounds=400, mixtures=60):
+def simulated(seeds, scales, effect, pair=(-1, 0), alpha=0.05, rounds=ROUNDS, mixtures=60):
     """Shares of rounds in which 0 is left out, and in which a claim is not reproduced.
 
     And the mean detectable difference. `scales` are deviations of runs in dB: by kind, one for each
@@ -175,7 +176,7 @@ def simulated(seeds, scales, effect, pair=(-1, 0), alpha=0.05, rounds=400, mixtu
     return excluded / rounds, refuted / rounds, float(np.mean(sizes))
 
 
-def above(nominal, rounds=400):
+def above(nominal, rounds=ROUNDS):
     """Three standard errors above a nominal rate."""
     return nominal + 3 * np.sqrt(nominal * (1 - nominal) / rounds)
 
