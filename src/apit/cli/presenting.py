@@ -21,6 +21,7 @@ from apit.identity import Identity, beside, stamp_of
 from apit.layers import load_claims, load_reported, reported_for
 from apit.measure.audition import audition
 from apit.measure.comparison import seed_means
+from apit.measure.contrasts import kind_of
 from apit.measure.score import System
 from apit.measure.selection import contrast, select
 from apit.measure.showcase import showcase
@@ -34,7 +35,7 @@ from apit.measure.statistics import (
 )
 from apit.measure.systems import oracle
 from apit.measure.table import ELSEWHERE, OF_BSS_EVAL, OF_SPLIT, read_scores
-from apit.measure.verdicts import decide, kind_of
+from apit.measure.verdicts import decide
 from apit.models.stft import make_stft
 from apit.present import figures as plots
 from apit.present import listening, origin, studies

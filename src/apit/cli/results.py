@@ -23,11 +23,12 @@ from apit.files import whole_file, whole_folder
 from apit.layers import load_claims, scale_names
 from apit.measure.comparison import DIFFERENT
 from apit.measure.comparison import compare as compared
+from apit.measure.contrasts import ALPHA, kind_of
 from apit.measure.plan import FUSS_EVAL, hours_of
 from apit.measure.plan import plan as planned
 from apit.measure.statistics import by_pair
 from apit.measure.table import OF_SPLIT, read_scores
-from apit.measure.verdicts import ALPHA, decide, kind_of, undecided
+from apit.measure.verdicts import decide, undecided
 from apit.present import origin
 from apit.training.record import read_record
 

@@ -12,7 +12,13 @@ SCORES = (
     "models/tdcnpp", "losses/permutation", "measure/bss_eval", "measure/score", "measure/si_snr",
     "measure/spectral_holes", "measure/systems", "measure/table",
 )  # fmt: skip
-LOOK = ("measure/statistics", "measure/table", "measure/variance", "measure/verdicts")
+LOOK = (
+    "measure/statistics",
+    "measure/table",
+    "measure/variance",
+    "measure/contrasts",
+    "measure/verdicts",
+)
 
 
 def of_look(scale: Scale, claims: Sequence[Claim], scores: Mapping[str, Stamp]) -> Identity:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from apit.config import ORACLES, Claim, Contrast, Planning, Run
+from apit.measure.contrasts import Evidence, power_of
 from apit.measure.statistics import AGGREGATES
 from apit.measure.variance import (
     Arm,
@@ -17,7 +18,6 @@ from apit.measure.variance import (
     seeds_needed,
     with_more,
 )
-from apit.measure.verdicts import Evidence, power_of
 from apit.models.complexity import step_macs, total_steps
 
 FUSS_EVAL = 1000  # mixtures [fuss]

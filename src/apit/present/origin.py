@@ -22,15 +22,16 @@ CHOSEN = (
     *("measure/showcase", "measure/spectral_holes", "measure/si_snr", "models/stft"),
     *("losses/reconstruction", "losses/permutation"),
 )
+JUDGED = ("measure/contrasts", "measure/verdicts")
 PRESENTATION: dict[str, tuple[str, ...]] = {
-    "tables": (*SHOWN, "present/runs", "measure/verdicts", "measure/comparison"),
+    "tables": (*SHOWN, *JUDGED, "present/runs", "measure/comparison"),
     "figures": (*SHOWN, *DRAWN, "present/figures", "measure/spread"),
     "spectrograms": (*SHOWN, *DRAWN, "present/spectrograms", *CHOSEN),
     "listen": (
         *DRAWN, "present/table", "present/listening", "present/listening.html",
         "present/spectrograms", *CHOSEN, "measure/selection", "measure/audition", "data/credits",
     ),
-    "report": (*SHOWN, "present/report", "present/runs", "measure/verdicts"),
+    "report": (*SHOWN, *JUDGED, "present/report", "present/runs"),
 }  # fmt: skip
 OF_RUN = (
     *("identity", "settings", "start", "sounds", "data", "data_sha256", "commit", "date", "steps"),

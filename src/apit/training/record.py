@@ -58,7 +58,7 @@ def weights_of(folder: Path) -> Path:
 
 def load_separator(folder: Path) -> tuple[Run, MaskingSeparator]:
     """A finished run's configuration and its separator, on the CPU and in evaluation mode."""
-    run = Run.model_validate_json(json.dumps(read_record(folder)["run"]))
+    run = run_of(read_record(folder))
     separator = make_separator(run.separator, run.stft, run.audio)
     weights = weights_of(folder)
     if not weights.exists():
@@ -82,7 +82,7 @@ def check_start(run: Run, start: Path | None) -> None:
         raise UserError("start_from is not set, so --start has no meaning")
     if start is None:
         raise UserError(f"{run.name} starts from the end of {parent.name}: give that run (--start)")
-    given = Run.model_validate_json(json.dumps(read_record(start)["run"]))
+    given = run_of(read_record(start))
     for key in ("experiment", "seed", "audio", "stft", "separator"):
         if getattr(given, key) != getattr(parent, key):
             raise UserError(

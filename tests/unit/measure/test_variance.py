@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 
 from apit.config import Contrast
+from apit.measure.contrasts import Finding
 from apit.measure.variance import (
     Arm,
     Deviation,
@@ -17,7 +18,6 @@ from apit.measure.variance import (
     seeds_needed,
     with_more,
 )
-from apit.measure.verdicts import Finding
 
 ADVERSARIAL, FORK = Kind("purely adversarial"), Kind("fork", "pit")
 

@@ -5,8 +5,9 @@ import pytest
 from apit.config import Claim, Contrast, Guard
 from apit.errors import UserError
 from apit.layers import load_claims
+from apit.measure.contrasts import Finding, kind_of
 from apit.measure.variance import Difference, Kind
-from apit.measure.verdicts import TEXTS, Finding, decide, holm, kind_of, undecided
+from apit.measure.verdicts import TEXTS, decide, holm, undecided
 
 
 def test_holm_by_hand():
