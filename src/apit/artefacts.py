@@ -13,7 +13,6 @@ import shutil
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 from apit.config import ORACLES, Recorded, Run
@@ -56,9 +55,9 @@ class Artefacts:
                 one = run(experiment, tuning.seed)
                 if one.start_from:  # of the trials' seed there is no run to start from
                     continue
-                for rate, batch in product(tuning.learning_rates, tuning.batch_sizes):
-                    label = f"{experiment}-r{rate:g}-b{batch}"
-                    own = trial_settings(one, tuning, rate, batch)
+                for point in tuning.points(bool(one.discriminators)):
+                    label = "-".join([experiment, *(f"{value:g}" for value in point.values())])
+                    own = trial_settings(one, tuning, point)
                     self.trials[label] = experiment, own
                     identity = of_run(run(experiment, tuning.seed, own), data, remixed)
                     self.identities[f"{self.results}/trials/{label}"] = identity

@@ -20,6 +20,7 @@ from apit.config import (
     ORACLES,
     Claim,
     Config,
+    Domain,
     Experiment,
     Recorded,
     Reported,
@@ -281,18 +282,24 @@ def load_scale(name: str, settings: Sequence[str] = (), configs: Path = CONFIGS)
     return scale
 
 
-def trial_settings(run: Run, tuning: Tuning, learning_rate: float, batch_size: int) -> list[str]:
-    """How a trial differs from a run: rate, batch, steps, and how soon the rate is halved.
+def trial_settings(run: Run, tuning: Tuning, point: Mapping[str, float]) -> list[str]:
+    """How a trial differs from a run: a point of the grid, steps, how soon the rate is halved.
 
-    A part of its batch is no larger than one of the run's, so that it fits where that does.
+    `*` in a key of the point is every domain. A part of its batch is no larger than one of the
+    run's, so that it fits where that does.
     """
     training, steps = run.training, tuning.steps
     part = training.batch_size // training.grad_accum_steps
-    counts = (n for n in range(1, batch_size + 1) if batch_size % n == 0)
+    batch = int(point.get("training.batch_size", training.batch_size))
+    counts = (n for n in range(1, batch + 1) if batch % n == 0)
+    keys = [
+        (key.replace("*", domain), value)
+        for key, value in point.items()
+        for domain in (get_args(Domain) if "*" in key else [""])
+    ]
     return [
-        f"training.learning_rate={learning_rate}",
-        f"training.batch_size={batch_size}",
-        f"training.grad_accum_steps={next(n for n in counts if batch_size // n <= part)}",
+        *(f"{key}={value}" for key, value in keys),
+        f"training.grad_accum_steps={next(n for n in counts if batch // n <= part)}",
         f"training.steps={steps}",
         f"training.lr_step={max(training.lr_step * steps // training.steps, 1)}",
     ]

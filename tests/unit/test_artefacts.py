@@ -167,8 +167,9 @@ def test_a_scale_that_lacks_a_parent_is_refused(repository):
 
 
 def test_forks_have_no_trials(repository):
-    grid = "tuning={learning_rates: [1e-3], batch_sizes: [2], steps: 2, seed: 9}"
-    assert list(Artefacts("smoke", [FORKS, grid]).trials) == ["pit-r0.001-b2"]
+    axes = "{training.learning_rate: [1e-3], training.batch_size: [2]}"
+    grid = f"tuning={{grid: {axes}, steps: 2, seed: 9}}"
+    assert list(Artefacts("smoke", [FORKS, grid]).trials) == ["pit-0.001-2"]
 
 
 def test_the_last_checkpoint_of_a_run_comes_and_goes_with_it(repository):

@@ -41,8 +41,10 @@ def test_the_papers_values_stand_at_paper_scale():
     assert scale.seeds == (0, 1, 2)
     assert scale.names == [name for name in experiment_names() if not name.startswith("fork-")]
     tuning = scale.tuning
-    assert tuning.learning_rates == (1e-5, 1e-4, 1e-3)
-    assert tuning.batch_sizes == (16, 32, 64, 96, 128)
+    assert tuning.grid == {
+        "training.learning_rate": (1e-5, 1e-4, 1e-3),
+        "training.batch_size": (16, 32, 64, 96, 128),
+    }
     baseline = load_run("paper", "pit-tdcnpp", 0)
     assert (baseline.training.batch_size, baseline.separator.tdcnpp.masks) == (3, "sigmoid")
     assert baseline.separator.tdcnpp.consistency == "training"
@@ -163,11 +165,14 @@ def test_an_experiment_may_have_seeds_of_its_own(configs):
 
 
 def test_trials_fall_as_runs_do_in_fewer_steps(configs):
-    grid = "tuning={learning_rates: [1e-4, 1e-3], batch_sizes: [2, 6], steps: 2, seed: 9}"
+    axes = "{training.learning_rate: [1e-4, 1e-3], training.batch_size: [2, 6]}"
+    grid = f"tuning={{grid: {axes}, steps: 2, seed: 9}}"
     settings = [grid, "training.lr_step=3", rows("{name: pit, training: {lr_step: 2}}")]
     scale = load_scale("tiny", settings, configs)
     run = load_run("tiny", "pit", 0, settings, configs)
-    assert trial_settings(run, scale.tuning, 1e-3, 6) == [
+    points = list(scale.tuning.points(discriminators=False))
+    assert [(*point.values(),) for point in points] == [(1e-4, 2), (1e-4, 6), (1e-3, 2), (1e-3, 6)]
+    assert trial_settings(run, scale.tuning, points[-1]) == [
         "training.learning_rate=0.001",
         "training.batch_size=6",
         "training.grad_accum_steps=3",  # parts of two, as the run has
@@ -175,10 +180,31 @@ def test_trials_fall_as_runs_do_in_fewer_steps(configs):
         "training.lr_step=1",
     ]
     baseline = load_run("paper", "pit-tdcnpp", 0)
-    told = trial_settings(baseline, load_scale("paper").tuning, 1e-4, 128)
+    told = trial_settings(baseline, load_scale("paper").tuning, {"training.batch_size": 128})
     assert "training.grad_accum_steps=64" in told
     with pytest.raises(UserError, match=r"tuning\.seed: 0 is one of the seeds of runs, too"):
         load_scale("tiny", [grid.replace("seed: 9", "seed: 0")], configs)
+    with pytest.raises(UserError, match=r"separator\.unet\.depth: is no key of training or advers"):
+        load_scale("tiny", [grid.replace("training.batch_size", "separator.unet.depth")], configs)
+    with pytest.raises(UserError, match=r"tuning\.grid\.training\.batch_size"):
+        load_scale("tiny", [grid.replace("[2, 6]", "[]")], configs)
+
+
+def test_a_grid_of_critics_is_for_those_that_have_some(configs):
+    axes = "{training.learning_rate: [1e-4, 1e-3], adversary.*.learning_rate: [2e-3, 4e-3]}"
+    settings = [f"tuning={{grid: {axes}, steps: 2, seed: 9}}"]
+    tuning = load_scale("tiny", settings, configs).tuning
+    assert [(*point.values(),) for point in tuning.points(discriminators=False)] == [
+        (1e-4,),
+        (1e-3,),
+    ]
+    *_, last = tuning.points(discriminators=True)
+    assert last == {"training.learning_rate": 1e-3, "adversary.*.learning_rate": 4e-3}
+    run = load_run("tiny", "ctx-stft-i0", 0, settings, configs)
+    assert trial_settings(run, tuning, last)[:4] == [
+        "training.learning_rate=0.001",
+        *(f"adversary.{domain}.learning_rate=0.004" for domain in ("wave", "stft", "mask")),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -352,6 +378,6 @@ def test_a_fork_has_the_parent_that_its_scale_trains():
     parent = load_run("smoke", "pit", 3, [tuned, "stft.hop=0.008"])
     assert fork.start_from == parent
     assert (parent.training.learning_rate, parent.training.steps, parent.batches) == (0.1, 9, None)
-    assert (fork.training.learning_rate, fork.training.steps, fork.batches) == (2e-4, 900, "b")
+    assert (fork.training.learning_rate, fork.training.steps, fork.batches) == (2e-4, 600, "b")
     with pytest.raises(UserError, match="fork-ctx-stft-i3-m: start_from: fork-pit is itself a for"):
         load_run("smoke", "fork-ctx-stft-i3-m", 0, ["experiment.start_from=fork-pit"])

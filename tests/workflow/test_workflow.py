@@ -200,14 +200,15 @@ def test_trials_are_short_runs_on_request_of_which_records_remain(finished):
     config = finished / "configs" / "tiny.yaml"
     kept = config.read_text()
     trials = finished / "results" / "tiny" / "trials"
-    grid = "tuning: {learning_rates: [1e-3], batch_sizes: [2, 4], steps: 2, seed: 9}\n"
+    axes = "{training.learning_rate: [1e-3], training.batch_size: [2, 4]}"
+    grid = f"tuning: {{grid: {axes}, steps: 2, seed: 9}}\n"
     try:
         config.write_text(kept + grid)
         assert jobs(finished) == {}
         code, printed = planned(finished, "trials", "--config", "scale=tiny")
         assert code == 0, printed
         assert re.search(r"^trial +4$", printed, re.MULTILINE)
-        wanted = re.search(r"results/tiny/trials/ctx-stft-i3-m-r0.001-b4/\w+/record.json", printed)
+        wanted = re.search(r"results/tiny/trials/ctx-stft-i3-m-0.001-4/\w+/record.json", printed)
         code, printed = snakemake(finished, wanted[0])
         assert code == 0, printed
         one = finished / wanted[0].removesuffix("/record.json")

@@ -120,7 +120,9 @@ def tables(
         outside = summarise(read_scores(elsewhere), resamples)
         made.append(score_tables.out_of_domain(outside, held_out, caption))
     if trials := [] if scores else options.artefacts().tried:
-        made.append(run_tables.tuning([read_record(t) for t in trials], records, caption))
+        assert scale.tuning is not None
+        tried = [read_record(trial) for trial in trials]
+        made.append(run_tables.tuning(tried, records, scale.tuning.grid, caption))
     cost = [path for path in (output.parent / "cost.csv",) if path.exists()]
     if cost:
         made.append(run_tables.cost(read_csv(cost[0]), caption))

@@ -1,22 +1,46 @@
 """A scale with all that its runs share, and a run with all that it depends on."""
 
+from collections.abc import Iterator
+from itertools import product
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from apit.config.base import Audio, Config, Name, Transform
 from apit.config.data import Data
 from apit.config.measuring import Evaluation, Planning
 from apit.config.training import Adversary, Discriminator, LogMSE, Separator, Training
 
+Values = Annotated[tuple[PositiveInt | PositiveFloat, ...], Field(strict=False, min_length=1)]
+
 
 class Tuning(Config):
-    """Trials of rate × batch, the same for every experiment, judged on validation alone."""
+    """Trials of a grid, the same for every experiment, judged on validation alone."""
 
-    learning_rates: Annotated[tuple[PositiveFloat, ...], Field(strict=False, min_length=1)]
-    batch_sizes: Annotated[tuple[PositiveInt, ...], Field(strict=False, min_length=1)]
+    grid: Annotated[dict[str, Values], Field(min_length=1)]  # `*`: the same for every domain
     steps: PositiveInt  # of a trial; the learning rate falls in proportion
     seed: int  # of trials, and of no run
+
+    @field_validator("grid")
+    @classmethod
+    def _of_what_can_be_tuned(cls, grid: dict[str, Any]) -> dict[str, Any]:
+        for key in grid:
+            if not key.startswith(("training.", "adversary.")):
+                raise ValueError(f"{key}: is no key of training or adversary")
+        return grid
+
+    def points(self, discriminators: bool) -> Iterator[dict[str, float]]:
+        """The grid's points; for an experiment without discriminators, of `training` alone."""
+        axes = {k: v for k, v in self.grid.items() if discriminators or "adversary" not in k}
+        for values in product(*axes.values()):
+            yield dict(zip(axes, values, strict=True))
 
 
 UNTIL_DECIDED = ((0, 1, 2), (0, 1, 2, 3, 4, 5))  # two looks

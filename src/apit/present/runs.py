@@ -1,6 +1,7 @@
-"""Tables of the runs themselves: what they cost, and how their rate and batch were chosen."""
+"""Tables of the runs themselves: what they cost, and what was tried for them."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -59,58 +60,72 @@ def models(records: Sequence[Mapping[str, Any]], caption: str) -> Table:
 
 
 def tuning(
-    trials: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]], caption: str
+    trials: Sequence[Mapping[str, Any]],
+    records: Sequence[Mapping[str, Any]],
+    grid: Mapping[str, Sequence[float]],
+    caption: str,
 ) -> Table:
-    """Trials of rate × batch: a row for each experiment, a column for each pair of them.
+    """Trials of a grid: a row for each experiment, a column for each of its points.
 
-    `records` are those of the runs, which say what was chosen. Columns of the data: experiment,
-    learning_rate, batch_size, si_snri_all (dB, best of the trial on validation), steps, seed,
-    chosen.
+    `records` are those of the runs, which say what they have. Columns of the data: experiment, the
+    grid's keys (those of the adversary empty where there is none), si_snri_all (dB, best of the
+    trial on validation), steps, seed.
     """
-    chosen = {record["run"]["experiment"]: _tried(record) for record in records}
     data = pd.DataFrame(
         {
             "experiment": trial["run"]["experiment"],
-            "learning_rate": trial["run"]["training"]["learning_rate"],
-            "batch_size": trial["run"]["training"]["batch_size"],
+            **{key: _set_to(trial["run"], key) for key in grid},
             "si_snri_all": trial["validation"]["si_snri_all"],
             "steps": trial["run"]["training"]["steps"],
             "seed": trial["run"]["seed"],
-            "chosen": chosen.get(trial["run"]["experiment"]) == _tried(trial),
         }
         for trial in trials
     )
-    pairs = sorted({_tried(trial) for trial in trials})
+    points = list(product(*grid.values()))
     column = COLUMNS["si_snri_all/2-4"]
     rows: list[tuple[str, list[Cell]]] = []
     for experiment, own in data.groupby("experiment", sort=False):
-        values = own.set_index(["learning_rate", "batch_size"])["si_snri_all"]
-        cells: list[Cell] = [
-            Best(shown) if values.get(pair) == values.max() else shown
-            for pair in pairs
-            for shown in [(column.number(values.get(pair)),)]
-        ]
-        of_runs = chosen.get(str(experiment))
-        rows.append((str(experiment), [*cells, (_named(*of_runs) if of_runs else "–",)]))
+        cells: list[Cell] = []
+        for point in points:
+            value = own.loc[_alike(own, grid, point), "si_snri_all"].max()  # NaN of none
+            shown = (column.number(value),)
+            cells.append(Best(shown) if value == own["si_snri_all"].max() else shown)
+        run = next((r["run"] for r in records if r["run"]["experiment"] == experiment), None)
+        of_run = _named([_set_to(run, key) for key in grid]) if run else "–"
+        rows.append((str(experiment), [*cells, (of_run,)]))
     steps = ", ".join(map(str, sorted(data["steps"].unique())))
     return Table(
         "tuning",
-        ["experiment", *(_named(*pair) for pair in pairs), "of the runs"],
+        ["experiment", *map(_named, points), "the runs' own"],
         rows,
-        f"{caption} {column.title} in {column.unit} on the validation split by learning rate × "
-        f"batch, the best of each trial of {steps} steps with one seed, which is none of the "
-        "runs'. The evaluation split took no part. Bold: the best of an experiment.",
+        f"{caption} {column.title} in {column.unit} on the validation split by "
+        f"{' × '.join(f'`{key}`' for key in grid)}, the best of each trial of {steps} steps with "
+        "one seed, which is none of the runs'. The evaluation split took no part. Bold: the best "
+        "of an experiment.",
         data,
     )
 
 
-def _tried(record: Mapping[str, Any]) -> tuple[float, int]:
-    training = record["run"]["training"]
-    return training["learning_rate"], training["batch_size"]
+def _set_to(run: Mapping[str, Any], key: str) -> float | None:
+    """What a run has for a key of the grid, in all of its domains; None where it has no such."""
+    part, *path = key.split(".")
+    values: list[Any] = [run[part]] if run[part] else []
+    for name in path:
+        domains = {one["domain"] for one in run["discriminators"]} if name == "*" else {name}
+        values = [value[domain] for value in values for domain in sorted(domains)]
+    return values[0] if len({*values}) == 1 else None
 
 
-def _named(learning_rate: float, batch_size: int) -> str:
-    return f"{learning_rate:g} × {batch_size}"
+def _alike(
+    trials: pd.DataFrame, grid: Mapping[str, Any], point: Sequence[float]
+) -> "pd.Series[bool]":
+    """Which trials are of a point; one without discriminators is of every adversary's."""
+    own = trials[[*grid]]
+    return (own.isna() | (own == [*point])).all(axis=1)
+
+
+def _named(point: Sequence[float | None]) -> str:
+    return " × ".join("–" if value is None else f"{value:g}" for value in point)
 
 
 def cost(timed: pd.DataFrame, caption: str) -> Table:

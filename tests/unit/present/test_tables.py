@@ -240,30 +240,38 @@ def test_the_table_of_holes_tells_how_they_go_with_separation(made):
 
 
 def test_trials_of_rate_and_batch_show_the_best_and_what_runs_have(tiny):
-    def trial(experiment, rate, batch, value):
-        settings = (f"training.learning_rate={rate}", f"training.batch_size={batch}")
+    grid = {"training.learning_rate": (1e-4, 1e-3), "adversary.*.learning_rate": (1e-3, 3e-3)}
+
+    def trial(experiment, rate, critics, value):
+        settings = (
+            f"training.learning_rate={rate}",
+            *(f"adversary.{domain}.learning_rate={critics}" for domain in ("wave", "stft", "mask")),
+        )
         run = tiny(experiment, *settings, "training.steps=2", seed=100)
         return record(run) | {"validation": {"si_snri_all": value}}
 
     trials = [
-        trial("pit", 1e-3, 2, 3.0),
-        trial("pit", 1e-4, 16, 4.125),
-        trial("six", 1e-3, 2, 2.5),
+        trial("pit", 1e-3, 1e-3, 3.0),  # nothing of its critics, as it has none
+        trial("pit", 1e-4, 1e-3, 4.125),
+        trial("six", 1e-3, 1e-3, 2.5),
+        trial("six", 1e-4, 3e-3, 2.25),
     ]
     ran = [
-        record(tiny("pit", "training.learning_rate=1e-4", "training.batch_size=16")),
-        record(tiny("ctx-all")),
+        record(tiny("pit", "training.learning_rate=1e-4")),
+        record(tiny("six", "adversary.wave.learning_rate=1e-2")),
     ]
-    table = runs.tuning(trials, ran, "caption")
-    assert table.titles == ["experiment", "0.0001 × 16", "0.001 × 2", "of the runs"]
+    table = runs.tuning(trials, ran, grid, "caption")
+    points = ["0.0001 × 0.001", "0.0001 × 0.003", "0.001 × 0.001", "0.001 × 0.003"]
+    assert table.titles == ["experiment", *points, "the runs' own"]
+    rate = ran[1]["run"]["training"]["learning_rate"]
     assert table.rows == [
-        ("pit", [("4.12",), ("3.00",), ("0.0001 × 16",)]),
-        ("six", [("–",), ("2.50",), ("–",)]),
+        ("pit", [("4.12",), ("4.12",), ("3.00",), ("3.00",), ("0.0001 × –",)]),
+        ("six", [("–",), ("2.25",), ("2.50",), ("–",), (f"{rate:g} × –",)]),  # several rates
     ]
     assert [isinstance(cell, Best) for _, cells in table.rows for cell in cells] == [
-        *(True, False, False), *(False, True, False),
+        *(True, True, False, False, False), *(False, False, True, False, False),
     ]  # fmt: skip
-    assert table.data["chosen"].tolist() == [False, True, False]
+    assert table.data["adversary.*.learning_rate"].isna().tolist() == [True, True, False, False]
     assert set(table.data["steps"]) == {2}
     assert "2 steps" in table.caption
 
