@@ -68,7 +68,7 @@ def write(folder: Path, examples: int) -> Path:
         for path, samples in zip(paths, [sources.sum(0, np.int16), *sources], strict=True):
             wavfile.write(folder / path, RATE, samples)
         lines.append("\t".join(paths) + "\n")
-    (folder / "train_example_list.txt").write_text("".join(lines))
+    (folder / "train_example_list.txt").write_text("".join(lines), encoding="utf-8")
     return folder
 
 
@@ -140,9 +140,10 @@ def loaded(path: Path, mixtures: Path) -> object:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     listed = mixtures / "absolute.tsv"
-    lines = (mixtures / "train_example_list.txt").read_text().splitlines()
+    lines = (mixtures / "train_example_list.txt").read_text(encoding="utf-8").splitlines()
     listed.write_text(
-        "".join("\t".join(f"{mixtures}/{p}" for p in line.split("\t")) + "\n" for line in lines)
+        "".join("\t".join(f"{mixtures}/{p}" for p in line.split("\t")) + "\n" for line in lines),
+        encoding="utf-8",
     )
     return module.FUSSDataset(str(listed))
 
@@ -151,7 +152,7 @@ def memory(crops: RandomCrops, batches: int) -> None:
     """How much this process grows, without the pages of the maps."""
 
     def anonymous() -> float:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(x.split()[1]) for x in lines if x.startswith("RssAnon")) / 1024
 
     for _ in range(batches // 10):
@@ -172,9 +173,9 @@ def first_batch(folder: Path) -> None:
     lines = [f"train/example{n:05d}.wav\t" + "\t".join(s) + "\n" for n, s in enumerate(sources)]
     shards = folder / "shards"
     shards.mkdir()
-    (folder / "train_example_list.txt").write_text("".join(lines))
+    (folder / "train_example_list.txt").write_text("".join(lines), encoding="utf-8")
     table = "file\n" + "".join(f"{file}\n" for own in sources for file in own)
-    (shards / packed.SOURCES).write_text(table)
+    (shards / packed.SOURCES).write_text(table, encoding="utf-8")
     count, per_shard = examples * SLOTS, 800
     verified = ("train_example_list.txt", f"shards/{packed.SOURCES}")
     index = {
@@ -185,7 +186,7 @@ def first_batch(folder: Path) -> None:
     for name, _ in index["shards"]:
         with (shards / name).open("wb") as file:
             file.truncate(per_shard * samples * 2)
-    (shards / "index.json").write_text(packed.json.dumps(index))
+    (shards / "index.json").write_text(packed.json.dumps(index), encoding="utf-8")
     start = time.perf_counter()
     next(random_crops(Packed(folder, "train", AUDIO)))
     print(f"first batch of {examples} examples: {time.perf_counter() - start:.2f} s after opening")

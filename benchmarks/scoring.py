@@ -139,7 +139,7 @@ def files(count: int, references: torch.Tensor, estimates: torch.Tensor) -> None
             write_estimates(folder / "estimates" / stem, 0.1 * estimates, RATE)
             lines.append("\t".join([f"{stem}.wav", *paths]) + "\n")
         listed = fuss.list_path(folder, "eval")
-        listed.write_text("".join(lines))
+        listed.write_text("".join(lines), encoding="utf-8")
         print(f"apit score of {count} mixtures from files, in as many processes as cores:")
         for label, holes, bss in (
             ("SI-SNR", False, False),

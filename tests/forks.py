@@ -31,7 +31,9 @@ def forked(work, said=os.devnull):
     if process == 0:
         code = 70
         try:
-            with Path(said).open("a", buffering=1) as file:  # a line is there whatever comes
+            with Path(said).open(
+                "a", buffering=1, encoding="utf-8"
+            ) as file:  # a line is there whatever comes
                 for descriptor in (1, 2):
                     os.dup2(file.fileno(), descriptor)
                 sys.stdout = sys.stderr = file

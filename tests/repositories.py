@@ -26,7 +26,7 @@ def copy_of_the_repository(folder):
     shutil.copy(REPOSITORY / "tests" / "tiny.yaml", folder / "configs")
     (folder / ".dvc").mkdir()
     shutil.copy(REPOSITORY / ".dvc" / "config", folder / ".dvc")
-    (folder / "params.yaml").write_text("scale: tiny\n")
+    (folder / "params.yaml").write_text("scale: tiny\n", encoding="utf-8")
     return folder
 
 
@@ -46,7 +46,7 @@ def call(folder, program, *arguments, **environment):
         [tools / program if (tools / program).exists() else program, *arguments],
         cwd=folder,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         env={**os.environ, "PYTHONPATH": str(folder / "src"), "PATH": path, **environment},
     )
     return printed.returncode, printed.stdout + printed.stderr
@@ -76,7 +76,7 @@ def planned(folder, *arguments):
         cli.main(["--dry-run", *arguments])
 
     with tempfile.NamedTemporaryFile() as said:
-        return forked(work, said.name), Path(said.name).read_text()
+        return forked(work, said.name), Path(said.name).read_text(encoding="utf-8")
 
 
 def jobs(folder, scale="tiny", *targets):

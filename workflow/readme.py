@@ -23,7 +23,7 @@ def graph() -> str:
     """The edges between rules, by name and sorted, as Mermaid."""
     of_all = ("--config", "scale=smoke", "set=data.recipe.seed=-1")  # data that nobody has made
     command = ("snakemake", "--rulegraph", "mermaid-js", *of_all)
-    drawn = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    drawn = subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
     names = dict(re.findall(r"(id\d+)\[(\w+)\]", drawn))
     edges = re.findall(r"(id\d+) --> (id\d+)", drawn)
     lines = sorted(f"    {names[one]} --> {names[other]}" for one, other in edges)
@@ -42,7 +42,7 @@ def table(scale: str) -> str:
 
 
 if __name__ == "__main__":
-    text = README.read_text()
+    text = README.read_text(encoding="utf-8")
     made = GRAPH.sub(lambda _: graph(), text, count=1)
     made, tables = TABLE.subn(lambda mark: mark[1] + table(mark[2]) + mark[3], made)
     if not tables:
@@ -53,4 +53,4 @@ if __name__ == "__main__":
         if made != text:
             sys.exit("README.md: graph or table are not the workflow's and results'; `make readme`")
     else:
-        README.write_text(made)
+        README.write_text(made, encoding="utf-8")

@@ -112,7 +112,7 @@ class Artefacts:
         first = self.at_first
         if self.look is None or not (made := self.at(self.look) / LOOK).is_file():
             return first
-        undecided = json.loads(made.read_text())["undecided"]
+        undecided = json.loads(made.read_text(encoding="utf-8"))["undecided"]
         return {
             label: run
             for label, run in self.every_run.items()

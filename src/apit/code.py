@@ -8,6 +8,7 @@ from pathlib import Path
 from apit.provenance import digest
 
 PACKAGE = Path(__file__).parent
+UTF_8 = "encoding='utf-8'"  # as all text is
 
 
 def code_of(files: Iterable[str]) -> str:
@@ -18,7 +19,7 @@ def code_of(files: Iterable[str]) -> str:
 @cache
 def _version(name: str) -> str:
     is_module = "." not in name
-    text = (PACKAGE / (f"{name}.py" if is_module else name)).read_text()
+    text = (PACKAGE / (f"{name}.py" if is_module else name)).read_text(encoding="utf-8")
     return digest(computes(text) if is_module else text)
 
 
@@ -26,7 +27,7 @@ def computes(text: str) -> str:
     """What a module computes: its syntax, without what changes no result.
 
     That is documentation, comments and layout; types; what errors, assertions, bars and printed
-    lines say; and imports that nothing else needs.
+    lines say; that text is UTF-8; and imports that nothing else needs.
     """
     tree = _Computing().visit(ast.parse(text))
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
@@ -64,6 +65,7 @@ class _Computing(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if _calls(node, "bar"):
             node.keywords = []
+        node.keywords = [word for word in node.keywords if ast.unparse(word) != UTF_8]
         return self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> ast.AST | None:

@@ -69,7 +69,7 @@ class Identity:
         }  # fmt: skip
         if self.accepted:
             content["accepted"] = list(self.accepted)
-        (folder / FILE).write_text(json.dumps(content, indent=1) + "\n")
+        (folder / FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "Identity | None":
@@ -79,7 +79,7 @@ class Identity:
         """
         path = folder / FILE
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
             inputs = {name: Stamp(**stamp) for name, stamp in content["inputs"].items()}
             accepted = tuple(content.get("accepted", ()))
             identity = cls(

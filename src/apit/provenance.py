@@ -59,7 +59,9 @@ def commit() -> str:
     """
 
     def git(*arguments: str) -> str:
-        result = subprocess.run(("git", *arguments), capture_output=True, text=True, check=True)
+        result = subprocess.run(
+            ("git", *arguments), capture_output=True, check=True, encoding="utf-8"
+        )
         return result.stdout.strip()
 
     try:
@@ -73,7 +75,7 @@ def commit() -> str:
 def processor() -> str:
     """Name of the processor, as the operating system tells it."""
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

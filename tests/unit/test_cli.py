@@ -1,3 +1,4 @@
+import os
 import re
 import shlex
 import shutil
@@ -217,6 +218,27 @@ def test_scores_are_a_folder_and_tables_and_figures_are_made_of_such(
     ]
     assert run("tables", *shown, "--output", tmp_path / "tables") == 0
     assert run("figures", *shown, "--output", tmp_path / "figures") == 0
+    commands = [
+        [*map(str, command)]
+        for command in (
+            ["tables", *shown, "--output", tmp_path / "narrow"],
+            ["trace", tmp_path / "narrow" / "ablations.md"],
+            ["--help"],
+        )
+    ]
+    code = f"from apit.cli import main; print([main(c) for c in {commands!r}])"
+    narrow = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | narrow | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        encoding="latin-1",
+        check=False,
+    )
+    assert done.stdout.endswith("[0, 0, 0]\n"), done.stderr
+    for name in ("ablations.md", "ablations.tex", "seeds.csv"):
+        one, other = (tmp_path / folder / name for folder in ("tables", "narrow"))
+        assert one.read_bytes() == other.read_bytes()
     for name in ("tables/ablations.csv", "tables/bss_eval.csv", "tables/seeds.csv"):
         assert (tmp_path / name).exists()
     assert (tmp_path / "figures" / "holes.pdf").exists()

@@ -2,6 +2,7 @@ import ast
 import shutil
 
 import pytest
+from repositories import REPOSITORY
 
 from apit import code
 from apit.artefacts import Artefacts
@@ -105,6 +106,7 @@ def test_an_edit_changes_the_code_of_what_computes_with_it_alone(package, file, 
         ("y: list[int] = []", "y: list[float] = []"),
         ("    import torch\n", "    import numpy\n"),
         ("x + 1", "(x +\n        1)"),
+        ("Path(x)", "Path(x, encoding='utf-8')"),
     ],
 )  # fmt: skip
 def test_wording_bars_types_and_comments_are_nothing_that_computes(edit):
@@ -115,7 +117,8 @@ def test_wording_bars_types_and_comments_are_nothing_that_computes(edit):
 @pytest.mark.parametrize(
     "edit",
     [("x + 1", "x + 2"), ("bar(items", "bar(others"), ("y: list[int] = []", "y: list[int] = [1]"),
-     ("x > 0", "x > 1"), ("Path(x)", "Path(x, x)"), ('said = "', 'said = "a')],
+     ("x > 0", "x > 1"), ("Path(x)", "Path(x, x)"),
+     ("Path(x)", "Path(x, encoding='latin-1')"), ('said = "', 'said = "a')],
 )  # fmt: skip
 def test_what_computes_counts(edit):
     assert edit[0] in TEXT
@@ -221,6 +224,24 @@ def test_no_module_that_shows_is_forgotten(kind):
 def test_nothing_is_left_out_that_nobody_imports():
     assert set().union(*(left_out(listed_for(kind)) for kind in CODE)) >= NO_NUMBERS
     assert set().union(*map(left_out, PRESENTATION.values())) >= SHOWN_OF
+
+
+def reads_or_writes_text(call):
+    """Whether a call opens a file, or runs a program, as text."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    words = {word.arg for word in call.keywords}
+    if name == "open" and ast.unparse(call.func) != "tarfile.open":
+        return not any("b" in ast.unparse(argument) for argument in call.args)
+    return name in ("read_text", "write_text") or "text" in words
+
+
+@pytest.mark.parametrize("folder", ["src", "workflow", "benchmarks"])
+def test_text_is_utf_8_whatever_the_locale(folder):
+    """ruff's PLW1514 says so, too, where it knows that something is a path."""
+    for path in sorted((REPOSITORY / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and reads_or_writes_text(node):
+                assert "utf-8" in ast.unparse(node), f"{path}:{node.lineno}"
 
 
 def test_what_is_listed_is_there():

@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import FrameType
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -73,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     said = " ".join(("apit", *arguments[:1]))
     output = None
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # no locale is too narrow for what is printed
+            stream.reconfigure(errors="backslashreplace")
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         output = bound.arguments.get("output")

@@ -141,7 +141,9 @@ def tables(
         with whole_file(output / f"{name}.csv") as partial:
             frame.to_csv(partial, index=False, float_format="%.6g")
     with whole_file(output / "metrics.json") as partial:
-        partial.write_text(json.dumps(score_tables.metrics(summary), indent=1) + "\n")
+        partial.write_text(
+            json.dumps(score_tables.metrics(summary), indent=1) + "\n", encoding="utf-8"
+        )
     print(f"{output}: {', '.join(t.name for t in made)}, as CSV, Markdown and LaTeX")
 
 

@@ -148,7 +148,7 @@ def look(*, output: Folder, scores: Scores = (), options: ScaleOptions = ScaleOp
     decided = decide(claims, rows, kinds, resamples, looks, first_alone=True)
     with whole_folder(output, made.identities[made.look]) as folder:
         text = json.dumps({"undecided": undecided(decided)}, indent=1)
-        (folder / LOOK).write_text(text + "\n")
+        (folder / LOOK).write_text(text + "\n", encoding="utf-8")
     print(f"{output}: {len(undecided(decided))} experiments need more seeds")
 
 
@@ -206,7 +206,7 @@ def accept(
         How it is known that today's code gives the same numbers.
     """
     name = subprocess.run(
-        ("git", "config", "user.name"), capture_output=True, text=True, check=False
+        ("git", "config", "user.name"), capture_output=True, encoding="utf-8", check=False
     )
     by = name.stdout.strip() or getpass.getuser()
     date = datetime.now(UTC).date().isoformat()
@@ -237,7 +237,9 @@ def compare(
         raise UserError(f"{here}: is not here; `snakemake tables` makes it")
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(("git", *arguments), capture_output=True, text=True, check=False)
+        return subprocess.run(
+            ("git", *arguments), capture_output=True, encoding="utf-8", check=False
+        )
 
     if git("rev-parse", "--verify", since).returncode:
         raise UserError(f"--since: {since} is no commit of a repository here")

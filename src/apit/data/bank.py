@@ -145,7 +145,7 @@ def make_bank(scale: Scale, output: Path, clips_folder: Path | None = None, jobs
         _write_clips(source, recipe, part, clips_folder, jobs)
         if rooms:
             _write_rooms(scale, rooms, part, jobs)
-        (part / fuss.SOUNDS).write_text(f"{source.origin}\n")
+        (part / fuss.SOUNDS).write_text(f"{source.origin}\n", encoding="utf-8")
 
 
 def _source(scale: Scale, recipe: Recipe, folder: Path | None) -> Source:

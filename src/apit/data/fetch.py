@@ -74,7 +74,9 @@ def _fetch_package(package: Package, part: Path, own: str) -> str:
 
 
 def _call(*command: str, cwd: Path) -> None:
-    subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
+    subprocess.run(
+        command, cwd=cwd, check=True, capture_output=True, encoding="utf-8", errors="replace"
+    )
 
 
 def fetch_fuss(sounds: Fuss, audio: Audio, output: Path, *, patience: Retry = PATIENCE) -> None:

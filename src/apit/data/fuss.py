@@ -42,7 +42,7 @@ def list_path(root: Path, split: Split) -> Path:
 def sounds(root: Path) -> str:
     """What a folder of mixtures was made of, as its maker wrote it down; FUSS has no such file."""
     path = root / SOUNDS
-    return path.read_text().strip() if path.exists() else f"mixtures in {root}"
+    return path.read_text(encoding="utf-8").strip() if path.exists() else f"mixtures in {root}"
 
 
 def without_hashes(origin: str) -> str:

@@ -55,7 +55,7 @@ def mix(scale: Scale, bank: Path, output: Path, jobs: int = 0) -> None:
             write = functools.partial(write_example, scale, stocks[split], part)
             written = list(in_order(write, range(count), count, f"mix {split}", jobs))
             lines = "".join(f"{one['line']}\n" for one in written)
-            fuss.list_path(part, split).write_text(lines)
+            fuss.list_path(part, split).write_text(lines, encoding="utf-8")
             manifest += [row for one in written for row in one["sources"]]
             rooms += [one["room"] for one in written if one["room"]]
         pd.DataFrame(manifest).to_csv(part / "manifest.csv", index=False)
@@ -91,7 +91,7 @@ def write_example(scale: Scale, stock: Stock, folder: Path, index: int) -> dict[
             | {"room_db": example.room_db[slot], "gain_db": example.gain_db}
             | {"position": responses[slot].position if responses else ""}
         )
-    (folder / top / f"{name}.txt").write_text("".join(labels))
+    (folder / top / f"{name}.txt").write_text("".join(labels), encoding="utf-8")
     room = None
     if responses:
         room = {"example": f"{stock.split}/{name}"} | {

@@ -43,7 +43,7 @@ class Index:
         """Read the index; raises UserError unless all files are there, each of its size."""
         path = root / INDEX
         try:
-            index: dict[str, Any] = json.loads(path.read_text())
+            index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if index["version"] != VERSION:
                 raise UserError(f"{path}: was packed by another version of apit; pack it again")
             packed = cls(

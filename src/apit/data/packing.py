@@ -104,7 +104,7 @@ def pack(
             "shards": list(counts.items()),
             "sha256": {str(path.relative_to(part)): file_digest(path) for path in paths},
         }
-        (part / INDEX).write_text(json.dumps(index, indent=1) + "\n")
+        (part / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
 def _folder(name: str) -> str:

@@ -243,7 +243,9 @@ def score_estimates(
     aggregates = summary(scores, config.evaluation.resamples) | {"missing_slots": sum(missing)}
     write_scores(scores, output)
     with whole_file(summary_path(output)) as partial_path:
-        partial_path.write_text(json.dumps(aggregates, indent=2, allow_nan=False) + "\n")
+        partial_path.write_text(
+            json.dumps(aggregates, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )
     return aggregates
 
 

@@ -88,7 +88,9 @@ def write(
     }
     text = json.dumps(page, ensure_ascii=False, indent=1).replace("</", "<\\/")
     with whole_file(folder / "index.html") as partial:
-        partial.write_text(TEMPLATE.read_text().replace(MARK, text))
+        partial.write_text(
+            TEMPLATE.read_text(encoding="utf-8").replace(MARK, text), encoding="utf-8"
+        )
     with whole_file(folder / "webmushra.yaml") as partial:
         _write_webmushra(partial, about, mixtures)
 
@@ -198,6 +200,6 @@ def _write_webmushra(path: Path, about: About, mixtures: Sequence[Mapping[str, A
     }
     yaml = YAML()
     yaml.width = 100
-    with path.open("w") as file:
+    with path.open("w", encoding="utf-8") as file:
         file.write(HOW_TO)
         yaml.dump(test, file)

@@ -55,7 +55,8 @@ def write(folder: Path, kind: str, captions: Mapping[str, str], sources: Iterabl
         "captions": captions,
     }
     with whole_file(folder / ORIGIN) as partial:
-        partial.write_text(json.dumps(origin, ensure_ascii=False, indent=1) + "\n")
+        text = json.dumps(origin, ensure_ascii=False, indent=1) + "\n"
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")  # of odd paths
 
 
 def trace(file: Path) -> Iterator[str]:
@@ -65,7 +66,7 @@ def trace(file: Path) -> Iterator[str]:
     """
     beside = file.with_name(ORIGIN)
     try:
-        origin = json.loads(beside.read_text())
+        origin = json.loads(beside.read_text(encoding="utf-8"))
         command, sources, captions = origin["command"], origin["sources"], origin["captions"]
     except (OSError, ValueError, KeyError):
         raise UserError(f"{file}: has no {ORIGIN} beside it that says what it is of") from None
@@ -79,12 +80,12 @@ def trace(file: Path) -> Iterator[str]:
         yield f"    {path}  sha256 {sha256}{_now(Path(path), sha256)}"
     for folder in dict.fromkeys(Path(path).parent for path in sources):
         if (path := folder / "record.json").exists():
-            record = json.loads(path.read_text())
+            record = json.loads(path.read_text(encoding="utf-8"))
             yield f"  run {record['run']['experiment']}-s{record['run']['seed']}, in {folder}"
             yield from _listed({key: record[key] for key in OF_RUN if key in record})
         if (path := folder / "identity.json").exists():
             yield f"  identity of {folder}"
-            yield from _listed(json.loads(path.read_text()))
+            yield from _listed(json.loads(path.read_text(encoding="utf-8")))
 
 
 def faults(folder: Path, wanted: Mapping[str, str]) -> Iterator[tuple[Path, str]]:
@@ -95,7 +96,7 @@ def faults(folder: Path, wanted: Mapping[str, str]) -> Iterator[tuple[Path, str]
     """
     for path in sorted(folder.rglob(ORIGIN)):
         try:
-            origin = json.loads(path.read_text())
+            origin = json.loads(path.read_text(encoding="utf-8"))
             is_current = origin["code"] == code_of(PRESENTATION[origin["kind"]])
         except (ValueError, KeyError):
             yield path, "is of another version of apit"

@@ -105,7 +105,7 @@ def prepared(source: Path, content: Mapping[str, Any], figures: Sequence[Path]) 
         for path in figures:
             shutil.copy(path, root / "figures")
         shown = {**content, "figures": [path.stem for path in figures]}
-        (root / "report.json").write_text(json.dumps(shown, allow_nan=False))
+        (root / "report.json").write_text(json.dumps(shown, allow_nan=False), encoding="utf-8")
         yield root / source.name
 
 

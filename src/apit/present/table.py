@@ -87,7 +87,7 @@ class Table:
             (".tex", self.latex()),
         ):
             with whole_file(folder / f"{self.name}{suffix}") as partial:
-                partial.write_text(text)
+                partial.write_text(text, encoding="utf-8")
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, its caption under it."""

@@ -78,7 +78,7 @@ def separate_file(
             },
             "left_out_as_silent": [slot for slot in slots if slot not in separated.kept],
         }
-        (made / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n")
+        (made / SUMMARY).write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     return summary
 
 

@@ -39,7 +39,7 @@ def release(folders: list[Path], output: Path) -> str:
         _add(tar, SUMS, "".join(sums).encode())
     sha256 = file_digest(output)
     with whole_file(output.with_name(f"{output.name}.sha256")) as partial:
-        partial.write_text(f"{sha256}  {output.name}\n")
+        partial.write_text(f"{sha256}  {output.name}\n", encoding="utf-8")
     return sha256
 
 

@@ -22,7 +22,7 @@ WEIGHTS, HISTORY, RECORD = "model.safetensors", "history.csv", "record.json"
 def read_record(folder: Path) -> dict[str, Any]:
     """The record of a finished run."""
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text())
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         Run.model_validate_json(json.dumps(record["run"]))
     except FileNotFoundError:
         raise UserError(

@@ -185,7 +185,7 @@ def train(
                 with whole_file(weights or folder / WEIGHTS) as partial:
                     partial.write_bytes(packed(progress.best_weights))
                 pd.DataFrame(progress.history).to_csv(folder / HISTORY, index=False)
-                (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+                (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def _warm_up(state: TrainState, stream: Callable[[Run], Batches], heed: Callable[[], None]) -> None:
