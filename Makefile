@@ -10,8 +10,10 @@ ROOMS ?=
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-export CLIPS ROOMS  # for the shell to quote, and then once more for Snakemake, which reads YAML
-CONFIG := $(strip train_absent=true $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips="\"$$CLIPS\"") $(if $(ROOMS),rooms="\"$$ROOMS\""))
+override CLIPS := $(value CLIPS)
+override ROOMS := $(value ROOMS)
+export CLIPS ROOMS  # for the shell to quote, whatever their names
+CONFIG := $(strip train_absent=true $(if $(SCALE),scale=$(SCALE)) $(if $(CLIPS),clips="$$CLIPS") $(if $(ROOMS),rooms="$$ROOMS"))
 NAME = $(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' params.yaml))
 RESULTS = results/$(NAME)
 READY := .venv/ready

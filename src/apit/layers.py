@@ -318,7 +318,7 @@ def own_folders_settings(scale: Scale, clips: str | None, rooms: str | None) -> 
             raise UserError("this scale is mixed already: clips and rooms of your own need another")
         return settings
     if clips:
-        settings += ["data.sounds.kind=folder", f"data.sounds.folder={json.dumps(clips)}"]
+        settings += ["data.sounds.kind=folder", f"data.sounds.folder={_quoted(clips)}"]
         packages = (p.name for p in sounds.packages) if sounds.kind == "packages" else ()
         if of_packages := set(recipe.held_out).intersection(packages):
             left = [folder for folder in recipe.held_out if folder not in of_packages]
@@ -330,7 +330,12 @@ def own_folders_settings(scale: Scale, clips: str | None, rooms: str | None) -> 
         raise UserError("rooms: data.recipe.rooms has no kind: recorded, which would read them")
     if recorded and not rooms and not recorded.folder:
         raise UserError("this scale has recorded rooms of yours: add rooms=FOLDER")
-    return settings + ([f"data.recipe.rooms.folder={json.dumps(rooms)}"] if rooms else [])
+    return settings + ([f"data.recipe.rooms.folder={_quoted(rooms)}"] if rooms else [])
+
+
+def _quoted(text: str) -> str:
+    """A text as YAML has it, which knows no pairs of surrogates."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def load_scoring(settings: Sequence[str] = (), configs: Path = CONFIGS) -> Scoring:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import re
+import shlex
 import shutil
 import zipfile
 
@@ -20,7 +21,7 @@ from repositories import (
 from ruamel.yaml import YAML
 
 from apit.config import IDEAL, ORACLES, TRIVIAL
-from apit.layers import experiment_names
+from apit.layers import experiment_names, load_scale
 
 DRAWN = ("tables", "figures", "spectrograms", "listen", "report")
 
@@ -334,6 +335,40 @@ def test_with_ones_own_clips_nothing_is_held_out_of_a_scales_packages(finished, 
     (tmp_path / "another.wav").touch()
     code, other = planned(finished, "--config", "scale=mini", f"clips={tmp_path}")
     assert re.findall(r"bank/\w{8}", other)[0] not in printed
+
+
+ODD = ("My Sounds #2", "2024", 'it\'s "$HOME" \\n `b`', "{x}: [y] 😀")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_folders_of_ones_own_may_have_any_name(tmp_path, name):
+    folder = copy_of_the_repository(tmp_path)
+    (folder / name).mkdir()
+    (folder / name / "one.wav").touch()
+    asked = ("--config", "scale=mini", f"clips={name}", "set='data.recipe={background_level: -30}'")
+    code, printed = planned(folder, *asked)
+    assert code == 0, printed
+    told = re.search(r"apit bank .*(?= --jobs)", printed)[0]
+    settings = [word for word in shlex.split(told) if word.startswith("data.")]
+    assert settings[0] == "data.recipe={background_level: -30}"
+    scale = load_scale("mini", settings)
+    assert (scale.data.sounds.folder, scale.data.recipe.background_level) == (name, -30)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_make_hands_their_names_on_as_they_are(tmp_path, name):
+    for file in ("Makefile", "params.yaml", "requirements.lock", "pyproject.toml"):
+        shutil.copy(REPOSITORY / file, tmp_path)
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    for tool in (tools / "snakemake", tools / "apit"):
+        tool.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+        tool.chmod(0o755)
+    (tmp_path / ".venv" / "ready").touch()
+    _, given = call(tmp_path, "make", "-i", "reproduce", f"CLIPS={name}")
+    _, exported = call(tmp_path, "make", "-i", "reproduce", CLIPS=name, ROOMS=name)
+    assert f"clips={name}" in given.splitlines()
+    assert {f"clips={name}", f"rooms={name}"} <= {*exported.splitlines()}
 
 
 def test_every_stage_of_dvc_is_a_call_that_snakemake_takes(finished):

@@ -1,26 +1,23 @@
 # What a scale has, and under which names
 
-SCALE = config["scale"]
+# What `--config` says, word for word: Snakemake reads it as numbers, booleans or YAML, which ends at a `#`.
+SAID = dict(said.split("=", 1) for said in workflow.config_settings.config_args)
+
+
+def given(name):
+    """A value of the configuration, as text."""
+    return SAID.get(name, str(config.get(name) or ""))
+
+
+SCALE = given("scale")
 RESULTS = f"results/{SCALE}"
 # `make reproduce`: also weights and sounds, which git has not, so that all is made anew where they are not here.
 TRAIN_ABSENT = bool(config.get("train_absent"))
 
-
-def given(name):
-    """A path of the configuration, which Snakemake reads as YAML."""
-    path = config.get(name) or None
-    if path is not None and not isinstance(path, str):
-        raise WorkflowError(
-            f"{name}: {path!r} is no path to Snakemake; quote it twice: {name}='\"…\"'"
-        )
-    return path
-
-
 try:
-    SETTINGS = shlex.split(str(config.get("set") or ""))
+    SETTINGS = shlex.split(given("set"))
     SETTINGS += own_folders_settings(
-        load_scale(SCALE, SETTINGS),
-        *(given(name) for name in ("clips", "rooms")),
+        load_scale(SCALE, SETTINGS), given("clips"), given("rooms")
     )
     made = Artefacts(SCALE, SETTINGS)
 except UserError as error:
