@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
+OF_A_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 LIBRARIES = ("apit", "torch", "numpy", "scipy", "pandas", "soundfile")
 
 
@@ -52,24 +54,38 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def commit() -> str:
-    """Commit of the working folder's repository, with `-modified` where files differ from it.
+def git(*arguments: str, at: Path = Path()) -> str:
+    """What git prints, asked in a folder; no other repository answers for it.
 
-    What the workflow itself writes does not count, nor `params.yaml`, which chooses a scale.
+    Raises CalledProcessError, whose `stderr` says why, and OSError where there is no git.
     """
+    kept = {name: value for name, value in os.environ.items() if name not in OF_A_REPOSITORY}
+    return subprocess.run(
+        ("git", *arguments), cwd=at, env=kept | {"LC_ALL": "C"},
+        capture_output=True, encoding="utf-8", errors="replace", check=True,
+    ).stdout  # fmt: skip
 
-    def git(*arguments: str) -> str:
-        result = subprocess.run(
-            ("git", *arguments), capture_output=True, check=True, encoding="utf-8"
-        )
-        return result.stdout.strip()
 
+def commit(code: Path = Path(__file__).parent) -> str:
+    """Commit of the repository that has the code, with `-modified` where files differ from it.
+
+    What the workflow itself writes does not count, nor `params.yaml`, which chooses a scale. Where
+    git refuses to tell, a warning says why.
+    """
     try:
+        git("ls-files", "--error-unmatch", ".", at=code)  # it may only lie within another's
         written = (f":(top,exclude){name}" for name in ("results", "dvc.lock", "params.yaml"))
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *written)
-        return git("rev-parse", "HEAD") + ("-modified" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown (no git repository here)"
+        asked = ("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *written)
+        changed = git(*asked, at=code)
+        return git("rev-parse", "HEAD", at=code).strip() + ("-modified" if changed else "")
+    except OSError:
+        return "unknown (no git here)"
+    except subprocess.CalledProcessError as refused:
+        said = " ".join(refused.stderr.split())
+        if "not a git repository" in said or "did not match any file" in said:
+            return "unknown (no git repository here)"
+        print(f"the commit is not known, and not recorded: git says: {said}", file=sys.stderr)
+        return "unknown (git refused)"
 
 
 def processor() -> str:

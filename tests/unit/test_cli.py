@@ -315,3 +315,7 @@ def test_tables_are_compared_with_those_that_git_has(configs, tmp_path, monkeypa
     elsewhere.mkdir()
     (elsewhere / "seeds.csv").write_text(lines + "mixture,0,si_snr_i,0\n")
     assert run("compare", *scale, "--tables", elsewhere) == 0
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "true")  # a clone of another user
+    capsys.readouterr()
+    assert run("compare", *scale) == 2
+    assert "safe.directory" in capsys.readouterr().err

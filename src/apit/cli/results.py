@@ -3,12 +3,12 @@
 import getpass
 import io
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import isfinite, isnan
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Annotated, Literal
 
 import pandas as pd
@@ -30,6 +30,7 @@ from apit.measure.statistics import by_pair
 from apit.measure.table import OF_SPLIT, read_scores
 from apit.measure.verdicts import decide, undecided
 from apit.present import origin
+from apit.provenance import git
 from apit.training.record import read_record
 
 NOISE = ("margin", "detectable", "more_for_all", "more_for_one")  # in the measure's unit
@@ -205,10 +206,10 @@ def accept(
     why
         How it is known that today's code gives the same numbers.
     """
-    name = subprocess.run(
-        ("git", "config", "user.name"), capture_output=True, encoding="utf-8", check=False
-    )
-    by = name.stdout.strip() or getpass.getuser()
+    try:
+        by = git("config", "user.name").strip()
+    except (OSError, CalledProcessError):
+        by = getpass.getuser()
     date = datetime.now(UTC).date().isoformat()
     today = options.artefacts()
     accepted = artefacts.accept(today, kinds, by=by, date=date, why=why)
@@ -236,18 +237,18 @@ def compare(
     if not here.exists():
         raise UserError(f"{here}: is not here; `snakemake tables` makes it")
 
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ("git", *arguments), capture_output=True, encoding="utf-8", check=False
-        )
-
-    if git("rev-parse", "--verify", since).returncode:
-        raise UserError(f"--since: {since} is no commit of a repository here")
-    shown = git("show", f"{since}:./{committed}")
-    if shown.returncode:
+    try:
+        git("rev-parse", "--verify", since)
+    except CalledProcessError as error:
+        raise UserError(
+            f"--since: {since} is no commit of a repository here; git says: {error.stderr.strip()}"
+        ) from None
+    try:
+        shown = git("show", f"{since}:./{committed}")
+    except CalledProcessError:
         print(f"git has no {committed} to compare with ({since})")
         return
-    lines = compared(pd.read_csv(io.StringIO(shown.stdout)), pd.read_csv(here))
+    lines = compared(pd.read_csv(io.StringIO(shown)), pd.read_csv(here))
     print(lines.to_string(index=False, float_format="{:.2f}".format, na_rep="–"))
     counts = lines["verdict"].value_counts()
     print("; ".join(f"{count} {verdict}" for verdict, count in counts.items()))
