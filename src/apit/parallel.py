@@ -20,16 +20,21 @@ Result = TypeVar("Result")
 AHEAD = 4  # items for each process that are under way or wait to be taken
 
 
+def cores() -> int:
+    """Cores that this process may use, which a cluster or `taskset` may have limited."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def in_order(
     work: Callable[[Item], Result], items: Iterable[Item], total: int, label: str, jobs: int
 ) -> Iterator[Result]:
-    """Map `work` over `items` in `jobs` processes (0: one for each core), results in order.
+    """Map `work` over `items` in `jobs` processes (0: one for each of `cores`), results in order.
 
     Items are taken as they are needed, so that a generator may make large ones. `work`, items and
     results must be picklable; each process computes with one thread. One job works right here, with
     one thread, too. Raises UserError where a process was killed, as by a lack of memory.
     """
-    jobs = min(jobs or os.cpu_count() or 1, max(total, 1))
+    jobs = min(jobs or cores(), max(total, 1))
     with bar(total=total, desc=label) as shown:
         results = _here(work, items) if jobs == 1 else _in_processes(work, items, jobs)
         try:

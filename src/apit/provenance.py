@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from apit.parallel import cores
+
 if TYPE_CHECKING:
     import torch
 
@@ -110,7 +112,7 @@ def circumstances() -> dict[str, Any]:
             "host": platform.node(),
             "system": platform.platform(),
             "processor": processor(),
-            "cores": os.cpu_count(),
+            "cores": cores(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         },
         "threads": torch.get_num_threads(),

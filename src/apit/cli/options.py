@@ -20,7 +20,7 @@ Mixtures = Annotated[Path | None, Parameter(help="Folder of mixtures.")]
 Bank = Annotated[Path | None, Parameter(help="Bank to remix, for training.remix: clips.")]
 Folder = Annotated[Path, Parameter(help="Folder to make.")]
 Jobs = Annotated[
-    NonNegativeInt, Parameter(help="Processes; 0: as many as there are cores.", metavar="N")
+    NonNegativeInt, Parameter(help="Processes; 0: one for each core that may be used.", metavar="N")
 ]
 
 
