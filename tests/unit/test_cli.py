@@ -110,6 +110,18 @@ def test_how_a_command_ended_is_told(ends, code, said, capsys, monkeypatch):
     assert capsys.readouterr().err == f"apit pack: {said}\n"
 
 
+@pytest.mark.parametrize("arguments", ["--help", "plan --scale smoke", "trian"])
+def test_a_command_ends_quietly_where_nobody_reads_what_it_prints(arguments):
+    read, write = os.pipe()
+    os.close(read)
+    of_errors = write if arguments == "trian" else subprocess.PIPE
+    command = [sys.executable, "-m", "apit", *arguments.split()]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=write, stderr=of_errors, check=False)
+    os.close(write)
+    assert done.returncode == 128 + signal.SIGPIPE
+    assert not done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

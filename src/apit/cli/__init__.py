@@ -1,5 +1,6 @@
 """Command line: each command is a function of a module here, imported when it is called."""
 
+import os
 import signal
 import sys
 import threading
@@ -69,14 +70,26 @@ for module, name, _ in COMMANDS:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 if it did what was asked, 2 and one message if its input was bad.
 
-    After a signal it is 128 and the signal's number, as in shells.
+    After a signal it is 128 and the signal's number, as in shells; so it is where nobody reads any
+    more what is printed, as after `| head`.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    said = " ".join(("apit", *arguments[:1]))
-    output = None
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # no locale is too narrow for what is printed
             stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+        return code
+    except (BrokenPipeError, SystemExit):  # rich, which prints help, makes the other of the one
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # for what Python has yet to write at its end
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run(arguments: list[str]) -> int:
+    said = " ".join(("apit", *arguments[:1]))
+    output = None
     try:
         command, bound, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
         output = bound.arguments.get("output")
@@ -86,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CycloptsError, UserError) as error:
         print(f"{said}: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        raise
     except OSError as error:
         made = error.filename or output  # a full disk has no name
         where = f"{made}: " if made else ""
