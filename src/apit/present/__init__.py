@@ -1,1 +1,5 @@
 """Presentation: numbers in, tables and figures out; it computes nothing."""
+
+import os
+
+os.environ["MPLBACKEND"] = "agg"  # not a notebook's, which matplotlib looks for when it is imported

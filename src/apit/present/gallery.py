@@ -60,6 +60,7 @@ class Gallery:
         self.looks = looks(record["run"] for record in records)
         self.mark = _mark(records)
         self.captions: dict[str, str] = {}
+        mpl.rcdefaults()  # whatever a matplotlibrc of the machine says
         sns.set_theme(context="paper", style="ticks", rc=STYLE)
 
     def panels(self, experiments: Iterable[str]) -> dict[str, list[str]]:
