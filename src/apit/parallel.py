@@ -1,12 +1,13 @@
 """Work on many things with several processes, in order, with a progress bar."""
 
 import os
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, util
 from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController, threadpool_limits
@@ -17,6 +18,7 @@ from apit.progress import bar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+LONGEST = 75  # bytes of a folder, so that a socket's name in a folder of its own has less than 108
 AHEAD = 4  # items for each process that are under way or wait to be taken
 
 
@@ -62,6 +64,7 @@ def _in_processes(
 ) -> Iterator[Result]:
     # Workers are forked from a clean process that has imported what `work` needs: forking a
     # process that has computed with several threads can hang, and starting anew costs seconds.
+    _keep_sockets_short()
     context = get_context("forkserver")
     context.set_forkserver_preload([getattr(work, "func", work).__module__])
     under_way: deque[Future[Result]] = deque()
@@ -76,6 +79,17 @@ def _in_processes(
         finally:
             for future in under_way:
                 future.cancel()
+
+
+def _keep_sockets_short() -> None:
+    """Have multiprocessing make its sockets in /tmp where TMPDIR is too long for their names."""
+    usual = tempfile.gettempdir()
+    if len(os.fsencode(usual)) > LONGEST:
+        tempfile.tempdir = "/tmp"
+        try:
+            util.get_temp_dir()  # which stays
+        finally:
+            tempfile.tempdir = usual
 
 
 _work: Callable[[Any], Any] | None = None  # of a worker; it travels there once

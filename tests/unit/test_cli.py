@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,12 +97,20 @@ def full_disk(*_):
     raise OSError(28, "No space left on device")
 
 
+def no_scratch_folder(*_):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/none"])
+        patched.setattr(tempfile, "tempdir", None)
+        tempfile.gettempdir()
+
+
 @pytest.mark.parametrize(
     ("ends", "code", "said"),
     [
         (lambda *_: signal.raise_signal(signal.SIGTERM), 143, "stopped"),
         (lambda *_: signal.raise_signal(signal.SIGINT), 130, "interrupted"),
         (full_disk, 2, "here: No space left on device"),
+        (no_scratch_folder, 2, "TMPDIR: No usable temporary directory found in ['/none']"),
     ],
 )
 def test_how_a_command_ended_is_told(ends, code, said, capsys, monkeypatch):

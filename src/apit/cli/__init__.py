@@ -102,7 +102,8 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        made = error.filename or output  # a full disk has no name
+        of_tmpdir = "temporary directory" in str(error)  # as tempfile says it
+        made = error.filename or ("TMPDIR" if of_tmpdir else output)  # a full disk has no name
         where = f"{made}: " if made else ""
         print(f"{said}: {where}{error.strerror or error}", file=sys.stderr)
         return 2
