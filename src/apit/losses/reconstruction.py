@@ -4,7 +4,6 @@ A reconstruction loss is any function of (estimates, references, mixture) [..., 
 one value for each pair [...]; leading axes broadcast. Smaller is better.
 """
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from apit.config import LogMSE as LogMSEConfig
 from apit.errors import UserError
 from apit.losses.permutation import SILENT_RMS, assign, energy, reorder, squared_distances
+from apit.own import imported, is_own
 
 Reconstruction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -112,19 +112,11 @@ def make_reconstruction(name: str, config: LogMSEConfig) -> Reconstruction:
         return LogMSE(config)
     if name == "si_snr":
         return NegativeSISNR(LogMSE(config))
-    module, colon, function = name.partition(":")
-    if not colon:
+    if not is_own(name):
         raise UserError(
             f"reconstruction: {name!r} is none of log_mse, si_snr, none and package.module:function"
         )
-    try:
-        loss: Reconstruction = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise UserError(
-            f"reconstruction: {name} cannot be imported: {error}; is it on the PYTHONPATH?"
-        ) from None
-    if not callable(loss):
-        raise UserError(f"reconstruction: {name} is not a function")
+    loss: Reconstruction = imported("reconstruction", name)
     return loss
 
 

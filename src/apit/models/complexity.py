@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from apit.config import Run
 from apit.models.discriminators import Discriminator
-from apit.models.separators import make_separator
+from apit.models.separators import OwnSeparator, make_separator
 
 
 class Complexity(NamedTuple):
@@ -30,7 +30,8 @@ def networks(run: Run) -> Networks:
     with torch.device("meta"):
         separator = make_separator(run.separator, run.stft, run.audio)
         spectrum = separator.mask_shape(samples)
-        made: Networks = {"separator": (separator.network, (torch.empty(1, *spectrum),))}
+        heard = (samples,) if isinstance(separator, OwnSeparator) else spectrum
+        made: Networks = {"separator": (separator.network, (torch.empty(1, *heard),))}
         for config in run.discriminators:
             assert run.adversary is not None
             shape = (samples,) if config.domain == "wave" else spectrum

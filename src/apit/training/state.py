@@ -17,7 +17,7 @@ from apit.errors import UserError
 from apit.losses.balance import Balance
 from apit.losses.reconstruction import Reconstruction, make_reconstruction
 from apit.models.discriminators import Discriminator
-from apit.models.separators import MaskingSeparator, make_separator
+from apit.models.separators import Separator, make_separator
 from apit.models.tdcnpp import TDCNBlock
 from apit.models.unet import ResNetBlock
 from apit.provenance import seed_of, tensor_generator
@@ -121,9 +121,9 @@ class TrainState:
                 discriminator.layers.compile()
 
     @property
-    def result(self) -> MaskingSeparator:
+    def result(self) -> Separator:
         """The separator that is validated and kept: its EMA, where there is one."""
-        return self.separator if self.ema is None else cast(MaskingSeparator, self.ema.module)
+        return self.separator if self.ema is None else cast(Separator, self.ema.module)
 
     @property
     def _stateful(self) -> dict[str, Any]:

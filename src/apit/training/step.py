@@ -141,7 +141,7 @@ class Part:
             self.ends = separator.outputs(batch.mixture)
         else:  # of several parts, activations are computed again going back
             self.ends = checkpoint(separator.outputs, batch.mixture, use_reentrant=False)
-        self.outputs = Outputs(*(e.detach().requires_grad_() for e in self.ends if e is not None))
+        self.outputs = tuple(end.detach().requires_grad_() for end in self.ends)
         # Nothing here refers to the part itself: a cycle would keep its spectra until the garbage
         # collector comes by.
         masks, given, mixture = separator.to_masks(self.outputs), self.outputs, batch.mixture
@@ -189,16 +189,15 @@ class Part:
         """Of a loss for the outputs."""
         if loss is None:
             return None
-        ends = [output for output in self.outputs if output is not None]
         return list(
             torch.autograd.grad(
-                loss, ends, retain_graph=True, allow_unused=True, materialize_grads=True
+                loss, self.outputs, retain_graph=True, allow_unused=True, materialize_grads=True
             )
         )
 
     def back(self, gradients: Sequence[Tensor]) -> None:
         """From the outputs through the network to its weights, where gradients add up."""
-        torch.autograd.backward([end for end in self.ends if end is not None], list(gradients))
+        torch.autograd.backward(self.ends, list(gradients))
 
 
 def adversarial_loss(state: TrainState, part: Part, done: Step, parts: int) -> Tensor | None:
