@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from apit.config import Run
-from apit.models.discriminators import Discriminator
+from apit.models.discriminators import make_discriminator
 from apit.models.separators import OwnSeparator, make_separator
 
 
@@ -33,9 +33,8 @@ def networks(run: Run) -> Networks:
         heard = (samples,) if isinstance(separator, OwnSeparator) else spectrum
         made: Networks = {"separator": (separator.network, (torch.empty(1, *heard),))}
         for config in run.discriminators:
-            assert run.adversary is not None
             shape = (samples,) if config.domain == "wave" else spectrum
-            discriminator = Discriminator(config, run.adversary, sources, shape)
+            discriminator = make_discriminator(run, config, shape)
             inputs = torch.empty(1, *shape), torch.empty(1, sources, *shape)
             made[config.name] = discriminator, inputs
     return made

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -126,12 +125,6 @@ def _power(magnitudes: Tensor, power: float) -> Tensor:
         return magnitudes
     raised: Tensor = (magnitudes + 1e-6).pow(power) - 1e-6**power
     return raised
-
-
-def replaced(view: View, aligned: Tensor, positions: Tensor) -> Tensor:
-    """Eq. 3: aligned estimates, with the targets at `positions` (bool [batch, source])."""
-    where = positions.reshape(*positions.shape, *[1] * (aligned.dim() - 2))
-    return torch.where(where, view.real, aligned)
 
 
 def near_zero(view: View, near: float = 1e-3) -> tuple[Tensor, Tensor]:

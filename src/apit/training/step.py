@@ -14,6 +14,7 @@ from apit.data.batches import Batch
 from apit.losses.adversarial import (
     discriminator_loss,
     rank_slots,
+    replaced,
     replaced_positions,
     separator_loss,
 )
@@ -21,7 +22,7 @@ from apit.losses.permutation import absolute_distances, assign, reorder
 from apit.losses.reconstruction import best_permutation, pit_loss
 from apit.models.discriminators import Discriminator
 from apit.models.separators import Outputs
-from apit.models.views import View, Views, auc, near_zero, replaced
+from apit.models.views import View, Views, auc, near_zero
 from apit.training.state import TrainState
 
 
@@ -180,9 +181,10 @@ class Part:
             return view.fake
         key = (config.domain, config.replace)
         if key not in self._fakes:
-            aligned = reorder(view.fake, self.permutation(config.domain))
-            positions = replaced_positions(self.ranks, config.replace)
-            self._fakes[key] = replaced(view, aligned, positions) if config.replace else aligned
+            fake = reorder(view.fake, self.permutation(config.domain))
+            if config.replace:
+                fake = replaced(view.real, fake, replaced_positions(self.ranks, config.replace))
+            self._fakes[key] = fake
         return self._fakes[key]
 
     def gradient(self, loss: Tensor | None) -> list[Tensor] | None:
