@@ -75,13 +75,12 @@ def test_commands_are_found_in_every_form():
 
 
 def blocks(language):
-    """What documents show in a language: name of the file that a first comment names, and text."""
+    """What documents show in a language: the file that a first comment names, or none, and text."""
     for document in DOCUMENTS:
         text = (REPOSITORY / document).read_text()
         for block in re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-            name = re.match(r"# (\w+\.py)\n", block)
-            if name or language != "python":
-                yield name and name[1], block
+            name = re.match(r"# ([\w/]+\.\w+)\n", block)
+            yield name and name[1], block
 
 
 def noise(path, seconds, rate=8000):
@@ -162,11 +161,12 @@ def clone(tmp_path_factory, mixtures):
         for name in ("background0", *(f"foreground{n}" for n in range(3))):
             noise(folder / "rir_data" / split / "room" / f"{name}.wav", 0.1)
     for name, text in blocks("python"):
-        (folder / name).write_text(text)
+        if name:
+            (folder / name).write_text(text)
     with served(folder) as (address, _):
         tiny_scales(folder / "configs", archive, address)
-        for _, text in blocks("yaml"):
-            with (folder / "configs" / "experiments.yaml").open("a") as file:
+        for name, text in blocks("yaml"):
+            with (folder / (name or "configs/experiments.yaml")).open("a") as file:
                 file.write(f"\n{text}")
         git(folder, "init", "--quiet")
         with (folder / ".git" / "info" / "exclude").open("a") as file:
