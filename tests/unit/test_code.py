@@ -230,7 +230,7 @@ def reads_or_writes_text(call):
     """Whether a call opens a file, or runs a program, as text."""
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
     words = {word.arg for word in call.keywords}
-    if name == "open" and ast.unparse(call.func) != "tarfile.open":
+    if name == "open" and ast.unparse(call.func) not in ("tarfile.open", "os.open"):
         return not any("b" in ast.unparse(argument) for argument in call.args)
     return name in ("read_text", "write_text") or "text" in words
 
