@@ -127,7 +127,7 @@ class Claim(Config):
     """A statement of the paper; it is reproduced where all of its contrasts are that were run."""
 
     claim: str
-    paper: str | None = None  # what the paper's text gives for it; none: it is no claim of the paper
+    paper: str | None = None  # what its text gives for it; without, it is no claim of the paper
     contrasts: Annotated[tuple[Contrast, ...], Field(strict=False, min_length=1)]
 
     @model_validator(mode="before")
