@@ -17,7 +17,7 @@ from apit.config import Procedural, Recipe
 from apit.data.fuss import Format
 from apit.errors import UserError
 from apit.provenance import array_generator, file_digest
-from apit.wav import missing_bytes
+from apit.sound import open_sound, read_whole
 
 SHORTEST_SECONDS = 0.1
 LONGEST_SECONDS = 3600
@@ -152,18 +152,11 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
     Gives what the file is, too. Raises UserError for files that are unreadable, cut, shorter than
     0.1 s, silent, clipped or not finite.
     """
-    try:
-        with soundfile.SoundFile(path) as file:
-            form = Format(file.samplerate, file.channels, file.frames)
-            if form.samples > LONGEST_SECONDS * form.rate:
-                raise UserError(f"longer than {LONGEST_SECONDS / 3600:.0f} h")
-            samples = file.read(dtype="float64", always_2d=True)
-        with path.open("rb") as content:
-            is_cut = len(samples) < form.samples or missing_bytes(content)
-    except (soundfile.LibsndfileError, OSError, ValueError, MemoryError) as error:
-        raise UserError(f"cannot be read: {error}") from None
-    if is_cut:
-        raise UserError(f"cut: only {len(samples)} samples can be read")
+    with open_sound(path) as file:
+        form = Format.of_open(file)
+        if form.samples > LONGEST_SECONDS * form.rate:
+            raise UserError(f"longer than {LONGEST_SECONDS / 3600:.0f} h")
+        samples = read_whole(file)
     if not np.isfinite(samples).all():
         raise UserError("holds samples that are not finite")
     if len(samples) < SHORTEST_SECONDS * form.rate:

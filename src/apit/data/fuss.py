@@ -1,11 +1,9 @@
 """The FUSS layout: example lists, and the wavs that they name."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import soundfile
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from apit.config import Split
 from apit.errors import UserError
 from apit.provenance import digest, file_digest
+from apit.sound import open_sound
 
 if TYPE_CHECKING:
     import torch
@@ -136,8 +135,13 @@ class Format(NamedTuple):
     @classmethod
     def of(cls, path: Path) -> "Format":
         """Read a wav's header; raises UserError where it cannot be read."""
-        with opened(path, path) as (_, form):
-            return form
+        with open_sound(path, path) as file:
+            return cls.of_open(file)
+
+    @classmethod
+    def of_open(cls, file: soundfile.SoundFile) -> "Format":
+        """What an open file is."""
+        return cls(file.samplerate, file.channels, file.frames)
 
     def __str__(self) -> str:
         return f"{self.rate} Hz, {self.channels} channel(s), {self.samples} samples"
@@ -150,8 +154,8 @@ def read_wav(
 
     Raises UserError for files that are unreadable, of another format, or not finite.
     """
-    with opened(path, path) as (file, form):
-        if form != wanted:
+    with open_sound(path, path) as file:
+        if (form := Format.of_open(file)) != wanted:
             raise UserError(f"{path}: {form}; {said_by} {wanted}")
         is_float = not file.subtype.startswith("PCM")
         file.seek(start)
@@ -160,17 +164,6 @@ def read_wav(
         raise UserError(f"{path}: ends after {start + len(read)} samples; make it again")
     if is_float and not np.isfinite(read).all():
         raise UserError(f"{path}: holds samples that are not finite; make it again")
-
-
-@contextmanager
-def opened(path: Path | BinaryIO, name: Path | str) -> Iterator[tuple[soundfile.SoundFile, Format]]:
-    """Open a wav; raises UserError, with its name, where it cannot be read."""
-    try:
-        with soundfile.SoundFile(path) as file:
-            yield file, Format(file.samplerate, file.channels, file.frames)
-    except soundfile.LibsndfileError as error:
-        said = error.error_string.rstrip(".")
-        raise UserError(f"{name}: cannot be read as a wav ({said}); make it again") from None
 
 
 def mixture_of(sources: Signals) -> Signals:

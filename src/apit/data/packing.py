@@ -6,7 +6,6 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ from apit.files import check_apart, whole_folder
 from apit.identity import FILE, Identity, is_made, stamp_of
 from apit.progress import bar
 from apit.provenance import file_digest
-from apit.wav import missing_bytes
+from apit.sound import open_sound
 
 SLOTS = 64  # more than any list has: how many sources are allowed is a reader's to say
 SHARD_BYTES = 1 << 28
@@ -40,14 +39,12 @@ class Source(NamedTuple):
     @classmethod
     def of(cls, name: str, content: bytes) -> "Source":
         """Read the bytes of a wav; raises UserError unless it is whole and has 16 bits."""
-        if missing := missing_bytes(BytesIO(content)):
-            raise UserError(f"{name}: is cut: it lacks {missing} bytes; make it again")
-        with fuss.opened(BytesIO(content), name) as (file, form):
+        with open_sound(content, name) as file:
             if file.subtype != "PCM_16":
                 raise UserError(f"{name}: is no PCM of 16 bits; only such wavs are packed")
             if not file.frames:
                 raise UserError(f"{name}: holds no sample; leave it out, or make it again")
-            return cls(name, form, file.read(dtype="int16"))
+            return cls(name, Format.of_open(file), file.read(dtype="int16"))
 
 
 def pack(

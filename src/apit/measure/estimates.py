@@ -13,7 +13,7 @@ from apit.config import Audio
 from apit.data import fuss
 from apit.errors import UserError
 from apit.identity import FILE
-from apit.wav import undate
+from apit.sound import undate
 
 BESIDE = ("mixture.wav", "summary.json", FILE)  # what some programs write beside their estimates
 

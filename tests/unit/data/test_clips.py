@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from sounds import UNSAID, cut, unsaid
 
 from apit.data import synthesis
 from apit.data.bank import Stock, make_bank, open_stock
@@ -89,7 +90,7 @@ def test_any_folder_of_recordings_is_taken_and_bad_clips_are_listed(scale, tmp_p
         *("copy_of_a.wav", "a.raw", "a.m4a", "cut.wav", "clipped.wav", "same/as_a.flac"),
         *("half.wav", "constant.wav", r"'line\nbreak.wav'", r"'\udcff.wav'"),
     }
-    assert reasons["half.wav"].startswith("cut: only ")
+    assert reasons["half.wav"].startswith("is cut: it lacks ")
     assert reasons["constant.wav"] == "silent"
     assert reasons["nan.wav"] == "holds samples that are not finite"
     assert reasons["no_samples.wav"] == "shorter than 0.1 s"
@@ -99,6 +100,20 @@ def test_any_folder_of_recordings_is_taken_and_bad_clips_are_listed(scale, tmp_p
     assert set(usable["split"]) == {"train", "validation", "eval"}
     assert usable.loc["stereo.wav", "seconds"] == pytest.approx(1.0, abs=1e-3)
     assert tuple(usable.loc["stereo.wav", ["rate", "channels"]]) == (48000, 2)
+
+
+@pytest.mark.parametrize("kind", UNSAID)
+def test_clips_of_unsaid_length_are_whole_and_those_that_are_cut_left_out(scale, tmp_path, kind):
+    clips = recordings(tmp_path / "clips", 5)
+    content, _ = unsaid(kind, noise(48000, 20), 16000)
+    (clips / f"piped.{kind.partition('-')[0]}").write_bytes(content)
+    (clips / "cut.ogg").write_bytes(cut("OGG", noise(48000, 21), 16000))
+    make_bank(scale, tmp_path / "bank", clips, jobs=1)
+    table = listed(tmp_path / "bank")
+    assert table.loc["cut.ogg", "left_out"].startswith("is cut")
+    (piped,) = (name for name in table.index if name.startswith("piped"))
+    length = 2 if kind == "mp3-twice" else 1
+    assert table.loc[piped, "samples"] == pytest.approx(24000 * length, rel=0.05)
 
 
 def test_a_recording_that_is_padded_with_silence_is_known_again(scale, tmp_path):

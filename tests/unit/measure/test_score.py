@@ -264,6 +264,28 @@ def test_integer_estimates_are_read_at_full_scale_one(tmp_path):
         assert_array_equal(into, np.float32([0.5, -1.0]))
 
 
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0xFFFFFFFF])
+def test_wavs_of_unsaid_length_score_the_same(mixtures, estimates, tmp_path, size):
+    before = score_all(mixtures, estimates, tmp_path)
+    copied = shutil.copytree(mixtures, tmp_path / "copied")
+    for path in [*estimates.glob("*/*.wav"), *copied.glob("eval/*_sources/*.wav")]:
+        content = path.read_bytes()
+        place = content.index(b"data") + 4
+        path.write_bytes(content[:place] + size.to_bytes(4, "little") + content[place + 4 :])
+    assert score_all(copied, estimates, tmp_path) == before
+
+
+def test_references_that_are_cut_are_refused_though_all_agree(mixtures, estimates, tmp_path):
+    copied = shutil.copytree(mixtures, tmp_path / "copied")
+    for path in copied.glob("eval/*_sources/*.wav"):
+        path.write_bytes(path.read_bytes()[:-2000])
+    for path in estimates.glob("*/*.wav"):
+        samples, rate = soundfile.read(path, dtype="float32")
+        soundfile.write(path, samples[:-1000], rate, subtype="FLOAT")
+    with pytest.raises(UserError, match="is cut: it lacks 2000 bytes"):
+        score_all(copied, estimates, tmp_path)
+
+
 def rewrite(change):
     def damage(folder):
         path = folder / "example00002" / "source1.wav"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 from folders import assert_same
+from sounds import UNSAID, cut, encoded, unsaid
 
 from apit.cli import main
 from apit.data.fuss import Format
@@ -65,6 +66,49 @@ def test_a_file_is_separated_at_its_rate_and_with_its_channels(run, tmp_path, su
     assert told["sources"] == {n: {"rms_dbfs": pytest.approx(rms[n], abs=0.01)} for n in sources}
 
 
+@pytest.mark.parametrize("kind", UNSAID)
+def test_what_says_no_length_is_separated_to_its_end(run, tmp_path, kind):
+    heard, like = tmp_path / "piped.sound", tmp_path / "like.sound"
+    for path, content in zip((heard, like), unsaid(kind, STEREO, 16000), strict=True):
+        path.write_bytes(content)
+    assert separate(heard, run=run, output=tmp_path / "out", silent=True) == 0
+    total = sum(s for s, _ in sources_of(tmp_path / "out/piped").values())
+    wanted = soundfile.read(like)[0]
+    if kind.startswith("mp3"):  # whose header says, too, what to leave out at both ends
+        assert 0 < len(total) - len(wanted) * (2 if kind == "mp3-twice" else 1) < 4 * 1152
+    else:
+        np.testing.assert_allclose(total, wanted, atol=1e-6)
+
+
+def test_an_mp3_of_varying_rate_sums_to_what_is_heard_after_more_than_one_block(run, tmp_path):
+    loud_and_soft = np.concatenate([STEREO, STEREO / 1000, STEREO, STEREO / 1000, STEREO])
+    options = {"bitrate_mode": "VARIABLE", "compression_level": 0.5}
+    heard = tmp_path / "long.mp3"
+    heard.write_bytes(encoded(loud_and_soft, 8000, "MP3", **options))
+    assert separate(heard, run=run, output=tmp_path / "out", silent=True) == 0
+    total = sum(s for s, _ in sources_of(tmp_path / "out/long").values())
+    np.testing.assert_allclose(total, soundfile.read(heard)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["OGG", "OPUS", "MP3", "AIFF", "AU"])
+def test_what_is_cut_is_not_separated(run, tmp_path, capsys, form):
+    heard = tmp_path / "cut.sound"
+    heard.write_bytes(cut(form, STEREO, 16000))
+    assert separate(heard, run=run, output=tmp_path / "out") == 2
+    assert f"{heard}: is cut" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("WAV", "GSM610"), ("XI", "DPCM_16")])
+def test_formats_without_seeking_are_separated(run, tmp_path, form, subtype):
+    heard = tmp_path / "old.sound"
+    heard.write_bytes(encoded(STEREO[:, 0], 8000 if form == "WAV" else 44100, form, subtype))
+    assert separate(heard, run=run, output=tmp_path / "out", silent=True) == 0
+    with soundfile.SoundFile(heard) as file:
+        decoded = file.read(file.frames, always_2d=True)
+    total = sum(s for s, _ in sources_of(tmp_path / "out/old").values())
+    np.testing.assert_allclose(total, decoded, atol=1e-6)
+
+
 def test_silent_slots_have_no_file_and_the_rest_still_sums(run, tmp_path, monkeypatch):
     heard = tmp_path / "street.wav"
     soundfile.write(heard, STEREO, 16000, "FLOAT")
@@ -121,7 +165,7 @@ def bad(tmp_path, kind):
         ("text", "cannot be read as sound"),
         ("empty", "holds no sample"),
         ("missing", "no such file"),
-        ("cut", f"is cut short: {44 + 4 * 70000 - 100_000} bytes of its sound are missing"),
+        ("cut", f"is cut: it lacks {44 + 4 * 70000 - 100_000} bytes of its sound"),
         ("not-finite", "holds values that are not finite, after 0.0 s"),
     ],
 )
