@@ -53,6 +53,15 @@ def read_whole(file: soundfile.SoundFile, name: Path | str = "") -> NDArray[np.f
     return samples
 
 
+def is_sound(path: Path) -> bool:
+    """Whether libsndfile can open a file."""
+    try:
+        _file(path).close()
+    except (soundfile.LibsndfileError, TypeError):
+        return False
+    return True
+
+
 def is_estimated(file: soundfile.SoundFile) -> bool:
     """Whether a file's end is known only when it is reached: no header says it."""
     return file.subtype in ("MPEG_LAYER_I", "MPEG_LAYER_II")

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import soundfile
 from numpy.typing import NDArray
 
 from apit.config import Procedural, Recipe
 from apit.data.fuss import Format
 from apit.errors import UserError
+from apit.identity import files_in
 from apit.provenance import array_generator, file_digest
 from apit.sound import open_sound, read_whole
 
@@ -24,8 +24,6 @@ LONGEST_SECONDS = 3600
 SILENT = 1e-5  # RMS without the mean
 FULL_SCALE = 0.999
 LICENCES = "licences.csv"  # of a folder of clips: patterns of files, their licence and origin
-SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()}
-SUFFIXES = (SUFFIXES | {".aif", ".oga", ".opus"}) - {".raw"}  # raw samples do not say their rate
 
 
 @dataclass(frozen=True)
@@ -95,8 +93,8 @@ def recorded(folder: Path, recipe: Recipe, rate: int) -> Source:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of clips")
-    names = [str(p.relative_to(folder)) for p in sorted(folder.rglob("*")) if p.is_file()]
-    names = [n for n in names if n != LICENCES and not any(p[0] == "." for p in n.split("/"))]
+    names = [str(p.relative_to(folder)) for p in files_in(folder)]
+    names = [name for name in names if name != LICENCES]
     if not names:
         raise UserError(f"{folder}: holds no file; give a folder of recordings")
     licences = _licences(folder / LICENCES)
@@ -130,8 +128,8 @@ def _read(
     path = folder / name
     if not name.isprintable():
         return Refused(ascii(name), "its name holds what tables cannot; rename it")
-    if path.suffix.lower() not in SUFFIXES:
-        return Refused(name, "not in a format that libsndfile reads")
+    if not path.is_file():
+        return Refused(name, "leads nowhere" if path.is_symlink() else "no file")
     try:
         samples, form = read_clip(path, recipe, rate)
     except UserError as error:

@@ -87,9 +87,9 @@ def _spool(folder: Path, rate: int) -> Iterator[Spool]:
 
 
 def _signal(path: Path, file: soundfile.SoundFile, spool: Spool) -> Signal:
-    """What is heard [channel, time], from the spool where libsndfile does not seek exactly."""
+    """What is heard [channel, time], from the spool where libsndfile cannot seek."""
     signal = Signal(file.samplerate, file.frames, _reader(path, file))
-    if file.seekable() and file.format != "MP3":
+    if file.seekable() and not is_estimated(file):
         return signal
     for passage in signal.blocks():
         spool.append(passage)

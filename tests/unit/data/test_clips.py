@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from sounds import UNSAID, cut, unsaid
+from sounds import UNSAID, cut, encoded, unsaid
 
 from apit.data import synthesis
 from apit.data.bank import Stock, make_bank, open_stock
@@ -82,7 +82,10 @@ def test_any_folder_of_recordings_is_taken_and_bad_clips_are_listed(scale, tmp_p
     samples, rate = soundfile.read(clips / "a_0.wav", dtype="int16")
     write(clips, "same/as_a.flac", np.pad(samples, (4410, 0)), rate)
     make_bank(scale, tmp_path / "bank", clips, jobs=1)
-    assert "7 clips, 16 files left out (a.m4a: not in a format" in capsys.readouterr().err
+    assert (
+        "7 clips, 16 files left out (a.m4a: cannot be read as sound (Format"
+        in capsys.readouterr().err
+    )
     table = listed(tmp_path / "bank")
     reasons = table["left_out"][table["left_out"] != ""]
     assert set(reasons.index) == {
@@ -114,6 +117,48 @@ def test_clips_of_unsaid_length_are_whole_and_those_that_are_cut_left_out(scale,
     (piped,) = (name for name in table.index if name.startswith("piped"))
     length = 2 if kind == "mp3-twice" else 1
     assert table.loc[piped, "samples"] == pytest.approx(24000 * length, rel=0.05)
+
+
+def test_sounds_are_known_by_what_they_hold_not_by_their_names(scale, tmp_path):
+    clips = tmp_path / "clips"
+    forms = {
+        "sph": "NIST",
+        "aifc": "AIFF",
+        "snd": "AU",
+        "wave": "WAV",
+        "bwf": "WAVEX",
+        "mp2": "MP3",
+    }
+    names = {f"a_{n}.{suffix}": form for n, (suffix, form) in enumerate(forms.items())}
+    names |= {"plain": "OGG", "b.txt": "FLAC", "c.WAV": "WAV"}
+    clips.mkdir()
+    for number, (name, form) in enumerate(names.items()):
+        (clips / name).write_bytes(encoded(noise(seed=number), 44100, form))
+    (clips / "notes.wav").write_text("no sound")
+    make_bank(scale, tmp_path / "bank", clips, jobs=1)
+    left_out = listed(tmp_path / "bank")["left_out"]
+    assert set(left_out.index[left_out == ""]) == {*names}
+    assert left_out["notes.wav"] == "cannot be read as sound (Format not recognised)"
+
+
+def test_links_are_followed_and_those_that_lead_nowhere_are_listed(scale, tmp_path):
+    elsewhere = recordings(tmp_path / "elsewhere" / "far")
+    clips = tmp_path / "clips"
+    write(clips, "own.wav", noise(seed=20))
+    (clips / "linked").symlink_to(elsewhere.parent)
+    (elsewhere / "round").symlink_to(clips)
+    (elsewhere / "itself").symlink_to(elsewhere)
+    (clips / "gone.wav").symlink_to(tmp_path / "nothing.wav")
+    (clips / "loop.wav").symlink_to(clips / "loop.wav")
+    os.mkfifo(clips / "pipe.wav")
+    make_bank(scale, tmp_path / "bank", clips, jobs=1)
+    left_out = listed(tmp_path / "bank")["left_out"]
+    usable = {"own.wav", *(f"linked/far/{path.name}" for path in elsewhere.glob("?_*"))}
+    assert set(left_out.index[left_out == ""]) == usable
+    assert len(usable) == 7
+    assert left_out.drop([*usable]).to_dict() == {
+        "gone.wav": "leads nowhere", "loop.wav": "leads nowhere", "pipe.wav": "no file",
+    }  # fmt: skip
 
 
 def test_a_recording_that_is_padded_with_silence_is_known_again(scale, tmp_path):

@@ -80,16 +80,6 @@ def test_what_says_no_length_is_separated_to_its_end(run, tmp_path, kind):
         np.testing.assert_allclose(total, wanted, atol=1e-6)
 
 
-def test_an_mp3_of_varying_rate_sums_to_what_is_heard_after_more_than_one_block(run, tmp_path):
-    loud_and_soft = np.concatenate([STEREO, STEREO / 1000, STEREO, STEREO / 1000, STEREO])
-    options = {"bitrate_mode": "VARIABLE", "compression_level": 0.5}
-    heard = tmp_path / "long.mp3"
-    heard.write_bytes(encoded(loud_and_soft, 8000, "MP3", **options))
-    assert separate(heard, run=run, output=tmp_path / "out", silent=True) == 0
-    total = sum(s for s, _ in sources_of(tmp_path / "out/long").values())
-    np.testing.assert_allclose(total, soundfile.read(heard)[0], atol=1e-6)
-
-
 @pytest.mark.parametrize("form", ["OGG", "OPUS", "MP3", "AIFF", "AU"])
 def test_what_is_cut_is_not_separated(run, tmp_path, capsys, form):
     heard = tmp_path / "cut.sound"
