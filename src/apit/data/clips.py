@@ -22,7 +22,7 @@ from apit.sound import open_sound, read_whole
 SHORTEST_SECONDS = 0.1
 LONGEST_SECONDS = 3600
 SILENT = 1e-5  # RMS without the mean
-FULL_SCALE = 0.999
+COMPANDED = {"ULAW": 32124 / 2**15, "ALAW": 32256 / 2**15}  # their largest samples
 LICENCES = "licences.csv"  # of a folder of clips: patterns of files, their licence and origin
 
 
@@ -154,12 +154,12 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
         form = Format.of_open(file)
         if form.samples > LONGEST_SECONDS * form.rate:
             raise UserError(f"longer than {LONGEST_SECONDS / 3600:.0f} h")
-        samples = read_whole(file)
+        samples, subtype = read_whole(file), file.subtype
     if not np.isfinite(samples).all():
         raise UserError("holds samples that are not finite")
     if len(samples) < SHORTEST_SECONDS * form.rate:
         raise UserError(f"shorter than {SHORTEST_SECONDS} s")
-    clipped = float(np.mean(np.abs(samples) >= FULL_SCALE))
+    clipped = _share_clipped(samples, subtype)
     if clipped > recipe.clipped_at_most:
         raise UserError(f"clipped: {100 * clipped:.1f} % of its samples are at full scale")
     mono = samples.mean(axis=1)
@@ -173,6 +173,23 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
 
     resampled = resample_poly(sound, rate // divisor, form.rate // divisor)
     return resampled.astype(np.float32), form
+
+
+def _share_clipped(samples: NDArray[np.float64], subtype: str) -> float:
+    """Share of samples [time, channel] at the limit of a format that are as one beside them.
+
+    Float goes on beyond its limit, and music at its loudest touches it.
+    """
+    of_bits = re.fullmatch(r"(?:PCM_[SU]?|ALAC_|DPCM_|DWVW_)(\d+)", subtype)
+    bits = min(int(of_bits[1]), 16) if of_bits else 16  # more bits often come from 16
+    limit = COMPANDED.get(subtype, 1.0 - 2.0 ** (1 - bits))
+    lowest = -limit if subtype in COMPANDED else -1.0
+    at_limit = (samples >= limit) & (samples <= 1) | (samples <= lowest) & (samples >= -1)
+    stays = at_limit[1:] & (samples[1:] == samples[:-1])
+    in_runs = np.zeros(samples.shape, bool)
+    in_runs[1:] |= stays
+    in_runs[:-1] |= stays
+    return float(in_runs.mean())
 
 
 def trimmed(samples: NDArray[np.float64], silence_db: float) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from sounds import UNSAID, cut, encoded, unsaid
 
 from apit.data import synthesis
 from apit.data.bank import Stock, make_bank, open_stock
-from apit.data.clips import Clip, procedural, trimmed
+from apit.data.clips import Clip, procedural, read_clip, trimmed
 from apit.data.mixtures import mix
 from apit.data.splits import split_clips
 from apit.errors import UserError
@@ -82,10 +82,8 @@ def test_any_folder_of_recordings_is_taken_and_bad_clips_are_listed(scale, tmp_p
     samples, rate = soundfile.read(clips / "a_0.wav", dtype="int16")
     write(clips, "same/as_a.flac", np.pad(samples, (4410, 0)), rate)
     make_bank(scale, tmp_path / "bank", clips, jobs=1)
-    assert (
-        "7 clips, 16 files left out (a.m4a: cannot be read as sound (Format"
-        in capsys.readouterr().err
-    )
+    told = capsys.readouterr().err
+    assert "7 clips, 16 files left out (a.m4a: cannot be read as sound (Format" in told
     table = listed(tmp_path / "bank")
     reasons = table["left_out"][table["left_out"] != ""]
     assert set(reasons.index) == {
@@ -98,7 +96,7 @@ def test_any_folder_of_recordings_is_taken_and_bad_clips_are_listed(scale, tmp_p
     assert reasons["nan.wav"] == "holds samples that are not finite"
     assert reasons["no_samples.wav"] == "shorter than 0.1 s"
     assert reasons["copy_of_a.wav"] == "the same file as a_0.wav"
-    assert reasons["clipped.wav"].startswith("clipped: 7")
+    assert reasons["clipped.wav"].startswith("clipped: 4")
     usable = table[table["left_out"] == ""]
     assert set(usable["split"]) == {"train", "validation", "eval"}
     assert usable.loc["stereo.wav", "seconds"] == pytest.approx(1.0, abs=1e-3)
@@ -171,6 +169,32 @@ def test_a_recording_that_is_padded_with_silence_is_known_again(scale, tmp_path)
     table = listed(tmp_path / "bank")
     assert table.loc["one_padded.flac", "left_out"] == "sounds the same as one.wav"
     assert table.loc["one.wav", "samples"] == 8000
+
+
+@pytest.mark.parametrize(
+    ("subtype", "top"),
+    [("PCM_U8", 127 / 128), ("PCM_16", 1), ("PCM_24", 1), ("ULAW", 0.98035), ("ALAW", 0.984375),
+     ("FLOAT", 1), ("DOUBLE", 1)],
+)  # fmt: skip
+def test_clipping_is_runs_of_equal_samples_at_the_limit_of_the_format(
+    scale, tmp_path, subtype, top
+):
+    def read(samples, name="a.wav"):
+        recipe = scale.data.recipe.model_copy(update={"clipped_at_most": 0.3})
+        return read_clip(write(tmp_path, name, samples, 16000, subtype=subtype), recipe, 8000)
+
+    time = np.arange(16000) / 16000
+    square = np.repeat([1.0, -1.0] * 16, 500)
+    with pytest.raises(UserError, match=r"clipped: \d"):
+        read(square)
+    read(0.7 * square)  # a square wave, and no limit
+    read(top * np.sin(2 * np.pi * 40 * time))  # reaches it
+    peaks = np.zeros(16000)
+    peaks[::2] = np.resize([1, -1], 8000)
+    read(peaks)  # half of its samples are there, and none stays
+    if subtype in ("FLOAT", "DOUBLE"):
+        read(30 * noise(16000))
+        read(3 * square)
 
 
 def test_silence_is_trimmed_relative_to_the_peak():
