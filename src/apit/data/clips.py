@@ -16,6 +16,7 @@ from apit.config import Procedural, Recipe
 from apit.data.fuss import Format
 from apit.errors import UserError
 from apit.identity import files_in
+from apit.names import BYTES, composed
 from apit.provenance import array_generator, file_digest
 from apit.sound import open_sound, read_whole
 
@@ -113,12 +114,15 @@ def _licences(path: Path) -> list[tuple[str, str, str]]:
     if not path.exists():
         return []
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{path}: is no CSV in UTF-8 ({error})") from None
+        rows = pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", encoding_errors=BYTES
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path}: is no CSV ({error})") from None
     if not {"clips", "licence"} <= {*rows}:
         raise UserError(f"{path}: must have the columns clips, licence and, if known, origin")
-    columns = rows.reindex(columns=["clips", "licence", "origin"]).fillna("")
+    columns = rows.reindex(columns=["clips", "licence", "origin"], fill_value="")
+    columns["clips"] = columns["clips"].map(composed)
     return list(columns.itertuples(index=False, name=None))
 
 
@@ -126,7 +130,7 @@ def _read(
     folder: Path, recipe: Recipe, rate: int, licences: Sequence[tuple[str, str, str]], name: str
 ) -> Sound | Refused:
     path = folder / name
-    if not name.isprintable():
+    if not name.encode("utf-8", BYTES).decode("utf-8", "ignore").isprintable():
         return Refused(ascii(name), "its name holds what tables cannot; rename it")
     if not path.is_file():
         return Refused(name, "leads nowhere" if path.is_symlink() else "no file")
@@ -136,7 +140,8 @@ def _read(
         return Refused(name, str(error))
     family = re.split("[_-]", path.stem)[0] or path.stem
     top = name.partition("/")[0] if "/" in name else ""
-    licence = [text for pattern, text, _ in licences if fnmatchcase(name, pattern)]
+    same = composed(name)
+    licence = [text for pattern, text, _ in licences if fnmatchcase(same, pattern)]
     clip = Clip(
         name, family, top, len(samples), len(samples) / rate, form.rate, form.channels,
         *_levels(samples), licence[-1] if licence else "", file_digest(path),

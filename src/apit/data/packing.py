@@ -20,6 +20,7 @@ from apit.data.packed import SAMPLE, SOURCES, VERSION
 from apit.errors import UserError
 from apit.files import check_apart, whole_folder
 from apit.identity import FILE, Identity, is_made, stamp_of
+from apit.names import BYTES, composed, on_disk
 from apit.progress import bar
 from apit.provenance import file_digest
 from apit.sound import open_sound
@@ -91,7 +92,7 @@ def pack(
         for name, content in top.items():
             (part / name).write_bytes(content)
         names = [name.removeprefix(root) for name in names]
-        pd.DataFrame({"file": names}).to_csv(shards / SOURCES, index=False)
+        pd.DataFrame({"file": names}).to_csv(shards / SOURCES, index=False, errors=BYTES)
         assert form is not None, "every line has a source"
         paths = sorted([*(part / name for name in top), *shards.iterdir()])
         index = {
@@ -156,12 +157,14 @@ def _contents(source: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]
     A tar is read a second time, since the lists, which say what is a source, may come last.
     """
     if not source.is_dir():
-        yield from _files_of(source, set(names).__contains__)
+        listed = {composed(name): name for name in names}
+        for name, content in _files_of(source, lambda name: composed(name) in listed):
+            yield listed[composed(name)], content
         return
     for name in bar(names, desc=f"pack {source}", unit=" sources"):
-        if not (source / name).is_file():
+        if not (path := on_disk(source, name)).is_file():
             raise UserError(f"{source}: {name} is listed, and not there")
-        yield name, (source / name).read_bytes()
+        yield name, path.read_bytes()
 
 
 def _write_shards(

@@ -27,6 +27,7 @@ from apit.measure.statistics import summary
 from apit.measure.systems import Separate
 from apit.measure.table import RUN_COLUMNS, SCORE_COLUMNS, WHOLE_MIXTURE, write_scores
 from apit.models.stft import make_stft
+from apit.names import on_disk
 from apit.parallel import in_order
 
 Row = tuple[str, int, str, float, str]  # SCORE_COLUMNS
@@ -251,7 +252,7 @@ def _read_and_score(
     measures: Measures, root: Path, folder: Path, line: fuss.Line
 ) -> tuple[list[Row], int]:
     """An example's rows of the table, and how many slots had no file."""
-    sources = [root / file for file in line.sources]
+    sources = [on_disk(root, file) for file in line.sources]
     slots, hop = measures.config.audio.sources, measures.config.stft.hop
     first = fuss.Format.of(sources[0])
     if first.channels != 1:
@@ -266,7 +267,7 @@ def _read_and_score(
     references = np.zeros((slots, first.samples), np.float32)
     for path, signal in zip(sources, references, strict=False):
         fuss.read_wav(path, first, said_by, signal)
-    signals, missing = read_slots(folder / line.name, slots, first, said_by)
+    signals, missing = read_slots(on_disk(folder, line.name), slots, first, said_by)
     example = SeparatedMixture(line.name, first.rate, len(sources), references, signals)
     return score_example(measures, example), missing
 

@@ -1,6 +1,7 @@
 """Separation of sound files: each into a folder of sources, and a summary beside it."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -107,7 +108,12 @@ def _write(
         files = [
             stack.enter_context(
                 soundfile.SoundFile(
-                    path, "w", like.samplerate, like.channels, "FLOAT", format=container
+                    os.fsencode(path),
+                    "w",
+                    like.samplerate,
+                    like.channels,
+                    "FLOAT",
+                    format=container,
                 )
             )
             for path in paths

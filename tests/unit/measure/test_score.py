@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -236,6 +237,23 @@ def test_estimates_of_any_program_get_the_scores_of_evaluate(scored, mixtures, e
     for name in ("si_snri_all/2-4", "si_snr_i"):
         assert set(summary[name]) == {"mean", "lower", "upper", "n", "median"}
     assert summary["under_separation"]["n"] == 8
+
+
+@pytest.mark.parametrize(
+    ("listed", "folder"),
+    [(b"caf\xe9", b"caf\xe9"), ("n\u00e9".encode(), "ne\u0301".encode()), (b"x" * 246, b"x" * 246)],
+)
+def test_examples_of_any_name_are_scored(mixtures, estimates, tmp_path, listed, folder):
+    before = score_all(mixtures, estimates, tmp_path)["si_snri/2-4"]["mean"]
+    copied = shutil.copytree(mixtures, tmp_path / "copied")
+    path = fuss.list_path(copied, "eval")
+    path.write_bytes(
+        path.read_bytes().replace(b"eval/example00001.wav", b"eval/" + listed + b".wav")
+    )
+    (estimates / "example00001").rename(estimates / os.fsdecode(folder))
+    after = score_all(copied, estimates, tmp_path)["si_snri/2-4"]["mean"]
+    assert after == pytest.approx(before)  # bootstrap draws in the order of names
+    assert listed in (tmp_path / "scores.csv").read_bytes()
 
 
 def test_a_missing_slot_is_silence_and_counted(mixtures, estimates, tmp_path):

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -37,7 +38,9 @@ def separate(*files, run, output, silent=False):
 
 
 def sources_of(folder):
-    return {p.name: soundfile.read(p, always_2d=True) for p in sorted(folder.glob("*.wav"))}
+    return {
+        p.name: soundfile.read(os.fsencode(p), always_2d=True) for p in sorted(folder.glob("*.wav"))
+    }
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
@@ -97,6 +100,17 @@ def test_formats_without_seeking_are_separated(run, tmp_path, form, subtype):
         decoded = file.read(file.frames, always_2d=True)
     total = sum(s for s, _ in sources_of(tmp_path / "out/old").values())
     np.testing.assert_allclose(total, decoded, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.wav", b"x" * 250, b"x" * 246 + b".wav", b"a#?%25.wav"])
+def test_files_of_any_name_are_separated(run, tmp_path, capsys, name):
+    heard = tmp_path / os.fsdecode(name)
+    heard.write_bytes(encoded(STEREO, 8000, "WAV"))
+    assert separate(heard, run=run, output=tmp_path / "out", silent=True) == 0
+    capsys.readouterr().out.encode()
+    assert len(sources_of(tmp_path / "out" / heard.stem)) == 4
+    told = json.loads((tmp_path / "out" / heard.stem / "summary.json").read_text())
+    assert told["input"] == str(heard)
 
 
 def test_silent_slots_have_no_file_and_the_rest_still_sums(run, tmp_path, monkeypatch):
