@@ -165,8 +165,11 @@ def stamp_of(path: Path) -> Stamp:
         raise UserError(f"{path}: no such folder or file")
     identity = Identity.read(path)
     if identity is None:
-        files = [path] if path.is_file() else [p for p in files_in(path) if p.exists()]
-        stats = [(str(file.relative_to(path)), file.stat()) for file in files]
+        files = [path] if path.is_file() else files_in(path)
+        stats = [
+            (str(file.relative_to(path)), file.stat() if file.exists() else file.lstat())
+            for file in files
+        ]
         identity = Identity(
             "files", {"files": digest([(name, s.st_size, s.st_mtime_ns) for name, s in stats])}
         )
