@@ -121,6 +121,8 @@ def score_example(measures: Measures, example: SeparatedMixture) -> list[Row]:
     return rows
 
 
+NOTHING_ELSE = "infinite: nothing but the target, or others that are like it"
+NOTHING_OF_IT = "infinite: nothing of the target"
 TOO_LARGE = "the signals are too large for float32 spectra"
 NOWHERE = "nowhere do the target and others sound about as loud"
 MISSING = "the target is missing wherever others sound about as loud"
@@ -182,7 +184,8 @@ def _bss_eval(
             for metric, values in by_metric.items():
                 value, why = float(values[number]), note
                 if not isfinite(value):
-                    value, why = nan, note or alone or "infinite: nothing but the target"
+                    infinite = NOTHING_ELSE if value > 0 else NOTHING_OF_IT
+                    value, why = nan, note or alone or infinite
                 rows.append((example.name, source, metric + suffix, value, why))
     return rows
 

@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import shutil
@@ -389,6 +390,21 @@ def test_perfect_estimates_have_infinite_ratios_and_a_summary(mixtures, estimate
     for row, metrics in reasons:
         assert set(metrics) <= ratios
         assert {row[metric] for metric in metrics} == {""}
+
+
+@pytest.mark.parametrize("kind", ["perfect", "repeated"])
+def test_ratios_that_are_rounding_are_no_numbers_and_say_so(kind):
+    references, estimates = noise(2, 4000), noise(2, 4000)
+    if kind == "repeated":  # an estimate of two references that are the same
+        references[1] = references[0]
+        estimates = references + 0.1 * noise(2, 4000, seed=1)
+    config = load_scoring(["evaluation.bss_eval={window: 0.1, hop: 0.1}"])
+    rows = rows_of(references, estimates, Measures(config, bss_eval=True))
+    rows = rows.set_index(["source", "metric"])
+    for source, metric in itertools.product((0, 1), ("sir", "sir_whole")):
+        value, note = rows.loc[(source, metric), ["value", "note"]]
+        assert np.isnan(value)
+        assert note.startswith("infinite")
 
 
 @pytest.mark.parametrize("gain", [1e-12, 1e15])
