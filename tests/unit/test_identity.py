@@ -147,8 +147,8 @@ def test_data_are_of_what_is_in_folders_of_ones_own_however_far_down(tmp_path, w
         lambda: (folder / "birds/far/b.wav").rename(folder / "birds/b.wav"),
         lambda: replaced(elsewhere / "a.wav", b"4"),
         lambda: (elsewhere / "b.wav").write_bytes(b"5"),
-        lambda: (elsewhere / "b.wav").unlink(),
-        lambda: (folder / "birds/b.wav").unlink(),
+        (elsewhere / "b.wav").unlink,
+        (folder / "birds/b.wav").unlink,
         lambda: (folder / "gone.wav").symlink_to(tmp_path / "nothing"),
     ):
         change()
