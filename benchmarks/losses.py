@@ -25,7 +25,7 @@ def main() -> None:
     noise = torch.randn(references.shape, generator=generator)
     estimates = (references + 0.3 * noise)[:, [2, 0, 3, 1]].requires_grad_()
     mixture = references.sum(1)
-    loss = LogMSE(load_scale("mini").log_mse)
+    loss = LogMSE(**load_scale("mini").log_mse.model_dump())
 
     def ours() -> None:
         estimates.grad = None

@@ -18,14 +18,69 @@ The axes, named the same everywhere and commented where a shape changes:
     bin       frequencies of a spectrogram, from 0 Hz up
     frame     columns of a spectrogram
 
-To separate from Python: `apit.load("results/mini/runs/pit-s0").separate(waveform, rate)`.
+What is public stands in `__all__`: a trained run as a separator (`load`), losses and measures for
+training loops of one's own (docs/library.md), and the error that says what is wrong with input.
 """
 
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from apit.errors import UserError
+    from apit.losses.adversarial import (
+        discriminator_loss,
+        rank_slots,
+        replaced,
+        replaced_positions,
+        separator_loss,
+    )
+    from apit.losses.balance import Balance
+    from apit.losses.permutation import reorder
+    from apit.losses.reconstruction import LogMSE, NegativeSISNR, best_permutation, pit_loss
+    from apit.measure.si_snr import score as fuss_si_snr
+    from apit.measure.si_snr import standard as paper_si_snr
+    from apit.models.discriminators import discriminator
     from apit.separate.model import Model
+
+__all__ = [
+    "Balance",
+    "LogMSE",
+    "Model",
+    "NegativeSISNR",
+    "UserError",
+    "best_permutation",
+    "discriminator",
+    "discriminator_loss",
+    "fuss_si_snr",
+    "load",
+    "paper_si_snr",
+    "pit_loss",
+    "rank_slots",
+    "reorder",
+    "replaced",
+    "replaced_positions",
+    "separator_loss",
+]
+
+_ROOMS = (  # in which public names are looked up, when they are asked for: torch is slow to import
+    "errors", "losses.adversarial", "losses.balance", "losses.permutation",
+    "losses.reconstruction", "models.discriminators", "separate.model",
+)  # fmt: skip
+_ALIASES = {"fuss_si_snr": "score", "paper_si_snr": "standard"}  # of measure.si_snr
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ALIASES:
+        return getattr(import_module("apit.measure.si_snr"), _ALIASES[name])
+    for room in _ROOMS if name in __all__ else ():
+        if hasattr(module := import_module(f"apit.{room}"), name):
+            return getattr(module, name)
+    raise AttributeError(f"module 'apit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def load(folder: Path | str, chunk_seconds: float | None = None) -> "Model":

@@ -19,7 +19,7 @@ from apit.config import ORACLES, Recorded, Run
 from apit.data.identities import data_settings, of_bank, of_clips, of_mixtures, of_packed
 from apit.errors import UserError
 from apit.identity import FILE, LENGTH, Identity, Stamp, beside, differences, end_of, stamp_of
-from apit.layers import CONFIGS, load_claims, load_run, load_scale, trial_settings
+from apit.layers import CONFIGS, configs_of, load_claims, load_run, load_scale, trial_settings
 from apit.measure.identities import of_look, of_scores
 from apit.training.identities import of_run
 
@@ -161,7 +161,7 @@ def today(path: Path) -> Path:
         root = full.parents[3 if full.parents[2].name == "results" else 2]
         name = full.relative_to(root)
         try:
-            scale = Artefacts(name.parts[1], configs=root / CONFIGS)
+            scale = Artefacts(name.parts[1], configs=configs_of(root))
             here = [one for one in here if one.name == scale.identities[name.as_posix()].id] or here
         except (UserError, KeyError):
             pass  # of sounds of one's own, or of a scale that is no more

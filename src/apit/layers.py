@@ -31,7 +31,15 @@ from apit.config import (
 )
 from apit.errors import UserError
 
-CONFIGS = Path("configs")
+
+def configs_of(root: Path) -> Path:
+    """A folder's own configurations; those that are shipped, where it has none."""
+    package = Path(__file__).parent
+    places = root / "configs", package / "configs", package.parents[1] / "configs"  # wheel, clone
+    return next((place for place in places if (place / "method.yaml").is_file()), places[0])
+
+
+CONFIGS = configs_of(Path())
 NOT_SCALES = ("method", "experiments", "reported", "claims")  # files of configs/ for other ends
 LIKE = "like"  # in a scale's file: another scale, which it differs from in what it says
 

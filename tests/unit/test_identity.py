@@ -88,7 +88,7 @@ def test_differences_name_keys_and_both_values():
     one, other = of(), of("training.batch_size=4", "training.steps=41")
     assert list(differences(one.configuration, other.configuration, "configuration")) == [
         ("configuration.training.batch_size", "training.batch_size is 4 and was 16"),
-        ("configuration.training.steps", "training.steps is 41 and was 900"),
+        ("configuration.training.steps", "training.steps is 41 and was 600"),
     ]
 
 

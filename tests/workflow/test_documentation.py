@@ -74,6 +74,15 @@ def test_commands_are_found_in_every_form():
     assert set(ELSEWHERE) <= {line for document in DOCUMENTS for line in commands(document)}
 
 
+def blocks(language):
+    """What documents show in a language: the file that a first comment names, or none, and text."""
+    for document in DOCUMENTS:
+        text = (REPOSITORY / document).read_text()
+        for block in re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            name = re.match(r"# ([\w/]+\.\w+)\n", block)
+            yield name and name[1], block
+
+
 def noise(path, seconds, rate=8000):
     path.parent.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(len(str(path)) + round(1000 * seconds))
@@ -151,18 +160,17 @@ def clone(tmp_path_factory, mixtures):
         recordings(folder / "fsd_data" / split, "wav")
         for name in ("background0", *(f"foreground{n}" for n in range(3))):
             noise(folder / "rir_data" / split / "room" / f"{name}.wav", 0.1)
-    for text in re.findall(r"^```python\n(def .*?)^```$", (folder / "README.md").read_text(),
-                           re.MULTILINE | re.DOTALL):  # fmt: skip
-        (folder / "my_losses.py").write_text(text)
+    for name, text in blocks("python"):
+        if name:
+            (folder / name).write_text(text)
     with served(folder) as (address, _):
         tiny_scales(folder / "configs", archive, address)
-        for text in re.findall(r"^```yaml\n(.*?)^```$", (folder / "README.md").read_text(),
-                               re.MULTILINE | re.DOTALL):  # fmt: skip
-            with (folder / "configs" / "experiments.yaml").open("a") as file:
+        for name, text in blocks("yaml"):
+            with (folder / (name or "configs/experiments.yaml")).open("a") as file:
                 file.write(f"\n{text}")
         git(folder, "init", "--quiet")
         with (folder / ".git" / "info" / "exclude").open("a") as file:
-            file.write("\n".join(["*.mp3", "*.wav", "*.tar*", "*_data/", "path/", "my_losses.py",
+            file.write("\n".join(["*.mp3", "*.wav", "*.tar*", "*_data/", "path/", "my_*.py",
                                   "separated/", "/scores.*"]))  # fmt: skip
         commit(folder)
         call(folder, "dvc", "remote", "add", "--default", "store", str(parent / "remote"))

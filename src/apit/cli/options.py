@@ -36,7 +36,7 @@ class ScaleOptions:
     settings
         Override a key of the configuration, such as training.steps=40; repeatable.
     configs
-        Folder of configurations.
+        Folder of configurations; by default ./configs, or those that apit comes with.
     """
 
     scale: str | None = None

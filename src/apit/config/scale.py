@@ -16,7 +16,7 @@ from pydantic import (
 from apit.config.base import Audio, Config, Name, Transform
 from apit.config.data import Data
 from apit.config.measuring import Evaluation, Planning
-from apit.config.training import Adversary, Discriminator, LogMSE, Separator, Training
+from apit.config.training import Adversary, Critic, Discriminator, LogMSE, Separator, Training
 
 Values = Annotated[tuple[PositiveInt | PositiveFloat, ...], Field(strict=False, min_length=1)]
 
@@ -170,6 +170,11 @@ class Run(Config):
     def name(self) -> str:
         """Name of the run's folder."""
         return f"{self.experiment}-s{self.seed}"
+
+    def critic(self, discriminator: Discriminator) -> Critic:
+        """Sizes and optimiser of one of its discriminators."""
+        critic: Critic = getattr(self.adversary, discriminator.domain)
+        return critic
 
 
 OF_MIXING_ALONE = {  # keys of a recipe that its bank does not depend on

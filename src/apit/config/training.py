@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from apit.config.base import Betas, Config, Decay, Domain, Name
 
@@ -43,30 +51,47 @@ class UNet(Architecture):
         return self
 
 
-class Separator(Config):
-    """Which network makes masks, and how; all of it stands under its own name."""
+ARCHITECTURES = ("unet", "tdcnpp")
 
-    architecture: Literal["unet", "tdcnpp"]
+
+class Separator(Config):
+    """Which network separates, and how; all of it stands under its own name."""
+
+    architecture: str  # unet, tdcnpp, or package.module:Class of one's own
     unet: UNet | None  # None where a scale does not offer it
     tdcnpp: TDCNpp | None
+    options: dict[str, Any] = Field(default_factory=dict)  # of a class of one's own
 
     @model_validator(mode="after")
     def _sized(self) -> "Separator":
-        if getattr(self, self.architecture) is None:
-            raise ValueError(f"{self.architecture}: its sizes are missing")
+        if self.architecture in ARCHITECTURES:
+            if getattr(self, self.architecture) is None:
+                raise ValueError(f"{self.architecture}: its sizes are missing")
+            if self.options:
+                raise ValueError(f"options: {self.architecture} has none")
+        elif ":" not in self.architecture:
+            raise ValueError(
+                f"architecture: {self.architecture!r} is none of {', '.join(ARCHITECTURES)} and "
+                "package.module:Class"
+            )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_options(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Records of our architectures say nothing of them, as before there were any."""
+        values: dict[str, Any] = serialise(self)
+        return {key: value for key, value in values.items() if key != "options" or value}
 
     @property
     def chosen(self) -> "Separator":
-        """Without the sizes of the other architecture, which do not matter to a run."""
-        other = "tdcnpp" if self.architecture == "unet" else "unet"
-        return self.model_copy(update={other: None})
+        """Without the sizes of other architectures, which do not matter to a run."""
+        others = [name for name in ARCHITECTURES if name != self.architecture]
+        return self.model_copy(update=dict.fromkeys(others))
 
     @property
-    def network(self) -> UNet | TDCNpp:
-        """The chosen architecture's entry."""
-        network: UNet | TDCNpp = getattr(self, self.architecture)
-        return network
+    def network(self) -> UNet | TDCNpp | None:
+        """The chosen architecture's entry; None of a class of one's own."""
+        return getattr(self, self.architecture, None)
 
 
 class LogMSE(Config):

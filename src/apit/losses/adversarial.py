@@ -29,3 +29,12 @@ def replaced_positions(ranks: Tensor, replace: int) -> Tensor:
     if not 0 <= replace < sources:
         raise ValueError(f"I = {replace} must lie between 0 and {sources - 1}: I = K is all real")
     return ranks < replace
+
+
+def replaced(real: Tensor, aligned: Tensor, positions: Tensor) -> Tensor:
+    """I-replacement: estimates, with the targets at `positions` [batch, source]. [paper, Eq. 3]
+
+    Both are [batch, source, …] in one order: waveforms, magnitudes or masks.
+    """
+    where = positions.reshape(*positions.shape, *[1] * (aligned.dim() - 2))
+    return torch.where(where, real, aligned)

@@ -4,10 +4,9 @@ A reconstruction loss is any function of (estimates, references, mixture) [..., 
 one value for each pair [...]; leading axes broadcast. Smaller is better.
 """
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from apit.config import LogMSE as LogMSEConfig
 from apit.errors import UserError
 from apit.losses.permutation import SILENT_RMS, assign, energy, reorder, squared_distances
+from apit.own import imported, is_own
 
 Reconstruction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -36,29 +36,28 @@ class LogMSE:
     """Thresholded log-MSE of the FUSS baseline, in dB, with sums over samples.
 
     Active target: 10 log10(1e-8 + ‖s − ŝ‖² + τ_a ‖s‖²). Silent target: 10 log10(1e-8 + ‖ŝ‖² +
-    τ_s ‖m‖²).
+    τ_s ‖m‖²). `search` says what P* minimises: the loss, or log-MSE without τ. [fuss]
     """
 
-    config: LogMSEConfig
+    active_threshold_db: float  # τ_a
+    silent_threshold_db: float  # τ_s
+    search: Literal["loss", "unthresholded"] = "loss"
 
     def __call__(self, estimates: Tensor, references: Tensor, mixture: Tensor) -> Tensor:
         """[..., time] each → dB [...]."""
         return _decibels(squared_error(estimates, references) + self._floor(references, mixture))
 
     def costs(self, estimates: Tensor, references: Tensor, mixture: Tensor) -> Tensor:
-        """Approximate costs of all pairs [batch, estimate, reference], to choose with.
-
-        With `search: unthresholded` they are the FUSS baseline's: log-MSE without τ.
-        """
+        """Approximate costs of all pairs [batch, estimate, reference], to choose with."""
         distances = squared_distances(estimates, references)
-        if self.config.search == "unthresholded":
+        if self.search == "unthresholded":
             return _decibels(distances)
         return _decibels(distances + self._floor(references, mixture[:, None])[:, None])
 
     def _floor(self, references: Tensor, mixture: Tensor) -> Tensor:
         """What keeps the loss from rewarding errors nobody hears: τ_a ‖s‖² or τ_s ‖m‖²."""
-        active = 10 ** (self.config.active_threshold_db / 10) * energy(references)
-        silent = 10 ** (self.config.silent_threshold_db / 10) * energy(mixture)
+        active = 10 ** (self.active_threshold_db / 10) * energy(references)
+        silent = 10 ** (self.silent_threshold_db / 10) * energy(mixture)
         return torch.where(is_silent(references), silent, active)
 
 
@@ -108,23 +107,16 @@ def make_reconstruction(name: str, config: LogMSEConfig) -> Reconstruction:
 
     `none` is log-MSE, too: it is no loss then, but P* of waveforms is still its own.
     """
+    log_mse = LogMSE(**config.model_dump())
     if name in ("log_mse", "none"):
-        return LogMSE(config)
+        return log_mse
     if name == "si_snr":
-        return NegativeSISNR(LogMSE(config))
-    module, colon, function = name.partition(":")
-    if not colon:
+        return NegativeSISNR(log_mse)
+    if not is_own(name):
         raise UserError(
             f"reconstruction: {name!r} is none of log_mse, si_snr, none and package.module:function"
         )
-    try:
-        loss: Reconstruction = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise UserError(
-            f"reconstruction: {name} cannot be imported: {error}; is it on the PYTHONPATH?"
-        ) from None
-    if not callable(loss):
-        raise UserError(f"reconstruction: {name} is not a function")
+    loss: Reconstruction = imported("reconstruction", name)
     return loss
 
 

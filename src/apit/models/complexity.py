@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from apit.config import Run
-from apit.models.discriminators import Discriminator
-from apit.models.separators import make_separator
+from apit.models.discriminators import make_discriminator
+from apit.models.separators import OwnSeparator, make_separator
 
 
 class Complexity(NamedTuple):
@@ -30,11 +30,11 @@ def networks(run: Run) -> Networks:
     with torch.device("meta"):
         separator = make_separator(run.separator, run.stft, run.audio)
         spectrum = separator.mask_shape(samples)
-        made: Networks = {"separator": (separator.network, (torch.empty(1, *spectrum),))}
+        heard = (samples,) if isinstance(separator, OwnSeparator) else spectrum
+        made: Networks = {"separator": (separator.network, (torch.empty(1, *heard),))}
         for config in run.discriminators:
-            assert run.adversary is not None
             shape = (samples,) if config.domain == "wave" else spectrum
-            discriminator = Discriminator(config, run.adversary, sources, shape)
+            discriminator = make_discriminator(run, config, shape)
             inputs = torch.empty(1, *shape), torch.empty(1, sources, *shape)
             made[config.name] = discriminator, inputs
     return made

@@ -6,12 +6,13 @@ a time (instance). [paper]
 
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from apit.config import Adversary, Critic
 from apit.config import Discriminator as DiscriminatorConfig
+from apit.config import Run
 from apit.errors import UserError
 from apit.models.precision import Precision, arithmetic
 
@@ -28,32 +29,37 @@ class Discriminator(nn.Module):
     precision: Precision = "float32"
 
     def __init__(
-        self, config: DiscriminatorConfig, adversary: Adversary, sources: int, shape: Sequence[int]
+        self,
+        config: DiscriminatorConfig,
+        sources: int,
+        shape: Sequence[int],
+        channels: Sequence[int],
+        kernel: int,
+        stride: int,
     ):
         super().__init__()
-        critic: Critic = getattr(adversary, config.domain)
-        self.config, self.critic = config, critic
+        self.config = config
         inputs = 1 if config.kind == "instance" else sources + config.condition_on_mixture
         planar = len(shape) == 2  # padded by one, where 256 bins would not last for 5 layers [ours]
         convolution: Callable[..., nn.Module] = nn.Conv2d if planar else nn.Conv1d
         left = list(shape)
         layers: list[nn.Module] = []
-        for outputs in critic.channels:
+        for outputs in channels:
             layers += [
-                convolution(inputs, outputs, critic.kernel, critic.stride, padding=int(planar)),
+                convolution(inputs, outputs, kernel, stride, padding=int(planar)),
                 nn.LeakyReLU(SLOPE),
             ]
-            left = [(n + 2 * planar - critic.kernel) // critic.stride + 1 for n in left]
+            left = [(n + 2 * planar - kernel) // stride + 1 for n in left]
             if min(left) < 1:
                 raise UserError(
                     f"adversary: {config.name} sees {' × '.join(map(str, shape))} values, too few "
-                    f"for {len(critic.channels)} convolutions of kernel {critic.kernel} and "
-                    f"stride {critic.stride}; shorten {config.domain}.channels"
+                    f"for {len(channels)} convolutions of kernel {kernel} and "
+                    f"stride {stride}; shorten {config.domain}.channels"
                 )
             inputs = outputs
-        kernel = [min(LAST, n + 2 * planar) for n in left]
-        layers.append(convolution(inputs, 1, kernel, padding=int(planar)))
-        left = [n + 2 * planar - k + 1 for n, k in zip(left, kernel, strict=True)]
+        last = [min(LAST, n + 2 * planar) for n in left]
+        layers.append(convolution(inputs, 1, last, padding=int(planar)))
+        left = [n + 2 * planar - k + 1 for n, k in zip(left, last, strict=True)]
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(prod(left), 1))
 
     def forward(self, mixture: Tensor, sources: Tensor) -> Tensor:
@@ -72,3 +78,38 @@ class Discriminator(nn.Module):
         with arithmetic(self.precision, inputs.device):
             logits: Tensor = self.layers(inputs)
         return logits.float()
+
+
+def make_discriminator(
+    run: Run, config: DiscriminatorConfig, shape: Sequence[int]
+) -> Discriminator:
+    """One of a run's discriminators, for inputs of a shape."""
+    critic = run.critic(config)
+    sizes = critic.channels, critic.kernel, critic.stride
+    return Discriminator(config, run.audio.sources, shape, *sizes)
+
+
+def discriminator(
+    sources: int,
+    shape: Sequence[int],
+    channels: Sequence[int],
+    *,
+    kind: Literal["instance", "context"] = "context",
+    condition_on_mixture: bool = False,
+    kernel: int = 4,
+    stride: int = 3,
+) -> Discriminator:
+    """A discriminator of sets of `sources` signals, for a training loop of one's own. [paper]
+
+    `shape` of each signal is (time,), or (bins, frames) of magnitudes or masks; `channels` are
+    those of its strided convolutions. The paper's are 128, 256, 256, 512 for waveforms and
+    64, 128, 128, 256 for spectra. Called with the mixture [batch, …] and sources
+    [batch, source, …] it gives logits [batch, 1] (context) or [batch, source] (instance), above
+    zero for real. Raises UserError where so few values do not last for so many convolutions.
+    """
+    config = DiscriminatorConfig(
+        kind=kind,
+        domain="wave" if len(shape) == 1 else "stft",
+        condition_on_mixture=condition_on_mixture,
+    )
+    return Discriminator(config, sources, shape, channels, kernel, stride)

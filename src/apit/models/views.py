@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
 from apit.config import Adversary, Domain, SpectralCritic
-from apit.models.separators import MaskingSeparator
+from apit.models.separators import Separator, ratio_masks
 
 AUDIBLE = 1e-6  # of the mixture's maximum: bins below it are zero in masks
 
@@ -33,14 +32,15 @@ class Views:
 
     Signals are divided by the mixture's RMS. Fakes are those that the separator's masks give
     straight away: no estimate is transformed for stft and mask, and none is synthesised unless
-    `estimates` is called.
+    `estimates` is called. Of a separator without masks they are its estimates' magnitudes, and
+    ratio masks of those.
     """
 
-    separator: MaskingSeparator
+    separator: Separator
     adversary: Adversary
     mixture: Tensor
     references: Tensor
-    masks: Tensor
+    masks: Tensor | None
     estimates: Callable[[], Tensor]
     shift: tuple[int, int] = (0, 0)
 
@@ -68,18 +68,20 @@ class Views:
         mixture = gain * magnitude(self.mixture)[..., :-1, :-1]
         return mixture, gain[..., None] * magnitude(self.references)[..., :-1, :-1]
 
-    def _ratio_masks(self) -> Tensor:
-        """R_k of the targets; zero where nothing sounds."""
-        targets = self._magnitudes[1]
-        return targets / targets.sum(1, keepdim=True).clamp_min(1e-8)
+    @cached_property
+    def _fake_magnitudes(self) -> Tensor:
+        """|M| ⊙ R̂_k [batch, source, bin, frame]; or |Ŝ_k|."""
+        if self.masks is not None:
+            return self.masks * self._magnitudes[0][:, None]
+        return self.gain[:, None, None, None] * self.separator.spectrum(self.estimates()).abs()
 
     @cached_property
     def stft(self) -> View:
         """Magnitudes."""
         (mixture, real), critic = self._magnitudes, self.adversary.stft
         if critic.real_magnitudes == "masked":
-            real = self._ratio_masks() * mixture[:, None]
-        fake = self.masks * mixture[:, None]
+            real = ratio_masks(real) * mixture[:, None]
+        fake = self._fake_magnitudes
         if (floor := _floor(mixture, critic)) is not None:
             real, fake = real + floor, fake + floor
         mixture, real, fake = (_power(one, critic.compression) for one in (mixture, real, fake))
@@ -89,7 +91,8 @@ class Views:
     def mask(self) -> View:
         """Masks: shares of the magnitudes; the mixture beside them is a magnitude."""
         (mixture, targets), critic = self._magnitudes, self.adversary.mask
-        real, fake = self._ratio_masks(), self.masks
+        real = ratio_masks(targets)
+        fake = ratio_masks(self._fake_magnitudes) if self.masks is None else self.masks
         if (floor := _floor(mixture, critic)) is not None:
             sources = targets.shape[1]
             real = (targets + floor) / (targets.sum(1, keepdim=True) + sources * floor)
@@ -122,12 +125,6 @@ def _power(magnitudes: Tensor, power: float) -> Tensor:
         return magnitudes
     raised: Tensor = (magnitudes + 1e-6).pow(power) - 1e-6**power
     return raised
-
-
-def replaced(view: View, aligned: Tensor, positions: Tensor) -> Tensor:
-    """Eq. 3: aligned estimates, with the targets at `positions` (bool [batch, source])."""
-    where = positions.reshape(*positions.shape, *[1] * (aligned.dim() - 2))
-    return torch.where(where, view.real, aligned)
 
 
 def near_zero(view: View, near: float = 1e-3) -> tuple[Tensor, Tensor]:

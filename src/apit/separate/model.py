@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 
 from apit.config import Run
 from apit.errors import UserError
-from apit.models.separators import MaskingSeparator
+from apit.models.separators import Separator
 from apit.progress import bar
 from apit.provenance import file_digest
 from apit.separate.signals import Signal, Spool
@@ -47,7 +47,7 @@ class Model:
     def __init__(
         self,
         run: Run,
-        separator: MaskingSeparator,
+        separator: Separator,
         chunk_seconds: float | None = None,
         weights_sha256: str | None = None,
     ):

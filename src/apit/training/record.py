@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from apit.config import Run
 from apit.errors import UserError
 from apit.identity import beside, end_of
-from apit.models.separators import MaskingSeparator, make_separator
+from apit.models.separators import Separator, make_separator
 from apit.training.checkpoint import read_checkpoint
 
 WEIGHTS, HISTORY, RECORD = "model.safetensors", "history.csv", "record.json"
@@ -56,7 +56,7 @@ def weights_of(folder: Path) -> Path:
     return apart if apart.is_file() else folder / WEIGHTS
 
 
-def load_separator(folder: Path) -> tuple[Run, MaskingSeparator]:
+def load_separator(folder: Path) -> tuple[Run, Separator]:
     """A finished run's configuration and its separator, on the CPU and in evaluation mode."""
     run = run_of(read_record(folder))
     separator = make_separator(run.separator, run.stft, run.audio)

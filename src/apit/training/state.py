@@ -16,8 +16,8 @@ from apit.config import Domain, Run
 from apit.errors import UserError
 from apit.losses.balance import Balance
 from apit.losses.reconstruction import Reconstruction, make_reconstruction
-from apit.models.discriminators import Discriminator
-from apit.models.separators import MaskingSeparator, make_separator
+from apit.models.discriminators import Discriminator, make_discriminator
+from apit.models.separators import Separator, make_separator
 from apit.models.tdcnpp import TDCNBlock
 from apit.models.unet import ResNetBlock
 from apit.provenance import seed_of, tensor_generator
@@ -67,10 +67,9 @@ class TrainState:
             self.ema = AveragedModel(self.separator, multi_avg_fn=update)
         self.discriminators: dict[str, Discriminator] = {}
         for config in run.discriminators:
-            assert run.adversary is not None
             shape = self.shape(config.domain)
             with seeded(run.seed, "discriminators", config.name):
-                made = Discriminator(config, run.adversary, run.audio.sources, shape)
+                made = make_discriminator(run, config, shape)
             self.discriminators[config.name] = made.to(device)
         self.discriminator_optimiser = self._discriminator_optimiser()
         self._check_shift()
@@ -97,9 +96,10 @@ class TrainState:
     def _discriminator_optimiser(self) -> torch.optim.Optimizer | None:
         """One Adam for all that are trained; those of waveforms and of spectra have rates each."""
         groups = [
-            {"params": list(d.parameters()), "lr": d.critic.learning_rate, "betas": d.critic.betas}
+            {"params": list(d.parameters()), "lr": critic.learning_rate, "betas": critic.betas}
             for d in self.discriminators.values()
             if not d.config.frozen
+            for critic in [self.run.critic(d.config)]
         ]
         return torch.optim.Adam(groups, fused=True) if groups else None
 
@@ -121,9 +121,9 @@ class TrainState:
                 discriminator.layers.compile()
 
     @property
-    def result(self) -> MaskingSeparator:
+    def result(self) -> Separator:
         """The separator that is validated and kept: its EMA, where there is one."""
-        return self.separator if self.ema is None else cast(MaskingSeparator, self.ema.module)
+        return self.separator if self.ema is None else cast(Separator, self.ema.module)
 
     @property
     def _stateful(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from apit.data.batches import Batch
 from apit.losses.adversarial import (
     discriminator_loss,
     rank_slots,
+    replaced,
     replaced_positions,
     separator_loss,
 )
@@ -21,7 +22,7 @@ from apit.losses.permutation import absolute_distances, assign, reorder
 from apit.losses.reconstruction import best_permutation, pit_loss
 from apit.models.discriminators import Discriminator
 from apit.models.separators import Outputs
-from apit.models.views import View, Views, auc, near_zero, replaced
+from apit.models.views import View, Views, auc, near_zero
 from apit.training.state import TrainState
 
 
@@ -141,7 +142,7 @@ class Part:
             self.ends = separator.outputs(batch.mixture)
         else:  # of several parts, activations are computed again going back
             self.ends = checkpoint(separator.outputs, batch.mixture, use_reentrant=False)
-        self.outputs = Outputs(*(e.detach().requires_grad_() for e in self.ends if e is not None))
+        self.outputs = tuple(end.detach().requires_grad_() for end in self.ends)
         # Nothing here refers to the part itself: a cycle would keep its spectra until the garbage
         # collector comes by.
         masks, given, mixture = separator.to_masks(self.outputs), self.outputs, batch.mixture
@@ -180,25 +181,25 @@ class Part:
             return view.fake
         key = (config.domain, config.replace)
         if key not in self._fakes:
-            aligned = reorder(view.fake, self.permutation(config.domain))
-            positions = replaced_positions(self.ranks, config.replace)
-            self._fakes[key] = replaced(view, aligned, positions) if config.replace else aligned
+            fake = reorder(view.fake, self.permutation(config.domain))
+            if config.replace:
+                fake = replaced(view.real, fake, replaced_positions(self.ranks, config.replace))
+            self._fakes[key] = fake
         return self._fakes[key]
 
     def gradient(self, loss: Tensor | None) -> list[Tensor] | None:
         """Of a loss for the outputs."""
         if loss is None:
             return None
-        ends = [output for output in self.outputs if output is not None]
         return list(
             torch.autograd.grad(
-                loss, ends, retain_graph=True, allow_unused=True, materialize_grads=True
+                loss, self.outputs, retain_graph=True, allow_unused=True, materialize_grads=True
             )
         )
 
     def back(self, gradients: Sequence[Tensor]) -> None:
         """From the outputs through the network to its weights, where gradients add up."""
-        torch.autograd.backward([end for end in self.ends if end is not None], list(gradients))
+        torch.autograd.backward(self.ends, list(gradients))
 
 
 def adversarial_loss(state: TrainState, part: Part, done: Step, parts: int) -> Tensor | None:

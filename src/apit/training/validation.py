@@ -10,12 +10,12 @@ from apit.data.batches import whole_examples
 from apit.data.examples import Examples
 from apit.errors import UserError
 from apit.measure import si_snr
-from apit.models.separators import MaskingSeparator
+from apit.models.separators import Separator
 from apit.training.world import World
 
 
 def validate(
-    separator: MaskingSeparator,
+    separator: Separator,
     examples: Examples,
     run: Run,
     world: World,

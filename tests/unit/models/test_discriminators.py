@@ -5,13 +5,13 @@ from torch import nn
 from apit.config import Discriminator as DiscriminatorConfig
 from apit.errors import UserError
 from apit.layers import load_run
-from apit.models.discriminators import Discriminator
+from apit.models.discriminators import make_discriminator
 
 SHAPES = {"wave": (800,), "stft": (32, 25), "mask": (32, 25)}
 
 
 def made(tiny, shape, **config):
-    return Discriminator(DiscriminatorConfig(**config), tiny("six").adversary, 4, shape)
+    return make_discriminator(tiny("six"), DiscriminatorConfig(**config), shape)
 
 
 @pytest.mark.parametrize("domain", SHAPES)
@@ -58,7 +58,7 @@ def test_layers_and_sizes_are_the_papers_at_paper_scale(domain):
     expected = [128, 256, 256, 512] if domain == "wave" else [64, 128, 128, 256]
     for config in (d for d in run.discriminators if d.domain == domain):
         with torch.device("meta"):
-            found = Discriminator(config, run.adversary, 4, shape)
+            found = make_discriminator(run, config, shape)
             assert found(torch.empty(1, *shape), torch.empty(1, 4, *shape)).shape[0] == 1
         assert 0.92e6 < sum(w.numel() for w in found.parameters()) < 0.93e6
         convolutions = [m for m in found.layers if isinstance(m, nn.Conv1d | nn.Conv2d)]

@@ -1,0 +1,58 @@
+"""What `apit` offers to others: what its page shows runs, and all that is public is documented."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+import apit
+
+PAGE = Path(__file__).parents[2] / "docs" / "library.md"
+
+
+def test_what_the_page_shows_runs(capsys):
+    shown = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(shown) == 5
+    torch.manual_seed(0)
+    names: dict = {}
+    before = None
+    for block in shown:
+        exec(block, names)
+        weights = [w.clone() for w in names["separator"].parameters()]
+        if before is not None and "optimiser.step" in block:
+            assert not all(map(torch.equal, before, weights))
+        before = weights
+    value = r"-?\d+\.\d\d dB"
+    assert re.fullmatch(rf"SI-SNR_I {value}, MSi\(all\) {value}\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", apit.__all__)
+def test_what_is_public_is_documented(name):
+    public = getattr(apit, name)
+    assert inspect.getdoc(public)
+    assert name in dir(apit)
+
+
+def test_what_is_not_public_is_not_there():
+    with pytest.raises(AttributeError, match="has no attribute 'assign'"):
+        apit.assign  # noqa: B018
+
+
+def test_a_discriminator_of_ones_own_loop_is_that_of_a_run(tiny):
+    from apit.models.discriminators import make_discriminator
+
+    run = tiny("ctx-stft-i3-m")
+    (config,) = run.discriminators
+    critic = run.adversary.stft
+    ours = make_discriminator(run, config, (64, 32))
+    own = apit.discriminator(
+        4, (64, 32), critic.channels, condition_on_mixture=True,
+        kernel=critic.kernel, stride=critic.stride,
+    )  # fmt: skip
+    own.load_state_dict(ours.state_dict())
+    mixture, sources = torch.rand(2, 64, 32), torch.rand(2, 4, 64, 32)
+    assert torch.equal(own(mixture, sources), ours(mixture, sources))
+    with pytest.raises(apit.UserError, match="too few"):
+        apit.discriminator(4, (20,), (8, 8, 8, 8))
