@@ -4,6 +4,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from io import TextIOWrapper
 from types import FrameType
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -70,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     After a signal it is 128 and the signal's number, as in shells.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that are no text
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     said = " ".join(("apit", *arguments[:1]))
     output = None
