@@ -3,7 +3,8 @@
 # make test                the tests, in minutes       make test-all   those marked slow, too
 # make check               linters and types           make lock       pin the environment anew
 # make bench               speed against peers, as ratios       make compare   the tables made here with those in git
-# make readme              the graph and the table in README.md, of what git has
+# make readme              the graph and tables in README.md and docs/, of what git has
+# make docs                the documentation as a site, in site/
 SCALE ?=
 CLIPS ?=
 ROOMS ?=
@@ -18,7 +19,7 @@ NAME = $(or $(SCALE),$(shell sed -n 's/^scale: *\([[:alnum:]_-]*\).*/\1/p' param
 RESULTS = results/$(NAME)
 READY := .venv/ready
 
-.PHONY: reproduce compare restore test bench test-all check readme lock environment
+.PHONY: reproduce compare restore test bench test-all check readme docs lock environment
 
 reproduce: $(READY)
 	snakemake --cores all --config $(CONFIG)
@@ -74,6 +75,10 @@ $(READY): requirements.lock pyproject.toml
 
 readme: $(READY)
 	python workflow/readme.py
+
+docs: $(READY)
+	python -c 'from apit.cli import app; print(app.generate_docs())' > docs/reference/commands.md
+	zensical build --strict
 
 lock:
 	$(PYTHON) -m venv .venv/lock

@@ -1,4 +1,4 @@
-"""What of the README is made: the rule graph and the table of results, each between its marks.
+"""What of README and docs is made: the rule graph, and tables of results, each between its marks.
 
 python workflow/readme.py            (`make readme`: write them)
 python workflow/readme.py --check    (`make check`: say whether they are what they should be)
@@ -7,18 +7,23 @@ python workflow/readme.py --check    (`make check`: say whether they are what th
 import re
 import subprocess
 import sys
+from functools import cache
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
 
-from apit.present.tables import COLUMNS, by_experiment
+from apit.layers import load_claims
+from apit.measure.verdicts import TEXTS
+from apit.present.tables import COLUMNS, by_experiment, verdicts
 
-README = Path("README.md")
+PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
 GRAPH = re.compile(r"(?<=```mermaid\n).*?(?=```)", re.DOTALL)
-TABLE = re.compile(r"(<!-- table of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- (table|claims) of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 AGGREGATES = ("si_snr_s", "si_snr_i", "si_snri_all/2-4", "buried")
 
 
+@cache
 def graph() -> str:
     """The edges between rules, by name and sorted, as Mermaid."""
     of_all = ("--config", "scale=smoke", "set=data.recipe.seed=-1")  # data that nobody has made
@@ -38,19 +43,54 @@ def table(scale: str) -> str:
     for experiment, aggregates in by_experiment(rows).items():
         cells = (column.cell(aggregates[name]) for name, column in columns.items())
         lines.append([experiment, *(f"{mean} {bounds}" for mean, bounds, _ in cells)])
+    return _printed(lines)
+
+
+def claims(scale: str) -> str:
+    """The paper's claims, what its text gives for each, and what a scale's seeds say."""
+    texts = dict.fromkeys(TEXTS, str)
+    table = pd.read_csv(Path("results", scale, "tables", "verdicts.csv"), dtype=texts)
+    table = table.fillna(dict.fromkeys(TEXTS, ""))
+    shown = verdicts(table, "").rows
+    rows = [row for row in table.to_dict("records") if row["seeds"] or not row["of"]]
+    lines = [
+        ["the paper says", "its numbers", f"ours, at `{scale}` (seeds)", "verdict"],
+        ["---"] * 4,
+    ]
+    for claim in load_claims():
+        if claim.paper is None:
+            continue
+        own = [
+            (row, cells)
+            for row, (_, cells) in zip(rows, shown, strict=True)
+            if row["claim"] == claim.claim
+        ]
+        run = [
+            " ".join([*([f"{row['of']}:"] if row["of"] else []), *cells[3], f"({row['seeds']})"])
+            for row, cells in own
+            if not isnan(row["mean"])
+        ]
+        verdict = str(own[0][0]["verdict"])
+        lines.append([claim.claim, claim.paper, "<br>".join(run), verdict] if run
+                     else [claim.claim, claim.paper, "not run", "–"])  # fmt: skip
+    return _printed(lines)
+
+
+def _printed(lines: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def made(text: str) -> str:
+    """A page with what of it is made as it is to be."""
+    makers = {"table": table, "claims": claims}
+    text = GRAPH.sub(lambda _: graph(), text)
+    return TABLE.sub(lambda mark: mark[1] + makers[mark[2]](mark[3]) + mark[4], text)
+
+
 if __name__ == "__main__":
-    text = README.read_text(encoding="utf-8")
-    made = GRAPH.sub(lambda _: graph(), text, count=1)
-    made, tables = TABLE.subn(lambda mark: mark[1] + table(mark[2]) + mark[3], made)
-    if not tables:
-        sys.exit(
-            "README.md: has no table of results between <!-- table of SCALE --> and <!-- end -->"
-        )
-    if "--check" in sys.argv:
-        if made != text:
-            sys.exit("README.md: graph or table are not the workflow's and results'; `make readme`")
-    else:
-        README.write_text(made, encoding="utf-8")
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    changed = {page: new for page, text in texts.items() if (new := made(text)) != text}
+    if "--check" in sys.argv and changed:
+        sys.exit(f"{', '.join(map(str, changed))}: graph or tables are not today's; `make readme`")
+    for page, text in changed.items():
+        page.write_text(text, encoding="utf-8")

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from apit.errors import UserError
 from apit.identity import FILE, Identity
+from apit.names import short
 
 PARTIAL = ".partial-"
 
@@ -21,7 +22,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffixes, by which writers choose a format.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{short(path.name, 24)}")
     try:
         yield partial
         with partial.open("rb") as file:
@@ -61,7 +62,7 @@ def whole_folder(path: Path, identity: Identity) -> Iterator[Path]:
     """
     path = path.resolve()  # a link stays, and leads to what is made
     check_replaceable(path)
-    partial = path.with_name(f"{PARTIAL}{path.name}")
+    partial = path.with_name(f"{PARTIAL}{short(path.name, 24)}")
     with alone(path):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
@@ -82,7 +83,7 @@ def alone(path: Path, doing: str = "is making it") -> Iterator[None]:
     The lock lies beside `path`, for other machines to see, and goes with the process.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    lock = FileLock(path.with_name(f".{short(path.name, 24)}.lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:

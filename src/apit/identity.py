@@ -10,6 +10,7 @@ them counts.
 """
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -136,6 +137,25 @@ def check_configuration(folder: Path, wanted: Mapping[str, Any]) -> None:
         raise UserError(f"{folder}: was made for another configuration ({said}); make it again")
 
 
+def files_in(folder: Path) -> list[Path]:
+    """Whatever is in a folder and below it but folders and what is hidden, sorted.
+
+    Links are followed, but not to a folder that they are in. Raises UserError for a folder that
+    cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}")
+
+    files: list[Path] = []
+    for path, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        here = Path(path)
+        around = {one.resolve() for one in (here, *here.parents)}
+        folders[:] = [n for n in folders if n[0] != "." and (here / n).resolve() not in around]
+        files += [here / name for name in names if name[0] != "."]
+    return sorted(files)
+
+
 def stamp_of(path: Path) -> Stamp:
     """The stamp of an input: of its identity, or else of its files' names, sizes and dates.
 
@@ -145,8 +165,11 @@ def stamp_of(path: Path) -> Stamp:
         raise UserError(f"{path}: no such folder or file")
     identity = Identity.read(path)
     if identity is None:
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("[!.]*") if p.is_file())
-        stats = [(str(file.relative_to(path)), file.stat()) for file in files]
+        files = [path] if path.is_file() else files_in(path)
+        stats = [
+            (str(file.relative_to(path)), file.stat() if file.exists() else file.lstat())
+            for file in files
+        ]
         identity = Identity(
             "files", {"files": digest([(name, s.st_size, s.st_mtime_ns) for name, s in stats])}
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from apit.names import BYTES
 from apit.parallel import cores
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def seed_of(*names: str | int) -> int:
     Names keep streams apart: `seed_of(3, "data")` and `seed_of(3, "replacement")` share nothing,
     so that one ablation drawing more numbers never shifts the batches of another.
     """
-    digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
+    digest = hashlib.sha256("/".join(map(str, names)).encode(errors=BYTES)).digest()
     return int.from_bytes(digest[:8], "little") >> 1  # torch takes 63 bits
 
 

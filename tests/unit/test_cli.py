@@ -51,13 +51,14 @@ def test_help_imports_nothing_large():
     assert not large.intersection(done.stdout.split())
 
 
-def commands_of_the_readme():
-    text = (REPOSITORY / "README.md").read_text()
+def commands_that_are_shown():
+    pages = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    text = "\n".join(page.read_text() for page in pages)
     return re.findall(r"(?:`|^ {4}(?:\w+=\S+ )?|-m )apit ([a-z]+ [^`\n]+)", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", commands_of_the_readme())
-def test_every_command_of_the_readme_can_be_given(command):
+@pytest.mark.parametrize("command", commands_that_are_shown())
+def test_every_command_that_is_shown_can_be_given(command):
     arguments = shlex.split(command, comments=True)
     called, _, _ = app.parse_args(arguments, exit_on_error=False, print_error=False)
     assert called.__name__ == arguments[0]

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -6,7 +7,7 @@ from apit.artefacts import Artefacts
 from apit.errors import UserError
 from apit.files import whole_folder
 from apit.identity import Identity, Stamp, differences, is_made, stamp_of, to_resume
-from apit.layers import load_run, load_scale
+from apit.layers import load_run, load_scale, own_folders_settings
 from apit.training.identities import of_run
 
 DATA = Stamp("00000000", "11111111")
@@ -116,6 +117,43 @@ def test_a_folder_without_identity_is_its_files_names_sizes_and_dates(tmp_path):
     first, second = map(stamp_of, archives)
     assert first != second
     assert stamp_of(archives[0].rename(tmp_path / "c.tar")) == first
+
+
+def replaced(path, content):
+    """Replace a file by another of the same size."""
+    path.write_bytes(content)
+    os.utime(path, ns=(0, 7))
+
+
+@pytest.mark.parametrize("which", ["clips", "rooms"])
+def test_data_are_of_what_is_in_folders_of_ones_own_however_far_down(tmp_path, which):
+    folder, elsewhere = tmp_path / "own", tmp_path / "elsewhere"
+    for deep in (folder / "birds" / "far", elsewhere):
+        deep.mkdir(parents=True)
+        (deep / "a.wav").write_bytes(b"1")
+    (folder / "linked").symlink_to(elsewhere)
+    settings = ["data.recipe.rooms={kind: recorded, gain_db: 0}"] if which == "rooms" else []
+
+    def bank():
+        scale = load_scale("smoke", settings)
+        own = own_folders_settings(scale, **{"clips": None, "rooms": None, which: str(folder)})
+        return Artefacts("smoke", [*settings, *own]).identities["data/smoke/bank"].id
+
+    seen = [bank()]
+    assert bank() == seen[0]
+    for change in (
+        lambda: replaced(folder / "birds/far/a.wav", b"2"),
+        lambda: (folder / "birds/far/b.wav").write_bytes(b"3"),
+        lambda: (folder / "birds/far/b.wav").rename(folder / "birds/b.wav"),
+        lambda: replaced(elsewhere / "a.wav", b"4"),
+        lambda: (elsewhere / "b.wav").write_bytes(b"5"),
+        (elsewhere / "b.wav").unlink,
+        (folder / "birds/b.wav").unlink,
+        lambda: (folder / "gone.wav").symlink_to(tmp_path / "nothing"),
+    ):
+        change()
+        seen.append(bank())
+        assert seen[-1] != seen[-2]
 
 
 def test_a_loss_of_ones_own_counts_as_its_file(tmp_path, monkeypatch):

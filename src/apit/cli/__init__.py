@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     more what is printed, as after `| head`.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # no locale is too narrow for what is printed
+        if isinstance(stream, TextIOWrapper):  # for narrow locales, and names that are no text
             stream.reconfigure(errors="backslashreplace")
     try:
         code = _run(sys.argv[1:] if arguments is None else list(arguments))

@@ -127,6 +127,7 @@ class Claim(Config):
     """A statement of the paper; it is reproduced where all of its contrasts are that were run."""
 
     claim: str
+    paper: str | None = None  # what its text gives for it; without, it is no claim of the paper
     contrasts: Annotated[tuple[Contrast, ...], Field(strict=False, min_length=1)]
 
     @model_validator(mode="before")
@@ -135,6 +136,7 @@ class Claim(Config):
         """What a claim says, each of its contrasts does."""
         if not isinstance(values, Mapping) or not isinstance(values.get("contrasts"), list):
             return values
-        shared = {k: v for k, v in values.items() if k not in ("claim", "contrasts")}
-        own = [{**shared, **c} if isinstance(c, Mapping) else c for c in values["contrasts"]]
-        return {"claim": values.get("claim"), "contrasts": own}
+        own = {k: values[k] for k in ("claim", "paper") if k in values}
+        shared = {k: v for k, v in values.items() if k not in (*own, "contrasts")}
+        contrasts = [{**shared, **c} if isinstance(c, Mapping) else c for c in values["contrasts"]]
+        return {**own, "contrasts": contrasts}

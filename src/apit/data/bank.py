@@ -29,6 +29,7 @@ from apit.data.identities import of_bank
 from apit.errors import UserError
 from apit.files import check_apart, whole_folder
 from apit.identity import Identity, check_configuration, is_made, stamp_of
+from apit.names import BYTES
 from apit.parallel import in_order
 from apit.provenance import array_generator
 
@@ -102,7 +103,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         ("name", "family", "folder", "licence", "sha256", "split", "left_out", "room", "position"),
         str,
     )
-    return pd.read_csv(path, dtype=text, keep_default_na=False)
+    return pd.read_csv(path, dtype=text, keep_default_na=False, encoding_errors=BYTES)
 
 
 def _cut(path: Path, lengths: "pd.Series[int]") -> list[NDArray[np.float32]]:
@@ -145,7 +146,7 @@ def make_bank(scale: Scale, output: Path, clips_folder: Path | None = None, jobs
         _write_clips(source, recipe, part, clips_folder, jobs)
         if rooms:
             _write_rooms(scale, rooms, part, jobs)
-        (part / fuss.SOUNDS).write_text(f"{source.origin}\n", encoding="utf-8")
+        (part / fuss.SOUNDS).write_text(f"{source.origin}\n", encoding="utf-8", errors=BYTES)
 
 
 def _source(scale: Scale, recipe: Recipe, folder: Path | None) -> Source:
@@ -194,7 +195,7 @@ def _write_clips(
     rows = [asdict(clip) | {"split": split_of.get(clip.name, ""), "left_out": ""} for clip in clips]
     empty = asdict(Clip("", "", "", 0, 0.0)) | {"split": ""}
     rows += [empty | {"name": name, "left_out": reason} for name, reason in left_out.items()]
-    pd.DataFrame(rows).to_csv(part / "clips.csv", index=False)
+    pd.DataFrame(rows).to_csv(part / "clips.csv", index=False, errors=BYTES)
 
 
 def _write_rooms(scale: Scale, rooms: Boxes | Recorded, part: Path, jobs: int) -> None:
@@ -212,7 +213,7 @@ def _write_rooms(scale: Scale, rooms: Boxes | Recorded, part: Path, jobs: int) -
                 for row, samples in made:
                     rows.append(row)
                     file.write(samples.astype(SAMPLE).tobytes())
-    pd.DataFrame(rows).to_csv(part / "rooms.csv", index=False)
+    pd.DataFrame(rows).to_csv(part / "rooms.csv", index=False, errors=BYTES)
 
 
 def _responses(

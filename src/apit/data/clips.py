@@ -10,22 +10,21 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import soundfile
 from numpy.typing import NDArray
 
 from apit.config import Procedural, Recipe
 from apit.data.fuss import Format
 from apit.errors import UserError
+from apit.identity import files_in
+from apit.names import BYTES, composed
 from apit.provenance import array_generator, file_digest
-from apit.wav import missing_bytes
+from apit.sound import open_sound, read_whole
 
 SHORTEST_SECONDS = 0.1
 LONGEST_SECONDS = 3600
 SILENT = 1e-5  # RMS without the mean
-FULL_SCALE = 0.999
+COMPANDED = {"ULAW": 32124 / 2**15, "ALAW": 32256 / 2**15}  # their largest samples
 LICENCES = "licences.csv"  # of a folder of clips: patterns of files, their licence and origin
-SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()}
-SUFFIXES = (SUFFIXES | {".aif", ".oga", ".opus"}) - {".raw"}  # raw samples do not say their rate
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,8 @@ def recorded(folder: Path, recipe: Recipe, rate: int) -> Source:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of clips")
-    names = [str(p.relative_to(folder)) for p in sorted(folder.rglob("*")) if p.is_file()]
-    names = [n for n in names if n != LICENCES and not any(p[0] == "." for p in n.split("/"))]
+    names = [str(p.relative_to(folder)) for p in files_in(folder)]
+    names = [name for name in names if name != LICENCES]
     if not names:
         raise UserError(f"{folder}: holds no file; give a folder of recordings")
     licences = _licences(folder / LICENCES)
@@ -115,12 +114,15 @@ def _licences(path: Path) -> list[tuple[str, str, str]]:
     if not path.exists():
         return []
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{path}: is no CSV in UTF-8 ({error})") from None
+        rows = pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", encoding_errors=BYTES
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path}: is no CSV ({error})") from None
     if not {"clips", "licence"} <= {*rows}:
         raise UserError(f"{path}: must have the columns clips, licence and, if known, origin")
-    columns = rows.reindex(columns=["clips", "licence", "origin"]).fillna("")
+    columns = rows.reindex(columns=["clips", "licence", "origin"], fill_value="")
+    columns["clips"] = columns["clips"].map(composed)
     return list(columns.itertuples(index=False, name=None))
 
 
@@ -128,17 +130,18 @@ def _read(
     folder: Path, recipe: Recipe, rate: int, licences: Sequence[tuple[str, str, str]], name: str
 ) -> Sound | Refused:
     path = folder / name
-    if not name.isprintable():
+    if not name.encode("utf-8", BYTES).decode("utf-8", "ignore").isprintable():
         return Refused(ascii(name), "its name holds what tables cannot; rename it")
-    if path.suffix.lower() not in SUFFIXES:
-        return Refused(name, "not in a format that libsndfile reads")
+    if not path.is_file():
+        return Refused(name, "leads nowhere" if path.is_symlink() else "no file")
     try:
         samples, form = read_clip(path, recipe, rate)
     except UserError as error:
         return Refused(name, str(error))
     family = re.split("[_-]", path.stem)[0] or path.stem
     top = name.partition("/")[0] if "/" in name else ""
-    licence = [text for pattern, text, _ in licences if fnmatchcase(name, pattern)]
+    same = composed(name)
+    licence = [text for pattern, text, _ in licences if fnmatchcase(same, pattern)]
     clip = Clip(
         name, family, top, len(samples), len(samples) / rate, form.rate, form.channels,
         *_levels(samples), licence[-1] if licence else "", file_digest(path),
@@ -152,23 +155,16 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
     Gives what the file is, too. Raises UserError for files that are unreadable, cut, shorter than
     0.1 s, silent, clipped or not finite.
     """
-    try:
-        with soundfile.SoundFile(path) as file:
-            form = Format(file.samplerate, file.channels, file.frames)
-            if form.samples > LONGEST_SECONDS * form.rate:
-                raise UserError(f"longer than {LONGEST_SECONDS / 3600:.0f} h")
-            samples = file.read(dtype="float64", always_2d=True)
-        with path.open("rb") as content:
-            is_cut = len(samples) < form.samples or missing_bytes(content)
-    except (soundfile.LibsndfileError, OSError, ValueError, MemoryError) as error:
-        raise UserError(f"cannot be read: {error}") from None
-    if is_cut:
-        raise UserError(f"cut: only {len(samples)} samples can be read")
+    with open_sound(path) as file:
+        form = Format.of_open(file)
+        if form.samples > LONGEST_SECONDS * form.rate:
+            raise UserError(f"longer than {LONGEST_SECONDS / 3600:.0f} h")
+        samples, subtype = read_whole(file), file.subtype
     if not np.isfinite(samples).all():
         raise UserError("holds samples that are not finite")
     if len(samples) < SHORTEST_SECONDS * form.rate:
         raise UserError(f"shorter than {SHORTEST_SECONDS} s")
-    clipped = float(np.mean(np.abs(samples) >= FULL_SCALE))
+    clipped = _share_clipped(samples, subtype)
     if clipped > recipe.clipped_at_most:
         raise UserError(f"clipped: {100 * clipped:.1f} % of its samples are at full scale")
     mono = samples.mean(axis=1)
@@ -182,6 +178,23 @@ def read_clip(path: Path, recipe: Recipe, rate: int) -> tuple[NDArray[np.float32
 
     resampled = resample_poly(sound, rate // divisor, form.rate // divisor)
     return resampled.astype(np.float32), form
+
+
+def _share_clipped(samples: NDArray[np.float64], subtype: str) -> float:
+    """Share of samples [time, channel] at the limit of a format that are as one beside them.
+
+    Float goes on beyond its limit, and music at its loudest touches it.
+    """
+    of_bits = re.fullmatch(r"(?:PCM_[SU]?|ALAC_|DPCM_|DWVW_)(\d+)", subtype)
+    bits = min(int(of_bits[1]), 16) if of_bits else 16  # more bits often come from 16
+    limit = COMPANDED.get(subtype, 1.0 - 2.0 ** (1 - bits))
+    lowest = -limit if subtype in COMPANDED else -1.0
+    at_limit = (samples >= limit) & (samples <= 1) | (samples <= lowest) & (samples >= -1)
+    stays = at_limit[1:] & (samples[1:] == samples[:-1])
+    in_runs = np.zeros(samples.shape, bool)
+    in_runs[1:] |= stays
+    in_runs[:-1] |= stays
+    return float(in_runs.mean())
 
 
 def trimmed(samples: NDArray[np.float64], silence_db: float) -> NDArray[np.float64]:

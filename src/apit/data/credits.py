@@ -8,6 +8,7 @@ import pandas as pd
 
 from apit.config import Split
 from apit.data import fuss
+from apit.names import BYTES
 
 COMPUTED = "computed, not recorded"
 NOT_STATED = "licence not stated"
@@ -32,12 +33,14 @@ def credits_of(root: Path, split: Split) -> dict[str, list[Credit]]:
     """
     if not (root / "manifest.csv").exists() or not (root / "clips.csv").exists():
         return {}
-    clips = pd.read_csv(root / "clips.csv", dtype=str, keep_default_na=False)
+    clips = pd.read_csv(root / "clips.csv", dtype=str, keep_default_na=False, encoding_errors=BYTES)
     licences = {
         name: licence or (NOT_STATED if sha256 else COMPUTED)
         for name, licence, sha256 in clips[["name", "licence", "sha256"]].itertuples(index=False)
     }
-    manifest = pd.read_csv(root / "manifest.csv", dtype=str, keep_default_na=False)
+    manifest = pd.read_csv(
+        root / "manifest.csv", dtype=str, keep_default_na=False, encoding_errors=BYTES
+    )
     credits: dict[str, list[Credit]] = defaultdict(list)
     for example, clip in zip(manifest["example"], manifest["clip"], strict=True):
         of, _, name = example.partition("/")

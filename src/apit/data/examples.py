@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from apit.config import Audio, Split
 from apit.data import fuss, packed
 from apit.errors import UserError
+from apit.names import on_disk
 
 
 class Examples(ABC):
@@ -49,7 +50,7 @@ class Wavs(Examples):
 
     def __init__(self, root: Path, split: Split, audio: Audio):
         lines = fuss.read_list(fuss.list_path(root, split), audio.sources)
-        self.sources = [[root / file for file in line.sources] for line in lines]
+        self.sources = [[on_disk(root, file) for file in line.sources] for line in lines]
         self.wanted = fuss.Format(audio.sample_rate, 1, audio.samples)
         super().__init__(audio, [line.name for line in lines], [len(s) for s in self.sources])
 

@@ -14,7 +14,7 @@ from urllib3.util import Retry
 
 from apit.config import Audio, Data, Fuss, Package, Split
 from apit.data import fuss
-from apit.data.clips import LICENCES, SUFFIXES
+from apit.data.clips import LICENCES
 from apit.data.download import PATIENCE, check_archive, download
 from apit.data.fuss import Format
 from apit.data.identities import data_settings, of_clips, of_packed
@@ -24,6 +24,7 @@ from apit.files import check_replaceable, whole_folder
 from apit.identity import is_made
 from apit.progress import bar
 from apit.provenance import file_digest
+from apit.sound import is_sound
 
 FUSS_SPLITS: tuple[Split, ...] = ("train", "validation", "eval")
 EXPANSION = 2.5  # of FUSS's archives: about 17.6 GB of sources
@@ -62,7 +63,7 @@ def _fetch_package(package: Package, part: Path, own: str) -> str:
             said = getattr(error, "stderr", "").strip() or "apt-get left no package"
             raise UserError(f"{package.name} cannot be fetched: {said}; {own}") from None
         unpacked = Path(scratch, "unpacked", package.folder)
-        sounds = [p for p in unpacked.rglob("*") if p.suffix.lower() in SUFFIXES]
+        sounds = [p for p in unpacked.rglob("*") if p.is_file() and is_sound(p)]
         if not sounds:
             raise UserError(f"{archive.name} holds no sound in {package.folder}; {own}")
         for sound in sounds:

@@ -1,11 +1,9 @@
 """The FUSS layout: example lists, and the wavs that they name."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import soundfile
@@ -13,7 +11,9 @@ from numpy.typing import NDArray
 
 from apit.config import Split
 from apit.errors import UserError
+from apit.names import BYTES, composed, on_disk
 from apit.provenance import digest, file_digest
+from apit.sound import open_sound
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ INDEX = "shards/index.json"  # of the packed form
 
 @dataclass(frozen=True)
 class Line:
-    """A line of an example list: the mixture's stem, and files as they are written there."""
+    """A line of an example list: the mixture's stem, and files, without `./` and `//`."""
 
     name: str
     mixture: str
@@ -42,7 +42,11 @@ def list_path(root: Path, split: Split) -> Path:
 def sounds(root: Path) -> str:
     """What a folder of mixtures was made of, as its maker wrote it down; FUSS has no such file."""
     path = root / SOUNDS
-    return path.read_text(encoding="utf-8").strip() if path.exists() else f"mixtures in {root}"
+    return (
+        path.read_text(encoding="utf-8", errors=BYTES).strip()
+        if path.exists()
+        else f"mixtures in {root}"
+    )
 
 
 def without_hashes(origin: str) -> str:
@@ -73,10 +77,9 @@ def parse_lines(content: bytes, path: Path, slots: int) -> list[Line]:
     Raises UserError, with the line, for duplicates, for files outside the list's folder, and for
     lines of another form.
     """
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is not text in UTF-8") from None
+    text = content.decode("utf-8-sig", BYTES)
+    if "\0" in text:
+        raise UserError(f"{path}: is not text in UTF-8")
     if not text:
         raise UserError(f"{path}: is empty")
     lines: list[Line] = []
@@ -95,16 +98,17 @@ def parse_lines(content: bytes, path: Path, slots: int) -> list[Line]:
                 f"audio.sources allows 1 to {slots}"
             )
         name = PurePosixPath(mixture).stem
-        if name in seen:
-            raise UserError(f"{where}: {name} is listed twice, first in line {seen[name]}")
-        seen[name] = number
+        if (same := composed(name)) in seen:
+            raise UserError(f"{where}: {name} is listed twice, first in line {seen[same]}")
+        seen[same] = number
         for file in (mixture, *sources):
             if file.startswith("/") or ".." in file.split("/"):
                 raise UserError(f"{where}: names {file}, which lies outside {path.parent}")
+        mixture, *sources = (str(PurePosixPath(file)) for file in (mixture, *sources))
         for file in sources:
-            if file in used:
-                raise UserError(f"{where}: names {file}, as line {used[file]} does already")
-            used[file] = number
+            if (same := composed(file)) in used:
+                raise UserError(f"{where}: names {file}, as line {used[same]} does already")
+            used[same] = number
         lines.append(Line(name, mixture, tuple(sources)))
     return lines
 
@@ -118,7 +122,7 @@ def read_list(path: Path, slots: int) -> list[Line]:
     lines = read_lines(path, slots)
     for number, line in enumerate(lines, 1):
         for file in line.sources:
-            if not (path.parent / file).is_file():
+            if not on_disk(path.parent, file).is_file():
                 hint = "; fields are parted by tabs, not by spaces" if " " in file else ""
                 raise UserError(
                     f"{path}:{number}: names {file}, which is not in {path.parent}{hint}"
@@ -136,8 +140,13 @@ class Format(NamedTuple):
     @classmethod
     def of(cls, path: Path) -> "Format":
         """Read a wav's header; raises UserError where it cannot be read."""
-        with opened(path, path) as (_, form):
-            return form
+        with open_sound(path, path) as file:
+            return cls.of_open(file)
+
+    @classmethod
+    def of_open(cls, file: soundfile.SoundFile) -> "Format":
+        """What an open file is."""
+        return cls(file.samplerate, file.channels, file.frames)
 
     def __str__(self) -> str:
         return f"{self.rate} Hz, {self.channels} channel(s), {self.samples} samples"
@@ -150,8 +159,8 @@ def read_wav(
 
     Raises UserError for files that are unreadable, of another format, or not finite.
     """
-    with opened(path, path) as (file, form):
-        if form != wanted:
+    with open_sound(path, path) as file:
+        if (form := Format.of_open(file)) != wanted:
             raise UserError(f"{path}: {form}; {said_by} {wanted}")
         is_float = not file.subtype.startswith("PCM")
         file.seek(start)
@@ -160,17 +169,6 @@ def read_wav(
         raise UserError(f"{path}: ends after {start + len(read)} samples; make it again")
     if is_float and not np.isfinite(read).all():
         raise UserError(f"{path}: holds samples that are not finite; make it again")
-
-
-@contextmanager
-def opened(path: Path | BinaryIO, name: Path | str) -> Iterator[tuple[soundfile.SoundFile, Format]]:
-    """Open a wav; raises UserError, with its name, where it cannot be read."""
-    try:
-        with soundfile.SoundFile(path) as file:
-            yield file, Format(file.samplerate, file.channels, file.frames)
-    except soundfile.LibsndfileError as error:
-        said = error.error_string.rstrip(".")
-        raise UserError(f"{name}: cannot be read as a wav ({said}); make it again") from None
 
 
 def mixture_of(sources: Signals) -> Signals:

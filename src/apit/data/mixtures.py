@@ -20,6 +20,7 @@ from apit.data.identities import of_mixtures
 from apit.data.recipe import PEAK, Draft, draft, dry
 from apit.files import check_apart, whole_folder
 from apit.identity import is_made, stamp_of
+from apit.names import BYTES
 from apit.parallel import in_order
 from apit.provenance import array_generator
 
@@ -58,9 +59,9 @@ def mix(scale: Scale, bank: Path, output: Path, jobs: int = 0) -> None:
             fuss.list_path(part, split).write_text(lines, encoding="utf-8")
             manifest += [row for one in written for row in one["sources"]]
             rooms += [one["room"] for one in written if one["room"]]
-        pd.DataFrame(manifest).to_csv(part / "manifest.csv", index=False)
+        pd.DataFrame(manifest).to_csv(part / "manifest.csv", index=False, errors=BYTES)
         if rooms:
-            pd.DataFrame(rooms).to_csv(part / "rooms.csv", index=False)
+            pd.DataFrame(rooms).to_csv(part / "rooms.csv", index=False, errors=BYTES)
         for name in ("clips.csv", fuss.SOUNDS):
             shutil.copyfile(bank / name, part / name)
 
@@ -91,7 +92,7 @@ def write_example(scale: Scale, stock: Stock, folder: Path, index: int) -> dict[
             | {"room_db": example.room_db[slot], "gain_db": example.gain_db}
             | {"position": responses[slot].position if responses else ""}
         )
-    (folder / top / f"{name}.txt").write_text("".join(labels), encoding="utf-8")
+    (folder / top / f"{name}.txt").write_text("".join(labels), encoding="utf-8", errors=BYTES)
     room = None
     if responses:
         room = {"example": f"{stock.split}/{name}"} | {

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from apit.data.fuss import INDEX, Format
 from apit.errors import UserError
+from apit.names import BYTES
 from apit.provenance import file_digest
 
 VERSION = 3
@@ -72,7 +73,9 @@ class Index:
     def sources(self) -> list[str]:
         """Names of all sources, in the order in which the shards hold them."""
         self.verify(f"{self.folder.name}/{SOURCES}")
-        table = pd.read_csv(self.folder / SOURCES, dtype=str, keep_default_na=False)
+        table = pd.read_csv(
+            self.folder / SOURCES, dtype=str, keep_default_na=False, encoding_errors=BYTES
+        )
         return list(table["file"])
 
     def maps(self) -> list[NDArray[np.int16]]:

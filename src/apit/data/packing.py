@@ -6,7 +6,6 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -21,9 +20,10 @@ from apit.data.packed import SAMPLE, SOURCES, VERSION
 from apit.errors import UserError
 from apit.files import check_apart, whole_folder
 from apit.identity import FILE, Identity, is_made, stamp_of
+from apit.names import BYTES, composed, on_disk
 from apit.progress import bar
 from apit.provenance import file_digest
-from apit.wav import missing_bytes
+from apit.sound import open_sound
 
 SLOTS = 64  # more than any list has: how many sources are allowed is a reader's to say
 SHARD_BYTES = 1 << 28
@@ -40,14 +40,12 @@ class Source(NamedTuple):
     @classmethod
     def of(cls, name: str, content: bytes) -> "Source":
         """Read the bytes of a wav; raises UserError unless it is whole and has 16 bits."""
-        if missing := missing_bytes(BytesIO(content)):
-            raise UserError(f"{name}: is cut: it lacks {missing} bytes; make it again")
-        with fuss.opened(BytesIO(content), name) as (file, form):
+        with open_sound(content, name) as file:
             if file.subtype != "PCM_16":
                 raise UserError(f"{name}: is no PCM of 16 bits; only such wavs are packed")
             if not file.frames:
                 raise UserError(f"{name}: holds no sample; leave it out, or make it again")
-            return cls(name, form, file.read(dtype="int16"))
+            return cls(name, Format.of_open(file), file.read(dtype="int16"))
 
 
 def pack(
@@ -94,7 +92,7 @@ def pack(
         for name, content in top.items():
             (part / name).write_bytes(content)
         names = [name.removeprefix(root) for name in names]
-        pd.DataFrame({"file": names}).to_csv(shards / SOURCES, index=False)
+        pd.DataFrame({"file": names}).to_csv(shards / SOURCES, index=False, errors=BYTES)
         assert form is not None, "every line has a source"
         paths = sorted([*(part / name for name in top), *shards.iterdir()])
         index = {
@@ -159,12 +157,14 @@ def _contents(source: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]
     A tar is read a second time, since the lists, which say what is a source, may come last.
     """
     if not source.is_dir():
-        yield from _files_of(source, set(names).__contains__)
+        listed = {composed(name): name for name in names}
+        for name, content in _files_of(source, lambda name: composed(name) in listed):
+            yield listed[composed(name)], content
         return
     for name in bar(names, desc=f"pack {source}", unit=" sources"):
-        if not (source / name).is_file():
+        if not (path := on_disk(source, name)).is_file():
             raise UserError(f"{source}: {name} is listed, and not there")
-        yield name, (source / name).read_bytes()
+        yield name, path.read_bytes()
 
 
 def _write_shards(

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pyroomacoustics
-import soundfile
 from numpy.typing import NDArray
 from pyroomacoustics.parameters import constants, materials_absorption_table
 
 from apit.config import Boxes, Split
 from apit.errors import UserError
+from apit.sound import open_sound, read_whole
 
 WALLS = ("west", "east", "south", "north")
 
@@ -119,10 +119,8 @@ def recorded_responses(
         raise UserError(f"{room}: holds {len(paths)} responses, and {sources} are needed")
     responses = []
     for path in paths[:sources]:
-        try:
-            samples, own_rate = soundfile.read(path, dtype="float64", always_2d=True)
-        except (soundfile.LibsndfileError, OSError) as error:
-            raise UserError(f"{path}: cannot be read: {error}") from None
+        with open_sound(path, path) as file:
+            samples, own_rate = read_whole(file, path), file.samplerate
         if own_rate != rate or not len(samples) or not np.isfinite(samples).all():
             raise UserError(f"{path}: {own_rate} Hz, {len(samples)} samples; must have {rate} Hz")
         responses.append(samples[:, 0] * 10 ** (gain_db / 20))

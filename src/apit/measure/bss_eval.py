@@ -19,6 +19,7 @@ from scipy import fft
 from apit.measure.table import BSS_EVAL
 
 TAPS = 512
+LARGEST_DB = 150.0  # of float32 signals, which have 24 bits; what is beyond is float64's rounding
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +44,8 @@ def museval_metrics() -> ModuleType:
 class BSSEval:
     """Ratios in dB, [source]: medians over windows, and of the whole signal; or why there are none.
 
-    The SIR of a single source is undefined (museval: infinite, up to rounding).
+    The SIR of a single source is undefined (museval: infinite, up to rounding). Beyond 150 dB a
+    ratio is infinite: nothing interferes where estimates are perfect, or references alike.
     """
 
     windows: dict[str, Floats]
@@ -99,6 +101,8 @@ def _bss_eval(references: Floats, estimates: Floats, window: int, hop: int) -> B
         by_metric = np.array(values).T
         if sources == 1:
             by_metric[BSS_EVAL.index("sir")] = np.nan
+        by_metric[by_metric > LARGEST_DB] = np.inf
+        by_metric[by_metric < -LARGEST_DB] = -np.inf
         return by_metric
 
     every = np.stack([ratios(part) for part in museval.Framing(window, hop, samples)])

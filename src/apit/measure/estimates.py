@@ -1,5 +1,6 @@
 """Folders of estimates as sound: `EXAMPLE/source0.wav …`, written by any program."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from apit.config import Audio
 from apit.data import fuss
 from apit.errors import UserError
 from apit.identity import FILE
-from apit.wav import undate
+from apit.names import composed
+from apit.sound import undate
 
 BESIDE = ("mixture.wav", "summary.json", FILE)  # what some programs write beside their estimates
 
@@ -23,7 +25,7 @@ def write_estimates(folder: Path, signals: Tensor, rate: int) -> None:
     folder.mkdir()
     for slot, signal in enumerate(signals.numpy()):
         path = folder / f"source{slot}.wav"
-        soundfile.write(path, signal, rate, subtype="FLOAT")
+        soundfile.write(os.fsencode(path), signal, rate, subtype="FLOAT")
         undate(path)
 
 
@@ -64,13 +66,14 @@ def check_folders(estimates: Path, names: Sequence[str], listed_in: Path) -> Non
     """Raise UserError unless every example of the list has its folder, and no other is there."""
     if not estimates.is_dir():
         raise UserError(f"{estimates}: no such folder of estimates")
-    folders = {path.name for path in estimates.iterdir() if path.is_dir()}
-    if unlisted := sorted(folders - set(names)):
+    folders = {composed(path.name): path.name for path in estimates.iterdir() if path.is_dir()}
+    listed = set(map(composed, names))
+    if unlisted := sorted(name for same, name in folders.items() if same not in listed):
         raise UserError(
             f"{estimates / unlisted[0]}: {unlisted[0]} is not in {listed_in}"
             f"{_and_others(unlisted)}; remove it, or give the list that it belongs to"
         )
-    if absent := [name for name in names if name not in folders]:
+    if absent := [name for name in names if composed(name) not in folders]:
         raise UserError(
             f"{estimates / absent[0]}: no such folder, and {listed_in} lists {absent[0]}"
             f"{_and_others(absent)}; an empty folder stands for silent estimates"

@@ -27,6 +27,7 @@ from apit.measure.statistics import summary
 from apit.measure.systems import Separate
 from apit.measure.table import RUN_COLUMNS, SCORE_COLUMNS, WHOLE_MIXTURE, write_scores
 from apit.models.stft import make_stft
+from apit.names import on_disk
 from apit.parallel import in_order
 
 Row = tuple[str, int, str, float, str]  # SCORE_COLUMNS
@@ -120,6 +121,8 @@ def score_example(measures: Measures, example: SeparatedMixture) -> list[Row]:
     return rows
 
 
+NOTHING_ELSE = "infinite: nothing but the target, or others that are like it"
+NOTHING_OF_IT = "infinite: nothing of the target"
 TOO_LARGE = "the signals are too large for float32 spectra"
 NOWHERE = "nowhere do the target and others sound about as loud"
 MISSING = "the target is missing wherever others sound about as loud"
@@ -181,7 +184,8 @@ def _bss_eval(
             for metric, values in by_metric.items():
                 value, why = float(values[number]), note
                 if not isfinite(value):
-                    value, why = nan, note or alone or "infinite: nothing but the target"
+                    infinite = NOTHING_ELSE if value > 0 else NOTHING_OF_IT
+                    value, why = nan, note or alone or infinite
                 rows.append((example.name, source, metric + suffix, value, why))
     return rows
 
@@ -253,7 +257,7 @@ def _read_and_score(
     measures: Measures, root: Path, folder: Path, line: fuss.Line
 ) -> tuple[list[Row], int]:
     """An example's rows of the table, and how many slots had no file."""
-    sources = [root / file for file in line.sources]
+    sources = [on_disk(root, file) for file in line.sources]
     slots, hop = measures.config.audio.sources, measures.config.stft.hop
     first = fuss.Format.of(sources[0])
     if first.channels != 1:
@@ -268,7 +272,7 @@ def _read_and_score(
     references = np.zeros((slots, first.samples), np.float32)
     for path, signal in zip(sources, references, strict=False):
         fuss.read_wav(path, first, said_by, signal)
-    signals, missing = read_slots(folder / line.name, slots, first, said_by)
+    signals, missing = read_slots(on_disk(folder, line.name), slots, first, said_by)
     example = SeparatedMixture(line.name, first.rate, len(sources), references, signals)
     return score_example(measures, example), missing
 

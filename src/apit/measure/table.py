@@ -12,6 +12,7 @@ import pandas as pd
 
 from apit.errors import UserError
 from apit.files import whole_file
+from apit.names import BYTES
 
 OF_SPLIT, OF_BSS_EVAL, ELSEWHERE = "scores.csv", "bss_eval.csv", "out_of_domain.csv"  # files
 SCORE_COLUMNS = ["example", "source", "metric", "value", "note"]
@@ -29,7 +30,7 @@ def write_scores(scores: pd.DataFrame, output: Path) -> None:
     noted = scores[scores["note"] != ""].groupby(keys, sort=False)
     wide["note"] = pd.Series({key: _note(rows) for key, rows in noted}, dtype=str)
     with whole_file(output) as partial:
-        wide.to_csv(partial, float_format="%.6g")
+        wide.to_csv(partial, float_format="%.6g", errors=BYTES)
 
 
 def _note(rows: pd.DataFrame) -> str:
@@ -64,7 +65,7 @@ def read_scores(files: Sequence[Path]) -> pd.DataFrame:
     tables = []
     for file in files:
         try:
-            wide = pd.read_csv(file, dtype={"example": str, "note": str})
+            wide = pd.read_csv(file, dtype={"example": str, "note": str}, encoding_errors=BYTES)
         except (ValueError, EOFError) as error:
             raise UserError(f"{file}: cannot be read as a table: {error}; make it again") from None
         missing = [c for c in (*RUN_COLUMNS, "example", "source", "note") if c not in wide.columns]

@@ -17,6 +17,7 @@ from apit.config import HEADLINE_DB, Audio
 from apit.data.credits import Credit
 from apit.files import whole_file
 from apit.measure.audition import LEVEL_DB, MIXTURE, PEAK, TARGET, Scene, Stimulus
+from apit.names import BYTES, address, short
 from apit.present.spectrograms import SHOWN_DB
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -88,9 +89,8 @@ def write(
     }
     text = json.dumps(page, ensure_ascii=False, indent=1).replace("</", "<\\/")
     with whole_file(folder / "index.html") as partial:
-        partial.write_text(
-            TEMPLATE.read_text(encoding="utf-8").replace(MARK, text), encoding="utf-8"
-        )
+        page_text = TEMPLATE.read_text(encoding="utf-8").replace(MARK, text)
+        partial.write_text(page_text, encoding="utf-8", errors=BYTES)
     with whole_file(folder / "webmushra.yaml") as partial:
         _write_webmushra(partial, about, mixtures)
 
@@ -102,7 +102,7 @@ def _source(
     loudest = max(float(stimulus.decibels.max()) for stimulus in stimuli)
     rows = []
     for stimulus in stimuli:
-        name = f"{example}-source{slot}-{stimulus.name}"
+        name = f"{short(example, 100)}-source{slot}-{stimulus.name}"
         sound, picture = f"{AUDIO}/{name}.wav", f"{PICTURES}/{name}.png"
         wavfile.write(folder / sound, audio.sample_rate, stimulus.samples)
         _spectrogram(stimulus.decibels.numpy(), loudest).save(folder / picture, optimize=True)
@@ -114,9 +114,9 @@ def _source(
             {
                 "name": stimulus.name,
                 "kind": stimulus.name if stimulus.name in (MIXTURE, TARGET) else "estimate",
-                "audio": sound,
-                "picture": picture,
-                "holes": holes,
+                "audio": address(sound),
+                "picture": address(picture),
+                "holes": holes and address(holes),
                 "gain_db": stimulus.gain_db,
                 "si_snr": stimulus.si_snr,
                 "si_snri": stimulus.si_snri,
@@ -200,6 +200,6 @@ def _write_webmushra(path: Path, about: About, mixtures: Sequence[Mapping[str, A
     }
     yaml = YAML()
     yaml.width = 100
-    with path.open("w", encoding="utf-8") as file:
+    with path.open("w", encoding="utf-8", errors=BYTES) as file:
         file.write(HOW_TO)
         yaml.dump(test, file)

@@ -1,9 +1,10 @@
 """Separation of sound files: each into a folder of sources, and a summary beside it."""
 
 import json
+import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any
@@ -17,7 +18,7 @@ from apit.files import check_apart, whole_folder
 from apit.identity import Identity
 from apit.separate.model import IN_MEMORY, Model, Piece
 from apit.separate.signals import Signal, Spool
-from apit.wav import missing_bytes, undate
+from apit.sound import is_estimated, open_sound, undate
 
 SUMMARY = "summary.json"
 LARGEST_WAV = 2**32 - 2**16  # bytes; RF64 has no such limit
@@ -27,12 +28,11 @@ def check_files(files: Sequence[Path]) -> None:
     """Raise UserError, before any work, for a file that cannot be read, or two of one name."""
     seen: dict[str, Path] = {}
     for path in files:
-        with _opened(path) as file:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        with open_sound(path, path) as file:
             if file.frames == 0:
                 raise UserError(f"{path}: holds no sample")
-        with path.open("rb") as content:
-            if missing := missing_bytes(content):
-                raise UserError(f"{path}: is cut short: {missing} bytes of its sound are missing")
         if (other := seen.setdefault(path.stem, path)) is not path:
             raise UserError(f"{path}: would be written to the folder that {other} has; rename one")
 
@@ -49,14 +49,13 @@ def separate_file(
     folder = output / path.stem
     check_apart(folder, path)
     asked = {"input": str(path), "weights": model.weights_sha256, "silent": silent}
-    with _opened(path) as file, whole_folder(folder, Identity("separated", asked)) as made:
-        signal = Signal(file.samplerate, file.frames, _reader(path, file))
-        with SpooledTemporaryFile(IN_MEMORY, dir=str(made)) as spooled:
-            spool = Spool(spooled, model.rate)
+    with open_sound(path, path) as file, whole_folder(folder, Identity("separated", asked)) as made:
+        with _spool(made, file.samplerate) as heard, _spool(made, model.rate) as spool:
+            signal = _signal(path, file, heard)
             separated = model.separated(signal, spool, silent=silent, label=path.name)
             names = [f"source{slot}.wav" for slot in separated.kept]
             try:
-                power = _write([made / name for name in names], file, separated.blocks)
+                power = _write([made / n for n in names], file, signal, separated.blocks)
             except soundfile.LibsndfileError as error:
                 left = shutil.disk_usage(made).free / 1e6
                 raise UserError(
@@ -82,18 +81,39 @@ def separate_file(
     return summary
 
 
+@contextmanager
+def _spool(folder: Path, rate: int) -> Iterator[Spool]:
+    with SpooledTemporaryFile(IN_MEMORY, dir=str(folder)) as file:
+        yield Spool(file, rate)
+
+
+def _signal(path: Path, file: soundfile.SoundFile, spool: Spool) -> Signal:
+    """What is heard [channel, time], from the spool where libsndfile cannot seek."""
+    signal = Signal(file.samplerate, file.frames, _reader(path, file))
+    if file.seekable() and not is_estimated(file):
+        return signal
+    for passage in signal.blocks():
+        spool.append(passage)
+    return spool.signal(range(file.channels))
+
+
 def _write(
-    paths: Sequence[Path], like: soundfile.SoundFile, blocks: Iterable[Piece]
+    paths: Sequence[Path], like: soundfile.SoundFile, heard: Signal, blocks: Iterable[Piece]
 ) -> NDArray[np.float64]:
     """Write blocks [slot, channel, time] to a file for each slot → their mean squares [slot]."""
-    values = like.frames * like.channels
+    values = heard.samples * like.channels
     container = "WAV" if 4 * values < LARGEST_WAV else "RF64"
     power = np.zeros(len(paths))
     with ExitStack() as stack:
         files = [
             stack.enter_context(
                 soundfile.SoundFile(
-                    path, "w", like.samplerate, like.channels, "FLOAT", format=container
+                    os.fsencode(path),
+                    "w",
+                    like.samplerate,
+                    like.channels,
+                    "FLOAT",
+                    format=container,
                 )
             )
             for path in paths
@@ -107,27 +127,18 @@ def _write(
     return np.asarray(power / values)
 
 
-def _opened(path: Path) -> soundfile.SoundFile:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        return soundfile.SoundFile(path)
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{path}: cannot be read as sound ({error.error_string})") from None
-
-
 def _reader(path: Path, file: soundfile.SoundFile) -> Callable[[int, int], NDArray[np.float32]]:
+    place = 0
+
     def read(start: int, stop: int) -> NDArray[np.float32]:
-        try:
+        nonlocal place
+        if start != place:
             file.seek(start)
-            sound = file.read(stop - start, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise UserError(f"{path}: damaged ({error.error_string})") from None
+        sound = file.read(stop - start, dtype="float32", always_2d=True)
+        place = start + len(sound)
         second = start / file.samplerate
-        if len(sound) < stop - start:
-            raise UserError(
-                f"{path}: is cut short {second + len(sound) / file.samplerate:.1f} s in"
-            )
+        if place < stop and not is_estimated(file):
+            raise UserError(f"{path}: is cut short {place / file.samplerate:.1f} s in")
         if not np.isfinite(sound).all():
             raise UserError(f"{path}: holds values that are not finite, after {second:.1f} s")
         passage: NDArray[np.float32] = sound.T

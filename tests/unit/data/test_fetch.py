@@ -145,7 +145,7 @@ def packed(path, **members):
         (
             {f"a/{name}_example_list.txt": f"{name}.wav\t{name}/s.wav\n" for name in SPLITS}
             | {"a/train/s.wav": "x"},
-            "a/train/s.wav: cannot be read as a wav",
+            "a/train/s.wav: cannot be read as sound",
         ),
     ],
 )

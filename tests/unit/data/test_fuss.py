@@ -1,3 +1,7 @@
+import os
+import tarfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -5,6 +9,7 @@ import torch
 
 from apit.data import fuss
 from apit.data.examples import Wavs, open_examples
+from apit.data.packing import pack
 from apit.errors import UserError
 
 
@@ -43,6 +48,50 @@ def test_lists_may_begin_and_end_their_lines_as_windows_does(copied):
     before = fuss.read_list(path, 4)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert fuss.read_list(path, 4) == before
+
+
+def renamed(copied, before, after, listed):
+    """Rename a source on the disk, and as the list of `train` names it."""
+    path = fuss.list_path(copied, "train")
+    (copied / before).rename(copied / os.fsdecode(after))
+    path.write_bytes(path.read_bytes().replace(before.encode(), listed))
+
+
+SOURCE = "train/example00000_sources/background0_sound.wav"
+
+
+@pytest.mark.parametrize(
+    ("after", "listed"),
+    [
+        (SOURCE.encode(), b"./" + SOURCE.replace("/", "//").encode()),
+        (b"train/caf\xe9.wav", b"train/caf\xe9.wav"),
+        ("train/cafe\u0301.wav".encode(), "train/caf\u00e9.wav".encode()),
+        ("train/caf\u00e9.wav".encode(), "train/cafe\u0301.wav".encode()),
+        (b"train/" + b"x" * 246 + b".wav", b"train/" + b"x" * 246 + b".wav"),
+        (b"train/100%25 #1?.wav", b"train/100%25 #1?.wav"),
+    ],
+    ids=["slashes", "bytes", "composed", "decomposed", "long", "marks"],
+)
+@pytest.mark.parametrize("form", ["folder", "tar"])
+def test_lists_name_files_in_other_words(copied, audio, tmp_path, after, listed, form):
+    expected = open_examples(copied, "train", audio).read(0)
+    renamed(copied, SOURCE, after, listed)
+    source = copied if form == "folder" else tmp_path / "all.tar"
+    if form == "tar":
+        with tarfile.open(source, "w") as tar:
+            tar.add(copied, "./ssdata")
+    else:
+        assert (open_examples(copied, "train", audio).read(0) == expected).all()
+    pack(source, tmp_path / "packed")
+    assert (open_examples(tmp_path / "packed", "train", audio).read(0) == expected).all()
+
+
+@pytest.mark.parametrize("other", ["./a//s.wav", "a/./s.wav", "a/s\u0301.wav"])
+def test_a_file_is_named_once_however_it_is_written(other):
+    first = "a/\u015b.wav" if "\u0301" in other else "a/s.wav"
+    content = f"m.wav\t{first}\nn.wav\t{other}\n".encode()
+    with pytest.raises(UserError, match=r"list:2: names .*, as line 1 does already"):
+        fuss.parse_lines(content, Path("list"), 4)
 
 
 def test_wavs_that_are_not_as_configured_are_refused(copied, audio):

@@ -8,6 +8,7 @@ import soundfile
 from archives import archive_of
 from folders import assert_same, files
 from forks import forked, killed_at
+from sounds import unsaid
 
 from apit.cli import main
 from apit.data import packing
@@ -94,13 +95,16 @@ def test_wavs_that_are_not_whole_or_not_of_16_bits_are_refused():
     assert source.samples.astype("<i2").tobytes() == samples
     piped = whole.replace(struct.pack("<I", len(samples)), b"\xff" * 4)
     assert Source.of("x", piped).format == Format(8000, 2, 3)
+    for size in (0, 0x7FFFF000, 0x7FFFFFDB, 0x80000000):
+        content, _ = unsaid(f"wav-{size:#x}", np.arange(6.0).reshape(3, 2) / 8, 8000)
+        assert Source.of("x", content).format == Format(8000, 2, 3)
     extended = struct.pack("<HHIIHHHHIH", 0xFFFE, 1, 8000, 16000, 2, 16, 22, 16, 4, 1)
     extended += bytes.fromhex("000000001000800000aa00389b71")
     assert Source.of("x", riff((b"fmt ", extended), (b"data", samples))).format.samples == 6
     for content, said in (
-        (b"nothing", "cannot be read as a wav"),
-        (riff((b"fmt ", plain)), "cannot be read as a wav|holds no sample"),
-        (riff((b"data", samples)), "cannot be read as a wav"),
+        (b"nothing", "cannot be read as sound"),
+        (riff((b"fmt ", plain)), "cannot be read as sound|holds no sample"),
+        (riff((b"data", samples)), "cannot be read as sound"),
         (riff((b"fmt ", plain), (b"data", b"")), "holds no sample"),
         (whole[:-1], "is cut: it lacks 1 bytes"),
         (whole[:-8], "is cut: it lacks 8 bytes"),
@@ -128,7 +132,7 @@ def test_what_cannot_be_packed_is_named_and_leaves_nothing(copied, tmp_path, cap
     whole = path.read_bytes()
     for content, said in (
         (whole[:-10], "background0_sound.wav: is cut"),
-        (b"", "background0_sound.wav: cannot be read as a wav"),
+        (b"", "background0_sound.wav: cannot be read as sound"),
         (riff((b"fmt ", MONO), (b"data", b"\0" * 99998)),
          r"8000 Hz, 1 channel(s), 49999 samples; all must have 8000 Hz, 1 channel(s), 4000"),
     ):  # fmt: skip

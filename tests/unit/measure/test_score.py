@@ -1,4 +1,6 @@
+import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -238,6 +240,23 @@ def test_estimates_of_any_program_get_the_scores_of_evaluate(scored, mixtures, e
     assert summary["under_separation"]["n"] == 8
 
 
+@pytest.mark.parametrize(
+    ("listed", "folder"),
+    [(b"caf\xe9", b"caf\xe9"), ("n\u00e9".encode(), "ne\u0301".encode()), (b"x" * 246, b"x" * 246)],
+)
+def test_examples_of_any_name_are_scored(mixtures, estimates, tmp_path, listed, folder):
+    before = score_all(mixtures, estimates, tmp_path)["si_snri/2-4"]["mean"]
+    copied = shutil.copytree(mixtures, tmp_path / "copied")
+    path = fuss.list_path(copied, "eval")
+    path.write_bytes(
+        path.read_bytes().replace(b"eval/example00001.wav", b"eval/" + listed + b".wav")
+    )
+    (estimates / "example00001").rename(estimates / os.fsdecode(folder))
+    after = score_all(copied, estimates, tmp_path)["si_snri/2-4"]["mean"]
+    assert after == pytest.approx(before)  # bootstrap draws in the order of names
+    assert listed in (tmp_path / "scores.csv").read_bytes()
+
+
 def test_a_missing_slot_is_silence_and_counted(mixtures, estimates, tmp_path):
     for path in estimates.glob("example*/source3.wav"):
         path.unlink()
@@ -262,6 +281,28 @@ def test_integer_estimates_are_read_at_full_scale_one(tmp_path):
         into = np.zeros(2, np.float32)
         fuss.read_wav(path, fuss.Format(8000, 1, 2), "", into)
         assert_array_equal(into, np.float32([0.5, -1.0]))
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFF000, 0xFFFFFFFF])
+def test_wavs_of_unsaid_length_score_the_same(mixtures, estimates, tmp_path, size):
+    before = score_all(mixtures, estimates, tmp_path)
+    copied = shutil.copytree(mixtures, tmp_path / "copied")
+    for path in [*estimates.glob("*/*.wav"), *copied.glob("eval/*_sources/*.wav")]:
+        content = path.read_bytes()
+        place = content.index(b"data") + 4
+        path.write_bytes(content[:place] + size.to_bytes(4, "little") + content[place + 4 :])
+    assert score_all(copied, estimates, tmp_path) == before
+
+
+def test_references_that_are_cut_are_refused_though_all_agree(mixtures, estimates, tmp_path):
+    copied = shutil.copytree(mixtures, tmp_path / "copied")
+    for path in copied.glob("eval/*_sources/*.wav"):
+        path.write_bytes(path.read_bytes()[:-2000])
+    for path in estimates.glob("*/*.wav"):
+        samples, rate = soundfile.read(path, dtype="float32")
+        soundfile.write(path, samples[:-1000], rate, subtype="FLOAT")
+    with pytest.raises(UserError, match="is cut: it lacks 2000 bytes"):
+        score_all(copied, estimates, tmp_path)
 
 
 def rewrite(change):
@@ -349,6 +390,21 @@ def test_perfect_estimates_have_infinite_ratios_and_a_summary(mixtures, estimate
     for row, metrics in reasons:
         assert set(metrics) <= ratios
         assert {row[metric] for metric in metrics} == {""}
+
+
+@pytest.mark.parametrize("kind", ["perfect", "repeated"])
+def test_ratios_that_are_rounding_are_no_numbers_and_say_so(kind):
+    references, estimates = noise(2, 4000), noise(2, 4000)
+    if kind == "repeated":  # an estimate of two references that are the same
+        references[1] = references[0]
+        estimates = references + 0.1 * noise(2, 4000, seed=1)
+    config = load_scoring(["evaluation.bss_eval={window: 0.1, hop: 0.1}"])
+    rows = rows_of(references, estimates, Measures(config, bss_eval=True))
+    rows = rows.set_index(["source", "metric"])
+    for source, metric in itertools.product((0, 1), ("sir", "sir_whole")):
+        value, note = rows.loc[(source, metric), ["value", "note"]]
+        assert np.isnan(value)
+        assert note.startswith("infinite")
 
 
 @pytest.mark.parametrize("gain", [1e-12, 1e15])

@@ -1,5 +1,7 @@
 import json
+import os
 import re
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
@@ -61,6 +63,27 @@ def test_all_files_that_the_page_names_are_there_and_no_others(written):
     there = {str(p.relative_to(written)) for p in written.rglob("*") if p.is_file()}
     assert there == named | {"index.html", "webmushra.yaml"}
     assert len(named) == 3 * (4 + 4 + 2)
+
+
+@pytest.mark.parametrize(
+    "example", ["why? #1 100%25", os.fsdecode(b"caf\xe9"), "n\u00e9", "x" * 250]
+)
+def test_any_name_is_found_at_the_address_that_the_page_has(tmp_path, configs, example):
+    audio = load_scale("tiny", configs=configs).audio
+    credits = {example: [Credit(os.fsdecode(b"\xff.wav"), "CC0-1.0")]}
+    listening.write(tmp_path, [scene(example, [0])], ABOUT, audio, credits)
+    text = (tmp_path / "index.html").read_text(errors="surrogateescape")
+    page = re.search(r'id="page">(.*?)</script>', text, re.DOTALL)
+    rows = json.loads(page[1])["mixtures"][0]["sources"][0]["rows"]
+    test = YAML(typ="safe").load((tmp_path / "webmushra.yaml").read_text(errors="replace"))
+    trial = test["pages"][0][1]
+    addresses = [row["audio"] for row in rows]
+    assert [f"listen/{address}" for address in addresses] == [
+        trial["stimuli"]["mixture"], trial["reference"], *list(trial["stimuli"].values())[1:]
+    ]  # fmt: skip
+    for address in (a for row in rows for a in (row["audio"], row["picture"], row["holes"]) if a):
+        assert not set(address) & set("?# ")
+        assert (tmp_path / os.fsdecode(unquote_to_bytes(address))).is_file()
 
 
 def test_the_page_needs_no_network(written):

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 from folders import assert_same
+from sounds import UNSAID, cut, encoded, unsaid
 
 from apit.cli import main
 from apit.data.fuss import Format
@@ -36,7 +38,9 @@ def separate(*files, run, output, silent=False):
 
 
 def sources_of(folder):
-    return {p.name: soundfile.read(p, always_2d=True) for p in sorted(folder.glob("*.wav"))}
+    return {
+        p.name: soundfile.read(os.fsencode(p), always_2d=True) for p in sorted(folder.glob("*.wav"))
+    }
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
@@ -63,6 +67,50 @@ def test_a_file_is_separated_at_its_rate_and_with_its_channels(run, tmp_path, su
     }
     rms = {n: 10 * np.log10(np.square(s).mean()) for n, (s, _) in sources.items()}
     assert told["sources"] == {n: {"rms_dbfs": pytest.approx(rms[n], abs=0.01)} for n in sources}
+
+
+@pytest.mark.parametrize("kind", UNSAID)
+def test_what_says_no_length_is_separated_to_its_end(run, tmp_path, kind):
+    heard, like = tmp_path / "piped.sound", tmp_path / "like.sound"
+    for path, content in zip((heard, like), unsaid(kind, STEREO, 16000), strict=True):
+        path.write_bytes(content)
+    assert separate(heard, run=run, output=tmp_path / "out", silent=True) == 0
+    total = sum(s for s, _ in sources_of(tmp_path / "out/piped").values())
+    wanted = soundfile.read(like)[0]
+    if kind.startswith("mp3"):  # whose header says, too, what to leave out at both ends
+        assert 0 < len(total) - len(wanted) * (2 if kind == "mp3-twice" else 1) < 4 * 1152
+    else:
+        np.testing.assert_allclose(total, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", ["OGG", "OPUS", "MP3", "AIFF", "AU"])
+def test_what_is_cut_is_not_separated(run, tmp_path, capsys, form):
+    heard = tmp_path / "cut.sound"
+    heard.write_bytes(cut(form, STEREO, 16000))
+    assert separate(heard, run=run, output=tmp_path / "out") == 2
+    assert f"{heard}: is cut" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("WAV", "GSM610"), ("XI", "DPCM_16")])
+def test_formats_without_seeking_are_separated(run, tmp_path, form, subtype):
+    heard = tmp_path / "old.sound"
+    heard.write_bytes(encoded(STEREO[:, 0], 8000 if form == "WAV" else 44100, form, subtype))
+    assert separate(heard, run=run, output=tmp_path / "out", silent=True) == 0
+    with soundfile.SoundFile(heard) as file:
+        decoded = file.read(file.frames, always_2d=True)
+    total = sum(s for s, _ in sources_of(tmp_path / "out/old").values())
+    np.testing.assert_allclose(total, decoded, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.wav", b"x" * 250, b"x" * 246 + b".wav", b"a#?%25.wav"])
+def test_files_of_any_name_are_separated(run, tmp_path, capsys, name):
+    heard = tmp_path / os.fsdecode(name)
+    heard.write_bytes(encoded(STEREO, 8000, "WAV"))
+    assert separate(heard, run=run, output=tmp_path / "out", silent=True) == 0
+    capsys.readouterr().out.encode()
+    assert len(sources_of(tmp_path / "out" / heard.stem)) == 4
+    told = json.loads((tmp_path / "out" / heard.stem / "summary.json").read_text())
+    assert told["input"] == str(heard)
 
 
 def test_silent_slots_have_no_file_and_the_rest_still_sums(run, tmp_path, monkeypatch):
@@ -121,7 +169,7 @@ def bad(tmp_path, kind):
         ("text", "cannot be read as sound"),
         ("empty", "holds no sample"),
         ("missing", "no such file"),
-        ("cut", f"is cut short: {44 + 4 * 70000 - 100_000} bytes of its sound are missing"),
+        ("cut", f"is cut: it lacks {44 + 4 * 70000 - 100_000} bytes of its sound"),
         ("not-finite", "holds values that are not finite, after 0.0 s"),
     ],
 )

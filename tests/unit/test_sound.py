@@ -1,0 +1,108 @@
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from sounds import CUT, UNSAID, cut, encoded, unsaid
+
+from apit.errors import UserError
+from apit.sound import open_sound, read_whole, undate
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_bytes_do_not_depend_on_when_they_were_written(tmp_path, channels):
+    sound = np.linspace(-1.5, 1.5, 600, dtype=np.float32).reshape(-1, channels)
+    files = [tmp_path / "one.wav", tmp_path / "other.wav"]
+    for path in files:
+        soundfile.write(path, sound, 8000, "FLOAT")
+        time.sleep(1.1)
+    before, after = (path.read_bytes() for path in files)
+    assert before != after  # or there is nothing to be undated
+    for path in files:
+        undate(path)
+    assert files[0].read_bytes() == files[1].read_bytes()
+    np.testing.assert_array_equal(soundfile.read(files[0], always_2d=True)[0], sound)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("WAV", "PCM_16"), ("RF64", "FLOAT")])
+def test_other_wavs_are_left_alone(tmp_path, container, subtype):
+    path = tmp_path / "other.wav"
+    soundfile.write(path, np.full(100, 0.5), 8000, subtype, format=container)
+    before = path.read_bytes()
+    undate(path)
+    assert path.read_bytes() == before
+
+
+NOISE = np.random.default_rng(0).normal(0, 0.1, (60_000, 2))
+
+
+def written(path, content):
+    path.write_bytes(content)
+    return path
+
+
+def heard(path):
+    with open_sound(path, path) as file:
+        samples = read_whole(file, path)
+        assert len(samples) == file.frames
+    return samples
+
+
+@pytest.mark.parametrize("kind", UNSAID)
+@pytest.mark.parametrize("samples", [NOISE, NOISE[:12_288, 0]], ids=["stereo", "whole blocks"])
+def test_what_is_there_is_read_to_its_end_whatever_the_header_says(tmp_path, kind, samples):
+    content, said = unsaid(kind, samples, 16000)
+    sound, wanted = heard(written(tmp_path / "a", content)), heard(written(tmp_path / "b", said))
+    assert len(wanted) == len(samples)
+    if not kind.startswith("mp3"):
+        np.testing.assert_array_equal(sound, wanted)
+        return
+    delay = 576  # which only the header tells of
+    np.testing.assert_allclose(sound[delay : delay + len(wanted)], wanted, atol=1e-6)
+    assert len(sound) >= len(wanted) * (2 if kind == "mp3-twice" else 1)
+
+
+@pytest.mark.parametrize("share", [0.3, 2 / 3, 0.999])
+@pytest.mark.parametrize("form", CUT)
+def test_what_is_cut_is_refused(tmp_path, form, share):
+    path = written(tmp_path / "a", cut(form, NOISE, 16000, share))
+    with pytest.raises(UserError, match=r"a: (is cut|cannot be read as sound)"):
+        heard(path)
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3"])
+@pytest.mark.parametrize("lacking", [1, 3000])
+def test_what_says_no_length_is_refused_when_it_is_cut(tmp_path, kind, lacking):
+    content, _ = unsaid(kind, NOISE, 16000)
+    with pytest.raises(UserError, match="a: is cut"):
+        heard(written(tmp_path / "a", content[:-lacking]))
+
+
+def test_tags_and_junk_behind_the_sound_are_no_part_of_it(tmp_path):
+    tag = b"TAG" + bytes(125)
+    for kind in ("flac", "mp3"):
+        content, _ = unsaid(kind, NOISE, 16000)
+        plain = heard(written(tmp_path / "a", content))
+        np.testing.assert_array_equal(heard(written(tmp_path / "b", content + tag)), plain)
+    whole = encoded(NOISE, 16000, "WAV")
+    assert len(heard(written(tmp_path / "a", whole + b"more"))) == len(NOISE)
+    ogg = encoded(NOISE, 16000, "OGG")
+    assert len(heard(written(tmp_path / "a", ogg + tag))) == len(NOISE)
+
+
+def test_a_wav_that_is_empty_is_not_one_of_unknown_length(tmp_path):
+    empty = encoded(NOISE[:0], 16000, "WAV")
+    assert len(heard(written(tmp_path / "a", empty))) == 0
+    chunk = b"LIST\x04\0\0\0INFO"
+    assert len(heard(written(tmp_path / "a", empty + chunk))) == 0
+
+
+def test_streams_one_after_the_other_are_not_taken_for_the_first(tmp_path):
+    one, other = (encoded(NOISE[:n], 16000, "OGG") for n in (30_000, 20_000))
+    with pytest.raises(UserError, match="a: holds several streams"):
+        heard(written(tmp_path / "a", one + other))
+
+
+def test_raw_samples_are_no_sound(tmp_path):
+    with pytest.raises(UserError, match="raw samples do not say their rate"):
+        heard(written(tmp_path / "a.raw", bytes(1000)))
