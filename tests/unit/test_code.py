@@ -169,7 +169,8 @@ NO_NUMBERS = {
     *("data/identities", "training/identities"),
     *("training/checkpoint", "training/record"),
     *("parallel", "training/devices", "training/interruption"),  # where and when it is computed
-    "wav",  # whether a file is whole
+    *("sound", "names"),  # what a file is called, and whether it is whole: its bytes decide
+    "own",  # a name's object, of which the file counts
     "provenance",  # seeds by name, which tests/unit/test_provenance.py holds to their values
     "measure/statistics",  # what comes after scores
 }
@@ -182,7 +183,7 @@ BEHIND = {
 # What pictures and tables are of, whose identities count, and names: `METRICS`, `System`.
 SHOWN_OF = {
     *("data/batches", "data/examples", "data/fuss", "measure/score"),
-    *("measure/estimates", "errors", "files", "provenance"),
+    *("measure/estimates", "errors", "files", "names", "provenance"),
 }
 
 
