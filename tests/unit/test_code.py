@@ -183,7 +183,7 @@ BEHIND = {
 # What pictures and tables are of, whose identities count, and names: `METRICS`, `System`.
 SHOWN_OF = {
     *("data/batches", "data/examples", "data/fuss", "measure/score"),
-    *("measure/estimates", "errors", "files", "names", "provenance"),
+    *("measure/estimates", "errors", "files", "names", "own", "provenance"),
 }
 
 
