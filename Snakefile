@@ -4,17 +4,18 @@
 #
 # What takes time stands under a name that holds the hash of all that it depends on (`apit.identity`). So what is here is
 # valid, whatever its date, and what is not here is made.
-import fcntl
 import shlex
 import sys
 from pathlib import Path
 
+from filelock import Timeout
 from snakemake.utils import min_version
 
 from apit.artefacts import Artefacts
 from apit.code import code_of
 from apit.config import IDEAL, ORACLES, TRIVIAL
 from apit.errors import UserError
+from apit.files import locked
 from apit.identity import beside, end_of, to_resume
 from apit.layers import load_scale, own_folders_settings
 from apit.present.origin import PRESENTATION

@@ -1,7 +1,9 @@
 """Files and folders that appear under their final name only when they are whole."""
 
+import errno
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from apit.identity import FILE, Identity
 from apit.names import short
 
 PARTIAL = ".partial-"
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 @contextmanager
@@ -33,7 +36,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise UserError where a folder holds anything that was not made here."""
+    """Raise UserError where a folder holds what was not made here, or cannot be put in place."""
+    if path.is_mount():
+        raise UserError(
+            f"{path}: is a mount point, which cannot be replaced; give a folder within it"
+        )
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not os.access(above, os.W_OK):
+        raise UserError(f"{path}: nothing can be written to {above}; give another folder")
     if path.exists() and not (
         (path / FILE).exists() or (path.is_dir() and not any(path.iterdir()))
     ):
@@ -83,9 +93,8 @@ def alone(path: Path, doing: str = "is making it") -> Iterator[None]:
     The lock lies beside `path`, for other machines to see, and goes with the process.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{short(path.name, 24)}.lock"))
     try:
-        lock.acquire(timeout=0)
+        lock = locked(path.with_name(f".{short(path.name, 24)}.lock"))
     except Timeout:
         raise UserError(f"{path}: another process {doing}; wait for it, or stop it") from None
     try:
@@ -93,3 +102,20 @@ def alone(path: Path, doing: str = "is making it") -> Iterator[None]:
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
+
+
+def locked(path: Path) -> FileLock:
+    """Lock a file at once, until the process ends or the lock is released.
+
+    Where the file system has no locks, as some of clusters, a line says so, and there is none.
+    Raises Timeout where another process has it.
+    """
+    lock = FileLock(path, fallback_to_soft=False)  # a soft one would outlive who is killed
+    try:
+        lock.acquire(timeout=0)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:  # Timeout's is none of them
+            raise
+        said = f"{path.parent}: has no locks ({error.strerror}); see that nothing else works there"
+        print(said, file=sys.stderr, flush=True)
+    return lock

@@ -10,7 +10,7 @@ from pandas import DataFrame
 from apit.artefacts import today
 from apit.cli.options import Bank, Data, Folder, Mixtures, ScaleOptions
 from apit.errors import UserError
-from apit.files import whole_file
+from apit.files import check_replaceable, whole_file
 from apit.provenance import processor
 from apit.training import CHECKPOINT_SECONDS
 from apit.training.bench import by_size, costs, reckoned, timed
@@ -64,6 +64,7 @@ def train(
     data, bank, start = today(data), today(bank) if bank else None, today(start) if start else None
     if bank and run.training.remix != "clips":
         raise UserError("training.remix is not clips, so --bank has no meaning")
+    check_replaceable(output)
     with leased():
         train_run(
             run, data, output, options.settings, bank=bank, start=start, work=work,

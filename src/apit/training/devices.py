@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from apit.errors import UserError
+from apit.files import locked
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SHARED_BY = "APIT_RUNS_PER_GPU"  # so many processes may lease one device at a time; 1, unset
@@ -93,10 +94,8 @@ def _wait_for_one(devices: Sequence[str], shares: int, folder: Path) -> tuple[st
     while True:
         for share, device in product(range(shares), devices):  # first those that nobody has
             name = re.sub(r"[^A-Za-z0-9-]", "_", device) + (f".{share}" if share else "")
-            lock = FileLock(folder / f"{name}.lock")
             with suppress(Timeout):
-                lock.acquire(timeout=0)
-                return device, lock
+                return device, locked(folder / f"{name}.lock")
         if not told:
             said = f"waiting for a GPU: {', '.join(devices)} are all taken"
             print(said, file=sys.stderr, flush=True)

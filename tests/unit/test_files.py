@@ -1,0 +1,75 @@
+"""Files and folders appear whole, one process at a time, on any file system."""
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+from filelock import Timeout
+
+from apit.cli import main
+from apit.errors import UserError
+from apit.files import alone, locked, whole_folder
+from apit.identity import Identity
+from apit.training import devices
+
+IDENTITY = Identity("test", {})
+
+
+@pytest.fixture(params=[errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def without_locks(request, monkeypatch):
+    """A file system on which nothing can be locked."""
+
+    def flock(file, operation):
+        raise OSError(request.param, os.strerror(request.param))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def test_a_file_system_without_locks_is_told_and_worked_on(without_locks, tmp_path, capsys):
+    with whole_folder(tmp_path / "made", IDENTITY) as folder:
+        (folder / "file").touch()
+    assert (tmp_path / "made" / "file").exists()
+    assert capsys.readouterr().err.startswith(f"{tmp_path}: has no locks (")
+
+
+def test_so_is_a_lease_of_a_gpu(without_locks, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(devices, "visible", lambda environment: ["0"])
+    with devices.leased({}, tmp_path / "leases") as device:
+        assert device == "0"
+    assert f"{tmp_path / 'leases'}: has no locks (" in capsys.readouterr().err
+
+
+def test_a_lock_that_is_held_is_no_such_case(tmp_path):
+    held = locked(tmp_path / "lock")
+    with pytest.raises(Timeout):
+        locked(tmp_path / "lock")
+    held.release()
+    locked(tmp_path / "lock").release()
+    made = tmp_path / "made"
+    with alone(made), pytest.raises(UserError, match="another process is making it"):
+        whole_folder(made, IDENTITY).__enter__()
+
+
+def test_a_mount_point_is_refused_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path / "mounted")
+    (tmp_path / "mounted").mkdir()
+    with pytest.raises(UserError, match="mounted: is a mount point"):
+        whole_folder(tmp_path / "mounted", IDENTITY).__enter__()
+
+
+def test_a_training_is_refused_before_the_work_where_nothing_can_be_written(
+    tmp_path, capsys, configs, packed, monkeypatch
+):
+    def access(path, mode, really=os.access):
+        return Path(path) != tmp_path / "read-only" and really(path, mode)
+
+    monkeypatch.setattr(os, "access", access)
+    (tmp_path / "read-only").mkdir()
+    output, work = tmp_path / "read-only" / "deep" / "made", tmp_path / "work"
+    command = ["train", "--scale", "tiny", "--configs", configs, "--experiment", "pit", "--data",
+               packed, "--work", work, "--output", output]  # fmt: skip
+    assert main([*map(str, command)]) == 2
+    assert f"nothing can be written to {tmp_path / 'read-only'}" in capsys.readouterr().err
+    assert not work.exists()
