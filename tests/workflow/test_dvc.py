@@ -59,6 +59,21 @@ def test_after_snakemake_and_a_commit_dvc_has_nothing_to_do(made):
     assert git(made, "status", "--porcelain") == ""
 
 
+@pytest.mark.parametrize("kind", ["symlink", "hardlink"])
+def test_nothing_that_takes_time_is_planned_again_whatever_links_dvc_makes(made, tmp_path, kind):
+    folder = tmp_path / "linked"
+    shutil.copytree(made, folder, symlinks=True)
+    dvc(folder, "config", "cache.type", kind)
+    dvc(folder, "commit", "--force")
+    dvc(folder, "checkout", "--relink")
+    weights = next(folder.glob("results/tiny/weights/*/*.safetensors"))
+    assert weights.is_symlink() if kind == "symlink" else weights.stat().st_nlink > 1
+    # Hard links have the dates of the cache, by which pictures and the report are drawn again.
+    again = {*jobs(folder)}
+    assert again <= (set() if kind == "symlink" else {"spectrograms", "listen", "report"})
+    assert unmodified(folder)
+
+
 def test_git_has_what_is_small_and_dvc_the_rest(made):
     tracked = set(git(made, "ls-files", "results/tiny").split())
     for name in ("scores/pit-s0/*/scores.csv", "scores/pit-s0/*/identity.json",
