@@ -165,7 +165,7 @@ def clone(tmp_path_factory, mixtures):
             (folder / name).write_text(text)
     with served(folder) as (address, _):
         tiny_scales(folder / "configs", archive, address)
-        for name, text in blocks("yaml"):
+        for name, text in dict.fromkeys(blocks("yaml")):  # README and a page may show the same
             with (folder / (name or "configs/experiments.yaml")).open("a") as file:
                 file.write(f"\n{text}")
         git(folder, "init", "--quiet")
