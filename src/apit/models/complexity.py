@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from apit.config import Run
 from apit.models.discriminators import make_discriminator
 from apit.models.separators import OwnSeparator, make_separator
+from apit.own import is_own
 
 
 class Complexity(NamedTuple):
@@ -24,10 +25,11 @@ Networks = dict[str, tuple[nn.Module, tuple[Tensor, ...]]]  # by name, with inpu
 def networks(run: Run) -> Networks:
     """A run's `separator` and its discriminators by name, on the meta device.
 
-    Nothing is allocated or computed.
+    Nothing is allocated or computed; but a separator of one's own, which may not know that device,
+    is made on the CPU, with all others.
     """
     samples, sources = run.audio.samples, run.audio.sources
-    with torch.device("meta"):
+    with torch.device("cpu" if is_own(run.separator.architecture) else "meta"):
         separator = make_separator(run.separator, run.stft, run.audio)
         spectrum = separator.mask_shape(samples)
         heard = (samples,) if isinstance(separator, OwnSeparator) else spectrum

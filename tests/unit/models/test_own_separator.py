@@ -12,6 +12,7 @@ from steps import CPU, batches_of
 from apit.cli import main
 from apit.errors import UserError
 from apit.layers import load_run
+from apit.models.complexity import complexities
 from apit.models.separators import make_separator
 from apit.separate.model import Model
 from apit.training.identities import of_run
@@ -43,6 +44,11 @@ class Masking(Split):
 class Short(Split):
     def forward(self, mixture):
         return super().forward(mixture)[..., 1:]
+
+class Numbers(Split):
+    def forward(self, mixture):
+        assert isinstance(mixture.mean().item(), float)  # which a tensor without values has not
+        return super().forward(mixture)
 
 number = 3
 """
@@ -134,6 +140,11 @@ def test_a_run_is_scored_resumed_and_separates(tiny, packed, tmp_path, configs, 
     soundfile.write(tmp_path / "street.wav", sound.T, 16000)
     model, output = ("--model", str(tmp_path / "whole")), ("--output", str(tmp_path / "out"))
     assert main(["separate", str(tmp_path / "street.wav"), *model, *output]) == 0
+
+
+def test_it_may_look_at_values(tiny):
+    counts = complexities(tiny("pit", *own("own_networks:Numbers")))["separator"]
+    assert counts == complexities(tiny("pit", *own(SPLIT)))["separator"]
 
 
 def test_its_file_and_options_count_as_the_runs(tiny, packed, own_networks):
