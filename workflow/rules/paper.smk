@@ -117,7 +117,7 @@ rule spectrograms:
     log:
         f"logs/{SCALE}/spectrograms.log",
     params:
-        of=HEARD,
+        of=[OF_SYSTEMS[run] for run in HEARD],
         caption=scale.caption,
         code=code_of(PRESENTATION["spectrograms"]),
         folder=subpath(output[0], parent=True),
@@ -140,7 +140,7 @@ rule listen:
         gpu=1,
         runtime=480,
     params:
-        of=HEARD,
+        of=[OF_SYSTEMS[run] for run in HEARD],
         caption=scale.caption,
         code=code_of(PRESENTATION["listen"]),
     shell:
