@@ -261,12 +261,15 @@ def _scale_layers(
         raise _unknown("scale", scale, scale_names(configs), configs)
     layers = Layers(str(configs / "method.yaml"), read_yaml(configs / "method.yaml"))
     path = configs / f"{scale}.yaml"
-    values = read_yaml(path)
-    if (like := values.pop(LIKE, None)) is not None:
+    files = {path: read_yaml(path)}
+    while (like := files[last := [*files][-1]].pop(LIKE, None)) is not None:
         if like not in scale_names(configs):
-            raise _unknown("scale", str(like), scale_names(configs), path)
-        layers.add(str(configs / f"{like}.yaml"), read_yaml(configs / f"{like}.yaml"))
-    layers.add(str(path), values)
+            raise _unknown("scale", str(like), scale_names(configs), last)
+        if (other := configs / f"{like}.yaml") in files:
+            raise UserError(f"{last}: like: {like} is itself like this scale")
+        files[other] = read_yaml(other)
+    for file in reversed(files):
+        layers.add(str(file), files[file])
     rows = merge(layers.values, own).get("experiments") or ()
     for row in (row for row in rows if isinstance(row, Mapping) and row.get("name") == experiment):
         chosen = {part: row[part] for part in ("adversary", "training") if part in row}

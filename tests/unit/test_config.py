@@ -60,6 +60,11 @@ def test_a_scale_may_be_like_another(configs):
             UserError, match=r"alike\.yaml: no scale is called 'papr'; did you mean"
         ):
             load_scale("alike", configs=configs)
+        path.write_text("like: smoke-all\nexperiments: [pit]\n")  # which is like smoke
+        assert load_scale("alike", configs=configs).audio.seconds == 1
+        path.write_text("like: alike\n")
+        with pytest.raises(UserError, match=r"alike\.yaml: like: alike is itself like this scale"):
+            load_scale("alike", configs=configs)
         path.write_text("like: paper\ntraining: {stepz: 3}\n")
         with pytest.raises(UserError, match=r"alike\.yaml: training\.stepz: .*did you mean steps"):
             load_scale("alike", configs=configs)
