@@ -261,15 +261,16 @@ def _scale_layers(
         raise _unknown("scale", scale, scale_names(configs), configs)
     layers = Layers(str(configs / "method.yaml"), read_yaml(configs / "method.yaml"))
     path = configs / f"{scale}.yaml"
-    files = {path: read_yaml(path)}
-    while (like := files[last := [*files][-1]].pop(LIKE, None)) is not None:
+    files = [(path, read_yaml(path))]
+    while (like := files[-1][1].pop(LIKE, None)) is not None:
         if like not in scale_names(configs):
-            raise _unknown("scale", str(like), scale_names(configs), last)
-        if (other := configs / f"{like}.yaml") in files:
-            raise UserError(f"{last}: like: {like} is itself like this scale")
-        files[other] = read_yaml(other)
-    for file in reversed(files):
-        layers.add(str(file), files[file])
+            raise _unknown("scale", str(like), scale_names(configs), files[-1][0])
+        other = configs / f"{like}.yaml"
+        if other in dict(files):
+            raise UserError(f"{files[-1][0]}: like: {like} is itself like this scale")
+        files.append((other, read_yaml(other)))
+    for file, values in reversed(files):
+        layers.add(str(file), values)
     rows = merge(layers.values, own).get("experiments") or ()
     for row in (row for row in rows if isinstance(row, Mapping) and row.get("name") == experiment):
         chosen = {part: row[part] for part in ("adversary", "training") if part in row}

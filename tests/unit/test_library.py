@@ -30,9 +30,7 @@ def test_what_the_page_shows_runs(capsys):
 
 @pytest.mark.parametrize("name", apit.__all__)
 def test_what_is_public_is_documented(name):
-    public = getattr(apit, name)
-    assert inspect.getdoc(public)
-    assert name in dir(apit)
+    assert inspect.getdoc(getattr(apit, name))
 
 
 def test_what_is_not_public_is_not_there():

@@ -371,6 +371,18 @@ def test_make_hands_their_names_on_as_they_are(tmp_path, name):
     assert {f"clips={name}", f"rooms={name}"} <= {*exported.splitlines()}
 
 
+@pytest.mark.parametrize(("said", "trains"), [("false", False), ("true", True)])
+def test_that_nothing_absent_is_trained_can_be_said(finished, said, trains):
+    weights = finished / "results" / "tiny" / "weights"
+    aside = weights.rename(finished / "aside")
+    try:
+        code, printed = planned(finished, "--config", "scale=tiny", f"train_absent={said}")
+    finally:
+        aside.rename(weights)
+    assert code == 0, printed
+    assert bool(re.search(r"^train +\d", printed, re.MULTILINE)) == trains
+
+
 def test_every_stage_of_dvc_is_a_call_that_snakemake_takes(finished):
     stages = YAML(typ="safe").load(REPOSITORY / "dvc.yaml")["stages"]
     assert list(stages) == ["data", "runs", "scores", "paper"]

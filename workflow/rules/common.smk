@@ -12,7 +12,7 @@ def given(name):
 SCALE = given("scale")
 RESULTS = f"results/{SCALE}"
 # `make reproduce`: also weights and sounds, which git has not, so that all is made anew where they are not here.
-TRAIN_ABSENT = bool(config.get("train_absent"))
+TRAIN_ABSENT = given("train_absent").lower() not in ("", "false", "no", "0")
 
 try:
     SETTINGS = shlex.split(given("set"))

@@ -79,7 +79,7 @@ def parse_lines(content: bytes, path: Path, slots: int) -> list[Line]:
     """
     text = content.decode("utf-8-sig", BYTES)
     if "\0" in text:
-        raise UserError(f"{path}: is not text in UTF-8")
+        raise UserError(f"{path}: is no text; give a list of mixtures and their sources")
     if not text:
         raise UserError(f"{path}: is empty")
     lines: list[Line] = []
