@@ -36,13 +36,13 @@ def graph() -> str:
 
 
 def table(scale: str) -> str:
-    """The main columns of a scale's `tables/ablations`, means and intervals in one line."""
+    """The main columns of a scale's `tables/ablations`, in Markdown."""
     rows = pd.read_csv(Path("results", scale, "tables", "ablations.csv"))
     columns = {aggregate: COLUMNS[aggregate] for aggregate in AGGREGATES}
     lines = [["experiment", *(c.heading for c in columns.values())], ["---", *["---:"] * 4]]
     for experiment, aggregates in by_experiment(rows).items():
         cells = (column.cell(aggregates[name]) for name, column in columns.items())
-        lines.append([experiment, *(f"{mean} {bounds}" for mean, bounds, _ in cells)])
+        lines.append([experiment, *cells])
     return _printed(lines)
 
 
@@ -66,7 +66,7 @@ def claims(scale: str) -> str:
             if row["claim"] == claim.claim
         ]
         run = [
-            " ".join([*([f"{row['of']}:"] if row["of"] else []), *cells[3], f"({row['seeds']})"])
+            f"{row['of'] and row['of'] + ': '}{cells[3]} ({row['seeds']})"
             for row, cells in own
             if not isnan(row["mean"])
         ]

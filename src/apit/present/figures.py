@@ -109,12 +109,13 @@ def contexts(gallery: Gallery, histories: Sequence[pd.DataFrame]) -> None:
             if name != "pit":
                 seen = gallery.looks[name].filled == "hollow"
                 style |= {"linestyle": "-" if seen else "--"}
+            end = style | gallery.looks[name].of_marker | {"markersize": 4.5, "markevery": [-1]}
             for place, column in zip(axes, OF_CONTEXTS, strict=True):
                 for one in own:
                     place.plot(one.index / 1000, one[column], lw=0.4, alpha=0.7, **style)
                 mean = pd.concat([one[column] for one in own], axis=1).mean(axis=1)
-                place.plot(mean.index / 1000, mean, lw=1.4, **style)
-            axes[0].plot([], [], lw=1.4, label=name, **style)
+                place.plot(mean.index / 1000, mean, lw=1.4, **end)
+            axes[0].plot([], [], lw=1.4, label=name, **end)
         key(axes[0], domain if shown else "none was run")
         axes[-1].set_xlabel("step (thousands)")
         axes[0].axhline(0, color=PALE, lw=0.8, zorder=0)

@@ -14,12 +14,12 @@ BLACK, VERMILION, PURPLE, GREY = "#000000", "#d55e00", "#cc79a7", "#8c8c8c"
 BY_REPLACED = ("#56b4e9", "#009e73", "#e69f00", "#0072b2")  # by the number I
 MARKERS = "osDPhp"  # by the number I
 ALONE, SEVERAL, FORKS = "no discriminator", "several domains", "forks"
-WITH_PIT, ADVERSARIAL, CONTROL = "-", "--", "-."
+WITH_PIT, ADVERSARIAL, CONTROL, BASELINE = "-", "--", "-.", ":"
 LEGEND = (
-    "Solid: with L_PIT; dashed: purely adversarial; dash-dotted: controls. Black: no discriminator "
-    "(half filled: TDCN++; hollow: a fork); vermilion triangles: instance-based; context-based by "
-    "I: sky-blue circles (0), green squares (1), orange diamonds (2), blue crosses (3); purple: "
-    "both kinds; hollow: the mixture is seen, too; grey: not trained."
+    "Solid: with L_PIT; dashed: purely adversarial; dash-dotted: controls; dotted: TDCN++. Black: "
+    "no discriminator (hollow: a fork); vermilion triangles: instance-based; context-based by I: "
+    "sky-blue circles (0), green squares (1), orange diamonds (2), blue crosses (3); purple: both "
+    "kinds; hollow: the mixture is seen, too; grey: not trained."
 )
 
 
@@ -62,8 +62,9 @@ def look(run: Mapping[str, Any]) -> Look:
     if not judges:
         if is_fork:
             return Look(FORKS, BLACK, line, "v", "hollow")
-        half = run["separator"]["architecture"] == "tdcnpp"
-        return Look(ALONE, BLACK, line, "v", "half" if half else "whole")
+        if run["separator"]["architecture"] == "tdcnpp":
+            return Look(ALONE, BLACK, BASELINE, "s", "half")
+        return Look(ALONE, BLACK, line, "v")
     domains = list({judge.domain for judge in judges})
     panel = domains[0] if len(domains) == 1 else SEVERAL
     kinds = {judge.kind for judge in judges}

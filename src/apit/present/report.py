@@ -23,7 +23,7 @@ from apit.files import whole_file
 from apit.measure import verdicts
 from apit.measure.variance import FEWEST_SEEDS
 from apit.present import runs, studies, tables
-from apit.present.table import Cell, best, plain_cells
+from apit.present.table import best, plain_cells
 
 PARTS = ("*.typ", "*.bib")  # of the report's text, in one folder
 AGGREGATES = {  # tables with a row for each experiment and aggregate
@@ -52,8 +52,8 @@ def content(
 ) -> dict[str, Any]:
     """What the report says in numbers: the configuration's, run records, and a folder's tables.
 
-    A table is a list of the rows of its CSV, each with `shown`, the lines of its cell (of its
-    cells, for verdicts and models), and `best`, whether it is the best of its column. Raises
+    A table is a list of the rows of its CSV, each with `shown`, its cell (its cells, for
+    verdicts and models), and `best`, whether it is the best of its column. Raises
     UserError where a table is missing or is none.
     """
     rows_of = {name: read_table(folder, name) for name in TABLES}
@@ -139,7 +139,7 @@ def _printed(name: str, table: pd.DataFrame, rows: Sequence[Row]) -> list[Row]:
     if name == "tuning":
         values, column = table["si_snri_all"], tables.COLUMNS["si_snri_all/2-4"]
         best_ones = values == values.groupby(table["experiment"]).transform("max")
-        shown = [(column.number(value),) for value in values]
+        shown = map(column.number, values)
         return [{"shown": s, "best": b} for s, b in zip(shown, best_ones.tolist(), strict=True)]
     if name == "published":
         return [{"shown": _published(row)} for row in rows]
@@ -148,16 +148,17 @@ def _printed(name: str, table: pd.DataFrame, rows: Sequence[Row]) -> list[Row]:
     return [
         {
             "shown": columns[row["aggregate"]].cell(row),
+            "bounds": columns[row["aggregate"]].bounds(row),
             "best": (row["experiment"], row["aggregate"]) in bold,
         }
         for row in rows
     ]
 
 
-def _published(row: Row) -> Cell:
-    """A published number has neither interval nor n, one of ours has both."""
+def _published(row: Row) -> str:
+    """A published number has no interval, one of ours has."""
     if isnan(row["n"]):
-        return (tables.AS_PRINTED.number(row["mean"]),)
+        return tables.AS_PRINTED.number(row["mean"])
     return tables.COLUMNS[tables.PUBLISHED_COLUMNS[row["metric"]][row["value"]]].cell(row)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from apit.present.table import Best, Cell, Column, Table, plain_cells
+from apit.present.table import Best, Column, Table, plain_cells
 from apit.present.tables import COLUMNS
 
 MODEL_COLUMNS = {
@@ -83,16 +83,16 @@ def tuning(
     )
     points = list(product(*grid.values()))
     column = COLUMNS["si_snri_all/2-4"]
-    rows: list[tuple[str, list[Cell]]] = []
+    rows: list[tuple[str, list[str]]] = []
     for experiment, own in data.groupby("experiment", sort=False):
-        cells: list[Cell] = []
+        cells: list[str] = []
         for point in points:
             value = own.loc[_alike(own, grid, point), "si_snri_all"].max()  # NaN of none
-            shown = (column.number(value),)
+            shown = column.number(value)
             cells.append(Best(shown) if value == own["si_snri_all"].max() else shown)
         run = next((r["run"] for r in records if r["run"]["experiment"] == experiment), None)
         of_run = _named([_set_to(run, key) for key in grid]) if run else "–"
-        rows.append((str(experiment), [*cells, (of_run,)]))
+        rows.append((str(experiment), [*cells, of_run]))
     steps = ", ".join(map(str, sorted(data["steps"].unique())))
     return Table(
         "tuning",

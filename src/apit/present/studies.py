@@ -11,7 +11,7 @@ from typing import Any, get_args
 import pandas as pd
 
 from apit.config import Discriminator, Domain, Reported, Run
-from apit.present.table import Cell, Table
+from apit.present.table import Table
 from apit.present.tables import (
     AS_PRINTED,
     BOLD,
@@ -88,10 +88,10 @@ def combinations(
     pairs = _combined(runs) | {name: [name, None] for name in BOUNDS if name in shown}
     printed = _printed(reported)
     any_printed = any(name in printed for pair in pairs.values() for name in pair)
-    rows: list[tuple[str, list[Cell]]] = []
+    rows: list[tuple[str, list[str]]] = []
     for label, pair in pairs.items():
         values = [printed.get(name, {}).get("si_snr_i") for name in pair]
-        as_printed = [(AS_PRINTED.number(value),) for value in values] if any_printed else []
+        as_printed = map(AS_PRINTED.number, values) if any_printed else ()
         rows.append((label, [*_beside(shown, pair), *as_printed]))
     places = [
         (name, label, with_pit)
@@ -120,9 +120,9 @@ def _of(summary: pd.DataFrame, experiments: Sequence[str]) -> pd.DataFrame:
     return summary[summary["experiment"].isin(experiments) & summary["aggregate"].isin(STUDIED)]
 
 
-def _beside(shown: Mapping[str, list[Cell]], pair: Pair) -> list[Cell]:
+def _beside(shown: Mapping[str, list[str]], pair: Pair) -> list[str]:
     """Cells of a pair of experiments, by measure; dashes for one that was not run."""
-    absent: list[Cell] = [("–",)] * len(STUDIED)
+    absent = ["–"] * len(STUDIED)
     both = (shown.get(name or "", absent) for name in pair)
     return [cell for cells in zip(*both, strict=True) for cell in cells]
 

@@ -19,16 +19,14 @@ LATEX = {
     "~": r"\textasciitilde{}",
     "−": "$-$",
     "–": "--",
+    "±": r"$\pm$",
     "<": "$<$",
     ">": "$>$",
 }
 LONG_LABEL, LONG_CELL = 40, 26  # signs; what is longer, LaTeX breaks into lines
 
 
-Cell = tuple[str, ...]  # lines, the first of which is the number itself
-
-
-class Best(Cell):
+class Best(str):
     """A cell that is the best of its column."""
 
 
@@ -57,16 +55,17 @@ class Column:
         """An aggregate's interval."""
         return f"[{self.number(row['lower'])}, {self.number(row['upper'])}]"
 
-    def cell(self, row: Mapping[Any, Any] | None) -> Cell:
-        """An aggregate's mean, interval and n; a dash where nothing has a value."""
+    def cell(self, row: Mapping[Any, Any] | None) -> str:
+        """An aggregate's mean ± half of its interval; a dash where nothing has a value."""
         if row is None or row["n"] == 0:
-            return ("–", "", "n = 0")
-        return (self.number(row["mean"]), self.bounds(row), f"n = {row['n']:.0f}")
+            return "–"
+        half = (row["upper"] - row["lower"]) / 2
+        return self.number(row["mean"]) + (f" ± {self.number(half)}" if half else "")
 
 
-def plain_cells(row: Mapping[Any, Any], columns: Mapping[str, Column]) -> list[Cell]:
-    """A cell of one line for each column of a row that has nothing but numbers."""
-    return [(column.number(row[key]),) for key, column in columns.items()]
+def plain_cells(row: Mapping[Any, Any], columns: Mapping[str, Column]) -> list[str]:
+    """A cell for each column of a row that has nothing but numbers."""
+    return [column.number(row[key]) for key, column in columns.items()]
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Table:
 
     name: str
     titles: list[str]
-    rows: list[tuple[str, list[Cell]]]
+    rows: list[tuple[str, list[str]]]
     caption: str
     data: pd.DataFrame
 
@@ -96,25 +95,18 @@ class Table:
             "|---|" + "---:|" * (len(self.titles) - 1),
         ]
         for label, cells in self.rows:
-            shown = (
-                "<br>".join([f"**{cell[0]}**" if isinstance(cell, Best) else cell[0], *cell[1:]])
-                for cell in cells
-            )
+            shown = (f"**{cell}**" if isinstance(cell, Best) else cell for cell in cells)
             lines.append(f"| {label} | " + " | ".join(shown) + " |")
         return "\n".join([*lines, "", self.caption, ""])
 
     def latex(self) -> str:
         r"""The table for LaTeX (`\usepackage{booktabs,graphicx}`), at most as wide as the text."""
         columns = zip(*(cells for _, cells in self.rows), strict=True)
-        is_text = [any(cell[0][:1].isalpha() for cell in column) for column in columns]
-        body = []
-        for label, cells in self.rows:
-            lines = max(map(len, cells))
-            for line in range(lines):
-                shown = " & ".join(_latex(cell, line) for cell in cells)
-                body.append(rf"{'' if line else _wrapped(label, LONG_LABEL)} & {shown} \\")
-            if lines > 1:
-                body[-1] += r"[3pt]"
+        is_text = [any(cell[:1].isalpha() for cell in column) for column in columns]
+        body = [
+            rf"{_wrapped(label, LONG_LABEL)} & {' & '.join(map(_latex, cells))} \\"
+            for label, cells in self.rows
+        ]
         return "\n".join(
             [
                 r"\begin{table*}",
@@ -155,11 +147,8 @@ def span(values: Sequence[float], form: str = "d") -> str:
     return " to ".join(dict.fromkeys(format(end, form) for end in (min(values), max(values))))
 
 
-def _latex(cell: Cell, line: int) -> str:
-    if line >= len(cell):
-        return ""
-    font = r"\scriptsize " if line else r"\bfseries " if isinstance(cell, Best) else ""
-    return font + _wrapped(cell[line], LONG_CELL)
+def _latex(cell: str) -> str:
+    return (r"\bfseries " if isinstance(cell, Best) else "") + _wrapped(cell, LONG_CELL)
 
 
 def _wrapped(text: str, longest: int) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from apit.config import HEADLINE_DB, Reported
 from apit.data import fuss
 from apit.measure.table import BSS_EVAL
-from apit.present.table import Best, Cell, Column, Table, best, span
+from apit.present.table import Best, Column, Table, best, span
 
 COLUMNS = {
     "si_snr_s": Column("SI-SNR_S", "dB", 1, better="higher"),
@@ -108,8 +108,8 @@ TWO_LOOKS = (
     "97.5 %, Holm is within a look, and what is decided at the first is not looked at again."
 )
 INTERVALS = (
-    "In brackets 95 % bootstrap intervals over mixtures, which say nothing about other seeds; "
-    "n is the number of values."
+    "±: half of a 95 % bootstrap interval over mixtures, which says nothing about other seeds; the "
+    "CSV has its ends and the number of values."
 )
 BOLD = "Bold: the best mean of the experiments that were trained."
 
@@ -201,7 +201,7 @@ def _of_aggregates(
     )
 
 
-def cells_of(summary: pd.DataFrame, columns: Mapping[str, Column]) -> dict[str, list[Cell]]:
+def cells_of(summary: pd.DataFrame, columns: Mapping[str, Column]) -> dict[str, list[str]]:
     """Cells of every experiment, of which the best of a column is a `Best`."""
     bold = best(summary, columns)
     return {
@@ -227,7 +227,7 @@ def verdicts(decisions: pd.DataFrame, caption: str) -> Table:
     return Table("verdicts", titles, rows, f"{caption} {VERDICT_LEGEND} {rule}".strip(), decisions)
 
 
-def _judged(row: Mapping[str, Any]) -> list[Cell]:
+def _judged(row: Mapping[str, Any]) -> list[str]:
     """What is printed of a contrast, or of a row that is none."""
     column = COLUMNS.get(row["measure"], Column(row["measure"], "", 3))
     unit = "points" if column.unit == "%" else column.unit
@@ -236,18 +236,18 @@ def _judged(row: Mapping[str, Any]) -> list[Cell]:
         for number in (column.number(row["mean"]), column.number(row["detectable"]))
     )
     share = {bound: row[f"improved_{bound}"] for bound in ("lower", "upper")}
-    improved = [] if isnan(row["improved"]) else [IMPROVED.bounds(share)]
+    improved = "" if isnan(row["improved"]) else f" {IMPROVED.bounds(share)}"
     return [
-        (f"{row['experiment']} − {row['baseline']}" if row["experiment"] else "",),
-        (column.title,),
-        (f"{row['seeds']} (look {row['look']:.0f})" if row["looks"] > 1 and row["look"] > 0
-         else row["seeds"],),
-        (mean, *([] if isnan(row["lower"]) else [column.bounds(row)])),
-        ("< 0.001" if row["p_holm"] < 0.001 else P_VALUE.number(row["p_holm"]),),
-        (detectable,),
-        ("no number" if row["seeds_needed"] == inf else SEEDS.number(row["seeds_needed"]),),
-        (IMPROVED.number(row["improved"]), *improved),
-        (row["verdict"] or "–", *([row["note"]] if row["note"] else [])),
+        f"{row['experiment']} − {row['baseline']}" if row["experiment"] else "",
+        column.title,
+        f"{row['seeds']} (look {row['look']:.0f})" if row["looks"] > 1 and row["look"] > 0
+        else row["seeds"],
+        mean if isnan(row["lower"]) else f"{mean} {column.bounds(row)}",
+        "< 0.001" if row["p_holm"] < 0.001 else P_VALUE.number(row["p_holm"]),
+        detectable,
+        "no number" if row["seeds_needed"] == inf else SEEDS.number(row["seeds_needed"]),
+        IMPROVED.number(row["improved"]) + improved,
+        ": ".join(filter(None, (row["verdict"], row["note"]))) or "–",
     ]  # fmt: skip
 
 
@@ -263,13 +263,13 @@ def published(
     data, metric, read_in.
     """
     names = list(PUBLISHED_COLUMNS["A"])
-    rows: list[tuple[str, list[Cell]]] = []
+    rows: list[tuple[str, list[str]]] = []
     data = []
     for line in reported:
         origin = {"data": line.data, "metric": line.metric, "read_in": line.read_in}
         values: Mapping[Any, float] = line.values
-        shown: list[Cell] = [(AS_PRINTED.number(values.get(key)),) for key in names]
-        rows.append((line.system, [*shown, *((text,) for text in origin.values())]))
+        shown = [AS_PRINTED.number(values.get(key)) for key in names]
+        rows.append((line.system, [*shown, *origin.values()]))
         data += [{"system": line.system, "value": k, "mean": v} | origin for k, v in values.items()]
     ours = by_experiment(summary)
     for name in dict.fromkeys(record["run"]["experiment"] for record in records):
@@ -280,7 +280,7 @@ def published(
             origin = {"data": data_here, "metric": metric, "read_in": "ours"}
             own = {key: ours[name].get(aggregate) for key, aggregate in aggregates.items()}
             shown = [COLUMNS[aggregates[key]].cell(row) for key, row in own.items()]
-            rows.append((name, [*shown, *((text,) for text in origin.values())]))
+            rows.append((name, [*shown, *origin.values()]))
             data += [{**row, "system": name, "value": k} | origin for k, row in own.items() if row]
     columns = ["system", "value", "mean", "lower", "upper", "n", "data", "metric", "read_in"]
     return Table(

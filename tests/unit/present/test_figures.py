@@ -266,8 +266,8 @@ def test_every_shipped_experiment_has_a_look_of_its_own_even_in_grey(gallery):
 
 def test_lines_tell_what_is_in_the_loss(gallery):
     by_name = gallery(experiment_names()).looks
-    lines = {"-": {"pit", "pit-tdcnpp", "pit-six"}, "--": {"six", "ctx-wave-i0", "inst-mask"},
-             "-.": {"pit-long", "pit-random", "fork-pit-aa"}}  # fmt: skip
+    lines = {"-": {"pit", "pit-six"}, "--": {"six", "ctx-wave-i0", "inst-mask"},
+             ":": {"pit-tdcnpp"}, "-.": {"pit-long", "pit-random", "fork-pit-aa"}}  # fmt: skip
     assert all(by_name[name].line == line for line, names in lines.items() for name in names)
 
 

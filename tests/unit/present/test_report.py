@@ -191,12 +191,13 @@ def test_what_a_table_says_is_what_its_csv_says(given, configs):
     folder, records = given()
     path = folder / "ablations.csv"
     table = said(folder, records, configs, "table-ablations")
-    assert "7.00 [6.50, 7.50]" in table
+    assert "7.00 ± 0.50" in table
+    assert "[6.50, 7.50] 8" in said(folder, records, configs, "table-intervals")
     assert "1234.57" not in table
     row = "pit,si_snr_i,"
     path.write_text(path.read_text().replace(f"{row}7,", f"{row}1234.567,"))
     assert "1234.57" in said(folder, records, configs, "table-ablations")
-    assert "that of pit : 1234.57 dB" in said(folder, records, configs, "abstract")
+    assert "that of pit : 1234.57 ± 0.50 dB" in said(folder, records, configs, "abstract")
     published = said(folder, records, configs, "table-published")
     for line in load_reported():
         assert line.data in published
@@ -208,8 +209,8 @@ def test_what_a_table_says_is_what_its_csv_says(given, configs):
 @pytest.mark.parametrize(
     ("values", "sentences"),
     [
-        ((7, 6, 5), ["is that of pit : 7.00 dB", "None of the two systems with an adversary"]),
-        ((5, 6, 7), ["that of ctx-stft-i3-m : 7.00 dB", "alone, has 5.00 dB",
+        ((7, 6, 5), ["that of pit : 7.00 ± 0.50 dB", "None of the two systems with an adversary"]),
+        ((5, 6, 7), ["that of ctx-stft-i3-m : 7.00 ± 0.50 dB", "alone, has 5.00 dB",
                      "All two systems with an adversary have higher means"]),
         ((6, 5, 7), ["Of two systems with an adversary, one has a higher mean than pit : "
                      "ctx-stft-i3-m ."]),

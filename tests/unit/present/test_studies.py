@@ -30,7 +30,7 @@ def made(tiny):
 
 
 def numbers(table):
-    return {label: [cell[0] for cell in cells] for label, cells in table.rows}
+    return {label: [cell.split(" ±")[0] for cell in cells] for label, cells in table.rows}
 
 
 def test_contexts_are_domain_by_replaced_estimates_without_and_with_the_mixture(made):
