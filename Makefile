@@ -56,6 +56,7 @@ check: $(READY)
 	ruff format --check .
 	mypy
 	lint-imports
+	check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	snakefmt --check Snakefile workflow/rules
 	snakemake --dry-run --quiet all > /dev/null
 	python workflow/readme.py --check
