@@ -40,7 +40,7 @@ SIZE = 8192  # of a matrix
 PARTS = (128, 64, 32, 16, 8, 4, 2, 1)  # of a batch: how many examples are computed at once
 STEPPED = ("pit", "ctx-wave-i3-m", "pit-six")
 SHARED = (1, 2, 4, 8, 16)  # trainings on one card
-SHARING = "ctx-wave-i3-m"
+SHARING, STEPS = "ctx-wave-i3-m", 100
 SMALL = ("--scale", "smoke", "--set", "data.recipe.examples={train: 64, validation: 4, eval: 4}")
 TOLERANCE = 1e-3  # between terms of a step on a CPU and on CUDA, both in float32
 ARITHMETIC = {  # name: precision of the configuration, of float32 products, and compiled
@@ -251,24 +251,24 @@ def input_rate(folder: Path, needed: float, examples: int = 64) -> Row:
     )
 
 
-def sharing(data: Path, folder: Path, end: float, steps: int = 100) -> Iterator[Row]:
+def sharing(data: Path, folder: Path, end: float) -> Iterator[Row]:
     """Steps a second of several trainings of `smoke` on one card, all together."""
     alone = 0.0
     for count in SHARED:
         if time.monotonic() > end - 45:
             yield "trainings that share the card", f"{count}", "–", "no time was left"
             continue
-        rate = together(data, folder / str(count), count, steps)
+        rate = together(data, folder / str(count), count)
         alone = alone or rate
         yield ("trainings that share the card", f"{count} of {SHARING} at smoke",
                f"{rate:.3g} steps/s", f"{rate / alone:.3g} × one alone")  # fmt: skip
 
 
-def together(data: Path, folder: Path, count: int, steps: int) -> float:
+def together(data: Path, folder: Path, count: int) -> float:
     """Steps a second of so many trainings at once, from the time that each spent in its steps."""
     outputs = [folder / f"{number}" for number in range(count)]
-    finish(*(train(data, output, steps, f"work-{output.name}") for output in outputs))
-    return sum(steps / read_record(output)["training_seconds"] for output in outputs)
+    finish(*(train(data, output, STEPS, f"work-{output.name}") for output in outputs))
+    return sum(STEPS / read_record(output)["training_seconds"] for output in outputs)
 
 
 if __name__ == "__main__":
