@@ -48,9 +48,9 @@ test-all: $(READY)
 	pytest -n auto --dist loadfile -m "slow or not slow"
 
 bench: $(READY) .venv/peers
-	python benchmarks/scoring.py
-	python benchmarks/losses.py
-	python benchmarks/loading.py --asteroid .venv/peers/asteroid/data/fuss_dataset.py
+	python benchmarks/scoring.py $(BRIEF)
+	python benchmarks/losses.py $(BRIEF)
+	python benchmarks/loading.py $(BRIEF) --asteroid .venv/peers/asteroid/data/fuss_dataset.py
 
 # On a machine with a GPU, in eight minutes at most: what only a GPU can show, as a table.
 gpu-check: $(READY)

@@ -1,7 +1,7 @@
 """How fast batches are read, beside soundfile, asteroid and cat: prints ratios.
 
     pip install --no-deps --target PEERS asteroid==0.7.0     # its FUSSDataset, loaded by path
-    python benchmarks/loading.py [--asteroid PEERS/asteroid/data/fuss_dataset.py]
+    python benchmarks/loading.py [--brief] [--asteroid PEERS/asteroid/data/fuss_dataset.py]
 
 Examples of four sources, 10 s at 16 kHz, in the page cache; crops of 3 s. Contenders take turns,
 and the best round of each counts, since machines are noisy and shared: compare ratios, not times.
@@ -19,6 +19,7 @@ import numpy as np
 import soundfile
 import torch
 from scipy.io import wavfile
+from scoring import BRIEF
 
 from apit.config import Audio
 from apit.data import packed
@@ -34,21 +35,20 @@ AUDIO = Audio(sample_rate=RATE, seconds=float(SECONDS), sources=SLOTS)
 def main() -> None:
     """Run all comparisons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--examples", type=int, default=200)
-    parser.add_argument("--batches", type=int, default=10_000, help="over which memory is watched")
+    parser.add_argument("--brief", action="store_true", help=BRIEF)
     parser.add_argument("--asteroid", type=Path, help="asteroid's data/fuss_dataset.py")
     parsed = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        mixtures = write(folder / "mixtures", parsed.examples)
+        mixtures = write(folder / "mixtures", 16 if parsed.brief else 200)
         start = time.perf_counter()
         pack(mixtures, folder / "packed")
         seconds = time.perf_counter() - start
         size = sum(path.stat().st_size for path in mixtures.rglob("*_sound.wav"))
         print(f"packing: {size / seconds / 1e6:.0f} MB/s of sources")
-        crops = reading(mixtures, folder / "packed", parsed.asteroid)
-        memory(crops, parsed.batches)
+        crops = reading(mixtures, folder / "packed", parsed.asteroid, 1 if parsed.brief else 7)
+        memory(crops, 100 if parsed.brief else 10_000)
     with tempfile.TemporaryDirectory() as name:
         first_batch(Path(name))
 
@@ -77,7 +77,7 @@ def random_crops(examples: Packed | Wavs) -> RandomCrops:
     return RandomCrops(examples, CROP * RATE, BATCH, np.random.default_rng(0))
 
 
-def reading(mixtures: Path, root: Path, asteroid: Path | None) -> RandomCrops:
+def reading(mixtures: Path, root: Path, asteroid: Path | None, rounds: int) -> RandomCrops:
     """Compare readers, as examples a second; and bytes a second with `cat`."""
     wavs, crops = Wavs(mixtures, "train", AUDIO), random_crops(Packed(root, "train", AUDIO))
     of_wavs = random_crops(wavs)
@@ -112,7 +112,7 @@ def reading(mixtures: Path, root: Path, asteroid: Path | None) -> RandomCrops:
                                          stdin=subprocess.DEVNULL),
     }  # fmt: skip
     best = dict.fromkeys(contenders, float("inf"))
-    for _ in range(7):
+    for _ in range(rounds):
         for name, work in contenders.items():
             best[name] = min(best[name], seconds_of(work))
     a_byte = (best.pop("cat") - best.pop("no cat")) / 8 / shard.stat().st_size

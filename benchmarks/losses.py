@@ -1,12 +1,14 @@
 """How fast the PIT loss is, forward and backward, beside torchmetrics: prints ratios.
 
-    python benchmarks/losses.py
+    python benchmarks/losses.py [--brief]
 
 Four mixtures of 10 s at 16 kHz with four sources; the best of several rounds in turns.
 """
 
+import argparse
+
 import torch
-from scoring import compare
+from scoring import BRIEF, compare
 from torchmetrics.functional.audio import (
     permutation_invariant_training,
     scale_invariant_signal_distortion_ratio,
@@ -20,6 +22,9 @@ BATCH, SLOTS, SAMPLES = 4, 4, 160_000
 
 def main() -> None:
     """Compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--brief", action="store_true", help=BRIEF)
+    rounds = 1 if parser.parse_args().brief else 15
     generator = torch.Generator().manual_seed(0)
     references = torch.randn(BATCH, SLOTS, SAMPLES, generator=generator)
     noise = torch.randn(references.shape, generator=generator)
@@ -48,7 +53,7 @@ def main() -> None:
             "torchmetrics, SI-SDR": torchmetrics,
             "a copy of the estimates": lambda: source.copy_(references),
         },
-        rounds=15,
+        rounds=rounds,
     )
 
 

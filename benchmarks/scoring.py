@@ -1,6 +1,6 @@
 """How fast scores are, beside torchmetrics and museval in the same process: prints ratios.
 
-    python benchmarks/scoring.py [--mixtures 100]
+    python benchmarks/scoring.py [--brief]
 
 Mixtures of 10 s at 16 kHz with four sources. Times are the best of several rounds in which the
 contenders take turns, since machines are noisy and shared; compare ratios, not times.
@@ -29,15 +29,16 @@ from apit.measure.score import Measures, score_estimates
 from apit.models.stft import make_stft
 
 RATE, SECONDS, SLOTS = 16_000, 10, 4
+BRIEF = "less of it: it runs, and its ratios mean little"
 
 
 def main() -> None:
     """Run all comparisons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mixtures", type=int, default=100, help="to read and score from files")
-    parsed = parser.parse_args()
+    parser.add_argument("--brief", action="store_true", help=BRIEF)
+    brief = parser.parse_args().brief
     generator = torch.Generator().manual_seed(0)
-    references = torch.randn(1, SLOTS, RATE * SECONDS, generator=generator)
+    references = torch.randn(1, SLOTS, RATE * (2 if brief else SECONDS), generator=generator)
     noise = torch.randn(references.shape, generator=generator)
     estimates = references + 0.3 * noise + 0.2 * references.flip(1)
     mixture = references.sum(1)
@@ -56,7 +57,7 @@ def main() -> None:
                 references[0], estimates[0]
             ),
         },
-        rounds=20,
+        rounds=1 if brief else 20,
     )["apit (float64)"]
     exact, _ = pair_by_pair(references[0], estimates[0])
     difference = (ours.si_snr[0] - exact).abs().max().item()
@@ -86,9 +87,9 @@ def main() -> None:
                 depths_db=depths,
             ),
         },
-        rounds=3,
+        rounds=1 if brief else 3,
     )
-    files(parsed.mixtures, references[0], estimates[0])
+    files(2 if brief else 100, references[0], estimates[0])
 
 
 def compare(title: str, contenders: dict[str, Callable[[], object]], rounds: int) -> dict:

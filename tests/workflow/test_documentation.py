@@ -32,6 +32,7 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "REPRODUCIBILITY.md",
 PLACEHOLDERS = {
     "PYTHONPATH=.": "PYTHONPATH=.:src",  # of this clone, not of the environment
     "COMMAND": "train",
+    "make bench": "make bench BRIEF=--brief",
     "eval_example_list.txt --estimates DIR": "data/smoke/mixtures/*/eval_example_list.txt"
     " --estimates $(ls -d results/smoke/estimates/pit-s0/* | head -1)",
 }
@@ -132,11 +133,13 @@ def tiny_scales(configs, archive, address):
             },
         },
         "paper": {"like": "smoke", "data": {"sounds": fuss}},
+        "smoke-all": {"like": "smoke", "tuning": yaml.load(configs / "smoke-all.yaml")["tuning"]},
         "fuss-recipe": own | {"like": "smoke"},
     }
     own["data"]["recipe"] |= {"examples": examples}
     own["data"]["recipe"] |= {"background_min_seconds": 0.5, "foreground_max_seconds": 2.0}
     for name, scale in scales.items():
+        scale.get("tuning", {})["steps"] = 2
         if name != "smoke":  # a claim can be planned at mini
             scale["experiments"] = [*FEWER, *(["ctx-wave-i0-m"] if name == "mini" else [])]
         yaml.dump(scale, configs / f"{name}.yaml")
