@@ -47,7 +47,7 @@ def table(scale: str) -> str:
 
 
 def claims(scale: str) -> str:
-    """The paper's claims, what its text gives for each, and what a scale's seeds say."""
+    """The paper's claims that a scale has run, what its text gives for each, and what seeds say."""
     texts = dict.fromkeys(TEXTS, str)
     table = pd.read_csv(Path("results", scale, "tables", "verdicts.csv"), dtype=texts)
     table = table.fillna(dict.fromkeys(TEXTS, ""))
@@ -57,6 +57,7 @@ def claims(scale: str) -> str:
         ["the paper says", "its numbers", f"ours, at `{scale}` (seeds)", "verdict"],
         ["---"] * 4,
     ]
+    others = []
     for claim in load_claims():
         if claim.paper is None:
             continue
@@ -70,10 +71,11 @@ def claims(scale: str) -> str:
             for row, cells in own
             if not isnan(row["mean"])
         ]
-        verdict = str(own[0][0]["verdict"])
-        lines.append([claim.claim, claim.paper, "<br>".join(run), verdict] if run
-                     else [claim.claim, claim.paper, "not run", "–"])  # fmt: skip
-    return _printed(lines)
+        if run:
+            lines.append([claim.claim, claim.paper, "<br>".join(run), own[0][1][-1]])
+        else:
+            others.append(claim.claim)
+    return _printed(lines) + (f"\nNot run at `{scale}`: {'; '.join(others)}.\n" if others else "")
 
 
 def _printed(lines: list[list[str]]) -> str:
