@@ -22,7 +22,7 @@ def test_every_check_has_its_row(tmp_path, monkeypatch):
     monkeypatch.delitem(gpu.ARITHMETIC, "bfloat16, compiled")  # minutes for a C++ compiler
     rows = list(gpu.rows("smoke", torch.device("cpu"), tmp_path, time.monotonic() + 600))
     assert [what for what, *_ in rows] == [
-        "losses of three steps, CUDA against CPU", "10 steps, stopped, 10 more, against 20",
+        "losses of a step, CUDA against CPU", "10 steps, stopped, 10 more, against 20",
         *["matrix product"] * 3, *["step of pit"] * 3, "input, one thread, in the page cache",
         *["trainings that share the card"] * 2,
     ]  # fmt: skip
