@@ -116,7 +116,11 @@ def no_scratch_folder(*_):
 )
 def test_how_a_command_ended_is_told(ends, code, said, capsys, monkeypatch):
     monkeypatch.setattr(packing, "pack", ends)
-    assert run("pack", "there", "--output", "here") == code
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    try:
+        assert run("pack", "there", "--output", "here") == code
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == f"apit pack: {said}\n"
 
 
