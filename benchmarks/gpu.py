@@ -24,11 +24,12 @@ from loading import AUDIO, write
 from safetensors.torch import load_file
 
 from apit.config import Run
-from apit.data.batches import Batch, RandomCrops
+from apit.data.batches import RandomCrops
 from apit.data.examples import open_examples
 from apit.data.packing import pack
 from apit.layers import load_run
 from apit.models.complexity import step_macs
+from apit.training.bench import noise
 from apit.training.devices import make_device
 from apit.training.record import read_record
 from apit.training.state import TrainState
@@ -99,7 +100,7 @@ def like_cpu(device: torch.device) -> Row:
     losses = []
     for where in (torch.device("cpu"), device):
         state = TrainState(run, World(where))
-        batches = [noise(run, 4, seed).to(where) for seed in range(3)]
+        batches = [noise(run, seed).to(where) for seed in range(3)]
         done = [train_step(state, batch).terms for batch in batches]
         losses.append(
             [[float(t) for n, t in step.items() if n.startswith("loss/")] for step in done]
@@ -117,15 +118,6 @@ def set_products(precision: str) -> None:
     """How products and convolutions of float32 are computed: "highest", or "high", in TF32."""
     torch.set_float32_matmul_precision(precision)
     torch.backends.cudnn.allow_tf32 = precision != "highest"
-
-
-def noise(run: Run, count: int, seed: int = 0) -> Batch:
-    """A batch of noise, with one silent slot in one example."""
-    samples = round(run.training.crop_seconds * run.audio.sample_rate)
-    shape = (count, run.audio.sources, samples)
-    references = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    references[0, -1] = 0
-    return Batch(references, ())
 
 
 def small_data(folder: Path) -> Path:
@@ -167,9 +159,9 @@ def resumed(data: Path, folder: Path) -> Row:
     finish(train(data, folder / "parts", 20))
     one, other = (load_file(folder / of / "model.safetensors") for of in ("whole", "parts"))
     error = max(float((one[name] - other[name]).abs().max()) for name in one)
-    moved = max(float(weight.abs().max()) for weight in one.values())
+    largest = max(float(weight.abs().max()) for weight in one.values())
     verdict = ("the same bits" if error == 0 else "not the same bits, within rounding"
-               if error < TOLERANCE * moved else "FAILED")  # fmt: skip
+               if error < TOLERANCE * largest else "FAILED")  # fmt: skip
     return "10 steps, stopped, 10 more, against 20", SHARING, f"{error:.1e}", verdict
 
 
@@ -238,7 +230,7 @@ def step(
     run = load_run(scale, experiment, 0, [*settings, *sizes])
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    state, batch = TrainState(run, World(device)), noise(run, part).to(device)
+    state, batch = TrainState(run, World(device)), noise(run).to(device)
     seconds = [timed(lambda: train_step(state, batch), device) for _ in range(4)]
     memory = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     return median(seconds[1:]), memory, run

@@ -54,11 +54,16 @@ def _batches(
     if data is not None:
         examples = open_examples(data, "train", run.audio)
         return Prefetched(training_batches(run, examples, bank, device))
+    return repeat(noise(run).to(device))
+
+
+def noise(run: Run, seed: int = 0) -> Batch:
+    """A batch of noise for a run, with one silent slot in one example."""
     samples = round(run.training.crop_seconds * run.audio.sample_rate)
     shape = (run.training.batch_size, run.audio.sources, samples)
-    references = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    references[0, -1] = 0  # one silent slot in one example
-    return repeat(Batch(references, ()).to(device))
+    references = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    references[0, -1] = 0
+    return Batch(references, ())
 
 
 def reckoned(runs: Sequence[Run], some: Sequence[Run], seconds: Mapping[str, float]) -> list[float]:
