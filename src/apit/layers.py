@@ -7,7 +7,6 @@ import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -207,7 +206,7 @@ def reported_for(scale: Scale, configs: Path = CONFIGS) -> list[Reported]:
 
 def _parsed(path: Path) -> Any:
     try:
-        return deepcopy(_yaml(path.read_text("utf-8-sig")))
+        return _yaml(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise UserError(
             f"{path}: no such file; run from the repository's root, or give --configs DIR"
@@ -218,7 +217,7 @@ def _parsed(path: Path) -> Any:
 
 @cache
 def _yaml(text: str) -> Any:
-    """What a text says; once for all runs of a scale, which are made of the same few files."""
+    """What a text says; once for all runs of a scale, which are made of the same few texts."""
     return YAML(typ="safe", pure=True).load(text)
 
 
@@ -244,7 +243,7 @@ def _overrides(settings: Sequence[str]) -> dict[str, Any]:
         if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
             raise UserError(f"--set {setting}: write key=value, such as training.steps=40")
         try:
-            value = YAML(typ="safe", pure=True).load(text)
+            value = _yaml(text)
         except YAMLError as error:
             raise UserError(f"--set {setting}: the value is not valid YAML: {error}") from None
         for part in reversed(key.split(".")):
@@ -262,7 +261,7 @@ def _scale_layers(
     layers = Layers(str(configs / "method.yaml"), read_yaml(configs / "method.yaml"))
     path = configs / f"{scale}.yaml"
     files = [(path, read_yaml(path))]
-    while (like := files[-1][1].pop(LIKE, None)) is not None:
+    while (like := files[-1][1].get(LIKE)) is not None:
         if like not in scale_names(configs):
             raise _unknown("scale", str(like), scale_names(configs), files[-1][0])
         other = configs / f"{like}.yaml"
@@ -270,7 +269,7 @@ def _scale_layers(
             raise UserError(f"{files[-1][0]}: like: {like} is itself like this scale")
         files.append((other, read_yaml(other)))
     for file, values in reversed(files):
-        layers.add(str(file), values)
+        layers.add(str(file), {key: value for key, value in values.items() if key != LIKE})
     rows = merge(layers.values, own).get("experiments") or ()
     for row in (row for row in rows if isinstance(row, Mapping) and row.get("name") == experiment):
         chosen = {part: row[part] for part in ("adversary", "training") if part in row}

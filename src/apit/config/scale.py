@@ -107,7 +107,8 @@ class Scale(Config):
                 f"stft: at {self.audio.sample_rate} Hz a window of {window} samples and a hop of "
                 f"{hop} do not fit crops of {self.training.crop_seconds} s"
             )
-        if twice := {name for name in self.names if self.names.count(name) > 1}:
+        names = self.names
+        if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"experiments: {min(twice)} is listed twice")
         if self.tuning and self.tuning.seed in {seed for _, seed in self.runs}:
             raise ValueError(f"tuning.seed: {self.tuning.seed} is one of the seeds of runs, too")
