@@ -43,6 +43,7 @@ class Artefacts:
             return load_run(name, experiment, seed, [*settings, *own], configs)
 
         self.every_run = {f"{name}-s{seed}": run(name, seed) for name, seed in scale.runs}
+        self._check_forks()
         self.trials: dict[str, tuple[str, list[str]]] = {}  # experiment, and `--set`s
         self.identities: dict[str, Identity] = {}
         data, bank = self._identify_data()
@@ -118,6 +119,20 @@ class Artefacts:
             for label, run in self.every_run.items()
             if label in first or run.experiment in undecided
         }
+
+    def _check_forks(self) -> None:
+        """Raise UserError where forks of one run, which are compared, are not of one length."""
+        first: dict[str, Run] = {}
+        for fork in (run for run in self.every_run.values() if run.start_from):
+            assert fork.start_from is not None
+            other = first.setdefault(fork.start_from.experiment, fork)
+            if fork.training.steps != other.training.steps:
+                raise UserError(
+                    f"experiments: {other.experiment} goes on from the end of "
+                    f"{fork.start_from.experiment} for {other.training.steps} steps, and "
+                    f"{fork.experiment} for {fork.training.steps}: forks of the same runs are "
+                    "compared, so give them the same training.steps"
+                )
 
     def _start_of(self, run: Run) -> Stamp | None:
         """Stamp of the run that a fork starts from."""

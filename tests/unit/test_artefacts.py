@@ -166,6 +166,12 @@ def test_a_scale_that_lacks_a_parent_is_refused(repository):
             Artefacts("smoke", [f"experiments={listed}"])
 
 
+def test_forks_of_the_same_runs_are_of_one_length(repository):
+    rows = "experiments=[pit, fork-pit, {name: fork-pit-aa, training: {steps: 77}}]"
+    with pytest.raises(UserError, match="of pit for 600 steps, and fork-pit-aa for 77: forks"):
+        Artefacts("smoke", [rows])
+
+
 def test_forks_have_no_trials(repository):
     axes = "{training.learning_rate: [1e-3], training.batch_size: [2]}"
     grid = f"tuning={{grid: {axes}, steps: 2, seed: 9}}"

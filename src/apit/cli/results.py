@@ -3,6 +3,7 @@
 import getpass
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -70,10 +71,13 @@ def plan(*, output: Path | None = None, options: ScaleOptions = ScaleOptions()) 
         made.scale.planning,
         recipe.examples["eval"] if recipe else FUSS_EVAL,
         ALPHA / len(made.scale.looks),
+        Counter(run.experiment for run in made.at_first.values()),
     )
     if table.empty:
         raise UserError(f"{options.name}: no claim of claims.yaml has both of its experiments here")
     print(_plan_in_words(table, hours, made.scale, options.name))
+    if absent := [claim.claim for claim in claims if claim.claim not in {*table["claim"]}]:
+        print(f"not of experiments of {options.name}, and so not planned: {'; '.join(absent)}")
     if output:
         with whole_file(output) as partial:
             table.to_csv(partial, index=False, float_format="%.6g")
@@ -104,15 +108,16 @@ def _plan_in_words(table: pd.DataFrame, hours: Mapping[str, float], scale: Scale
     alpha = 100 * ALPHA / len(scale.looks)
     said += [
         "",
-        "detectable: the smallest true difference that so many seeds show with a power of 80 %, at "
+        "seeds: those that are here or, of what was not run, the first that are due. detectable: "
+        "the smallest true difference that they show with a power of 80 %, at "
         f"an error of {alpha:g} % for each claim by itself; with another seed of all experiments; "
         "and with another of the first one alone. Margins and differences are in the measure's "
         "unit.",
         "needed: seeds of both to detect the margin; by Holm: as the first of "
         f"{len(table)} contrasts; inf: with so few mixtures no number of seeds will do. hours: of "
-        "the seeds that are missing.",
+        "training, for the seeds that are missing of those that are needed.",
         f"assumed where nothing was run: runs deviate by {scale.planning.between_runs:g} dB, and "
-        f"differences by {scale.planning.between_mixtures:g} dB over mixtures.",
+        f"differences by {scale.planning.between_mixtures:g} dB over mixtures; of rates, nothing.",
         "hours of one run: " + ", ".join(f"{n} {hours[n]:.2g}" for n in scale.names)
         if not any(map(isnan, hours.values()))
         else f"hours are not known, for nothing was run: `snakemake cost --config scale={name}` "

@@ -19,7 +19,8 @@ from apit.measure.variance import (
     Sample,
     deviations,
     difference,
-    of_experiment,
+    of_forks,
+    of_runs,
 )
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
@@ -57,9 +58,11 @@ class Evidence:
         if kind is None:
             return None
         pooled, is_fork = self.deviations.get(kind), kind.parent is not None
-        if sample is None or (is_fork and self.kinds.get(beside) == kind):
-            return pooled
-        return of_experiment(name, sample, None if is_fork else pooled)
+        if is_fork and self.kinds.get(beside) == kind:
+            first, second = sorted((name, beside))
+            pair = self.pair(first, second)
+            return of_forks(f"{first} − {second}", pair, pooled) if pair else pooled
+        return of_runs(name, sample.means, None if is_fork else pooled) if sample else pooled
 
     @property
     def mixtures(self) -> int:

@@ -33,10 +33,12 @@ def plan(
     assumed: Planning,
     mixtures: int,
     alpha: float,
+    due: Mapping[str, int],
 ) -> pd.DataFrame:
     """A row for each contrast of experiments in `kinds`: what is seen, and what it would take.
 
-    `table` is of the runs that are there (of `by_pair`); `hours` of one run, by experiment.
+    `table` is of the runs that are there (of `by_pair`); `hours` of one run, by experiment; an
+    experiment that was not run yet counts with the seeds that are `due`.
     Columns: margin; seeds, the fewer of both; detectable, the smallest true difference that they
     show with a power of 80 %, with another seed of all and of this experiment alone; needed seeds
     for the margin, of a claim alone and under Holm's correction over all contrasts here; hours of
@@ -54,13 +56,16 @@ def plan(
     for claim, contrast in contrasts:
         measure = contrast.measure
         evidence = evidences.setdefault(measure, Evidence(table, kinds, measure))
-        arms, between_mixtures, missing = _known(contrast, evidence, assumed, mixtures)
+        arms, between_mixtures, assumes = _known(contrast, evidence, assumed, mixtures)
+        names = contrast.experiment, contrast.baseline
+        seen = [
+            arm if arm.seeds or arm.is_oracle else arm._replace(seeds=due[name])
+            for name, arm in zip(names, arms, strict=True)
+        ]
         count = evidence.mixtures or mixtures
         margin = _margin(contrast, evidence)
 
         def detectable(planned: Sequence[Arm]) -> float:
-            if any(arm.seeds == 0 for arm in planned if not arm.is_oracle):
-                return np.nan
             return expected(planned, between_mixtures, count).detectable(alpha, power)  # noqa: B023
 
         power = power_of(contrast)
@@ -70,13 +75,12 @@ def plan(
         )
         rows.append(
             (claim, contrast.of, contrast.experiment, contrast.baseline, measure, margin,
-             min(arm.seeds for arm in arms if not arm.is_oracle), detectable(arms),
-             detectable(with_more(arms, of_all=True)), detectable(with_more(arms, of_all=False)),
+             min(arm.seeds for arm in seen if not arm.is_oracle), detectable(seen),
+             detectable(with_more(seen, of_all=True)), detectable(with_more(seen, of_all=False)),
              needed, by_holm,
-             sum(hours.get(name, np.nan) * max(needed - arm.seeds, 0) for name, arm in
-                 zip((contrast.experiment, contrast.baseline), arms, strict=True)
-                 if not arm.is_oracle),
-             missing)
+             sum(hours.get(name, np.nan) * max(needed - arm.seeds, 0)
+                 for name, arm in zip(names, arms, strict=True) if not arm.is_oracle),
+             assumes)
         )  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -84,24 +88,27 @@ def plan(
 def _known(
     contrast: Contrast, evidence: Evidence, assumed: Planning, mixtures: int
 ) -> tuple[list[Arm], float, str]:
-    """Arms and variance over mixtures of a contrast, and in words what of them is assumed."""
-    arms = evidence.arms(contrast)
-    pair = evidence.pair(contrast.experiment, contrast.baseline)
-    in_decibels = AGGREGATES[contrast.measure].metric.startswith("si_snr")
-    missing = []
+    """Arms and variance over mixtures of a contrast, and in words what of them is assumed.
+
+    Of rates nothing is: their noise is not known before there are runs.
+    """
+    arms, names = evidence.arms(contrast), (contrast.experiment, contrast.baseline)
+    pair = evidence.pair(*names)
+    spread = of_mixtures(*pair) if pair else np.nan
+    if not AGGREGATES[contrast.measure].metric.startswith("si_snr"):
+        return arms, spread, ""
+    assumes = []
     if any(arm.between is None and not arm.is_oracle for arm in arms):
-        missing.append("runs")
-        names = (contrast.experiment, contrast.baseline)
-        usual = [_usual(name, evidence.kinds, assumed) if in_decibels else None for name in names]
+        assumes.append("runs")
         arms = [
-            arm if arm.between or arm.is_oracle else arm._replace(between=one)
-            for arm, one in zip(arms, usual, strict=True)
-        ]
+            arm if arm.between or arm.is_oracle
+            else arm._replace(between=_usual(name, evidence.kinds, assumed))
+            for name, arm in zip(names, arms, strict=True)
+        ]  # fmt: skip
     if pair is None:
-        missing.append("mixtures")
-        spread = assumed.between_mixtures**2 / mixtures if in_decibels else np.nan
-        return arms, spread, " and ".join(missing)
-    return arms, of_mixtures(*pair), " and ".join(missing)
+        assumes.append("mixtures")
+        spread = assumed.between_mixtures**2 / mixtures
+    return arms, spread, " and ".join(assumes)
 
 
 def _usual(name: str, kinds: Mapping[str, Kind], assumed: Planning) -> Deviation | None:

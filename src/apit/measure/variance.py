@@ -110,12 +110,17 @@ def deviations(samples: Mapping[str, Sample], kinds: Mapping[str, Kind]) -> dict
     return pooled
 
 
-def of_experiment(name: str, sample: Sample, pooled: Deviation | None = None) -> Deviation | None:
-    """Of an experiment's own runs, or that of its kind, where that is larger; None of one run."""
-    if len(sample.means) < 2:
+def of_runs(name: str, means: Floats, pooled: Deviation | None = None) -> Deviation | None:
+    """That of some runs' means, or of their kind, where that is larger; None of one run."""
+    if len(means) < 2:
         return pooled
-    own = Deviation(float(sample.means.var(ddof=1)), len(sample.means) - 1.0, 1, name)
+    own = Deviation(float(means.var(ddof=1)), len(means) - 1.0, 1, name)
     return own if pooled is None or own.variance > pooled.variance else pooled
+
+
+def of_forks(name: str, pair: tuple[Sample, Sample], pooled: Deviation | None) -> Deviation | None:
+    """The same of two forks of the same runs: what those share is no part of their difference."""
+    return of_runs(name, (pair[0].means - pair[1].means) / np.sqrt(2), pooled)
 
 
 @dataclass(frozen=True)
@@ -235,16 +240,19 @@ def seeds_needed(
     few for any number of seeds; NaN where it is not known how far runs lie apart.
     """
 
+    def planned(arm: Arm, seeds: int) -> Arm:
+        if (between := arm.between) is None:
+            return arm._replace(seeds=seeds)
+        # Whichever is larger counts, the kind's variance or the runs' own, which is a χ² of theirs.
+        own = seeds - 1
+        larger = 1 + stats.chi2.sf(own, own + 2) - stats.chi2.sf(own, own)
+        variance = between.variance * (larger if between.per_seed > 1 else 1)
+        freedom = between.per_seed * own
+        return Arm(between._replace(variance=variance, freedom=freedom), seeds, arm.is_oracle)
+
     def detectable(seeds: int) -> float:
-        planned = [
-            arm._replace(
-                seeds=seeds,
-                between=arm.between
-                and arm.between._replace(freedom=arm.between.per_seed * (seeds - 1)),
-            )
-            for arm in arms
-        ]
-        return expected(planned, mixtures, count).detectable(alpha, power)
+        both = [planned(arm, seeds) for arm in arms]
+        return expected(both, mixtures, count).detectable(alpha, power)
 
     if not detectable(MOST_SEEDS) <= worthwhile:
         return np.inf if detectable(MOST_SEEDS) > worthwhile else np.nan

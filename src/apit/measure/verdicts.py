@@ -26,8 +26,8 @@ from apit.measure.variance import (
     Sample,
     deviations,
     difference,
-    of_experiment,
     of_mixtures,
+    of_runs,
     seeds_needed,
 )
 
@@ -244,7 +244,7 @@ def _against_itself(evidence: Evidence, measure: str, alpha: float) -> list[dict
         pooled = deviations(samples, {**evidence.kinds, "first": kind, "second": kind})[kind]
         apart = difference(
             *pair,
-            (of_experiment("first", pair[0], pooled), of_experiment("second", pair[1], pooled)),
+            (of_runs("first", pair[0].means, pooled), of_runs("second", pair[1].means, pooled)),
         )
         lower, upper = apart.interval(alpha)
         found = "nothing, as it must be" if lower < 0 < upper else "a difference where none can be"

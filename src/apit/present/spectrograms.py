@@ -56,8 +56,9 @@ def spectrograms(gallery: Gallery, shown: Showcase) -> None:
         f"Evaluation mixture {shown.example}, its {views[1].title}, and estimates, at the target's "
         f"level, of {SYSTEMS}. Outlined: holes, where the target and others sound about as loud, "
         f"and the target lies more than {HEADLINE_DB} dB too low. Enlarged, from the white box: "
-        "the passage with most holes among the estimates that are present, those of mixtures that "
-        "have an SI-SNR improvement above the median in all systems shown.",
+        "the passage with most holes, of the first evaluation mixtures (evaluation.keep_examples), "
+        "among the estimates that are present, those whose SI-SNR improvement lies above the "
+        "median in all systems shown.",
     )
 
 

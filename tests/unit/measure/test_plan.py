@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import pytest
 
 from apit.config import Claim, Contrast, Planning
 from apit.measure.plan import hours_of, plan
@@ -19,7 +20,7 @@ def contrast(**changed):
 
 def planned(*contrasts, table=None, mixtures=10_000, alpha=0.05):
     claims = [Claim(claim=f"claim {n}", contrasts=(one,)) for n, one in enumerate(contrasts)]
-    return plan(claims, table, KINDS, HOURS, ASSUMED, mixtures, alpha)
+    return plan(claims, table, KINDS, HOURS, ASSUMED, mixtures, alpha, {"pit": 6, "six": 3})
 
 
 def test_before_any_run_it_says_what_it_assumes():
@@ -27,8 +28,10 @@ def test_before_any_run_it_says_what_it_assumes():
     assert row["assumed"] == "runs and mixtures"
     # 2 · 0.6² (2.8 / 0.5)² = 22.6 for the normal distribution, a little more with so few seeds.
     assert 23 <= row["needed"] <= 26
-    assert row["seeds"] == 0
-    assert np.isnan([row["detectable"], row["more_for_all"], row["more_for_one"]]).all()
+    # Seeds that are due: 0.6 √(1/6 + 1/3) · 2.8, and mixtures' 3 / √10,000.
+    assert row["seeds"] == 3
+    assert row["detectable"] == pytest.approx(2.8 * np.hypot(0.6 * 0.5**0.5, 0.03), rel=0.01)
+    assert row["more_for_all"] < row["more_for_one"] < row["detectable"]
     assert row["hours"] == row["needed"] * (1 + 3)
 
 
@@ -71,7 +74,8 @@ def test_only_contrasts_of_the_scale_are_planned_and_never_fewer_than_three_seed
 
 def test_rates_have_no_assumed_noise():
     (row,) = planned(contrast(measure="hole_rate", better="lower")).to_dict("records")
-    assert np.isnan(row["needed"])
+    assert np.isnan([row["needed"], row["detectable"]]).all()
+    assert row["assumed"] == ""
 
 
 def test_hours_of_what_was_not_run_go_by_multiply_accumulates(tiny):

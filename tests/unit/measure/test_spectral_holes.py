@@ -109,7 +109,7 @@ def measured():
 )
 def test_holes_are_told_from_gain_interference_and_absence(measured, estimate, missing, holes):
     for value, expected in zip(measured[estimate].mean(0).tolist(), (missing, holes), strict=True):
-        assert value == pytest.approx(expected, rel=0.3, abs=0 if expected else 0.3)
+        assert value == pytest.approx(expected, rel=0.3, abs=0 if expected else 0.05)
 
 
 def test_masks_and_bands_are_in_order_for_each_pair(measured):
