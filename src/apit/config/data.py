@@ -97,7 +97,8 @@ class Recipe(Config):
 
     seed: int
     examples: dict[Split, PositiveInt]
-    # What is in one split only: a clip, a whole family, or the folder of a split's name.
+    # What is in one split only: a clip, a whole family, or the folder of a split's name. A mixture
+    # has no clip twice, and no family, if those are kept apart, as long as there are others.
     split_by: Literal["clip", "family", "folder"]
     clip_shares: dict[Split, PositiveFloat]
     held_out: Annotated[tuple[str, ...], Field(strict=False)]  # folders, for out_of_domain alone

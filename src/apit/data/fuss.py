@@ -85,7 +85,8 @@ def parse_lines(content: bytes, path: Path, slots: int) -> list[Line]:
     lines: list[Line] = []
     seen: dict[str, int] = {}  # stems of mixtures, and in which line
     used: dict[str, int] = {}  # files of sources
-    for number, written in enumerate(text.splitlines(), 1):
+    ended = text.replace("\r\n", "\n").removesuffix("\n")  # names may hold other ends of lines
+    for number, written in enumerate(ended.split("\n"), 1):
         mixture, *sources = written.split("\t")
         where = f"{path}:{number}"
         if not written.strip():

@@ -54,8 +54,10 @@ def draft(
     for slot in range(1 + count):
         background = slot == 0
         pool = stock.backgrounds if background else stock.foregrounds
-        taken = [placement.number for placement in placements]
-        free = [number for number in pool if number not in taken] or pool
+        taken = {placement.number for placement in placements}
+        families = {p.family for p in placements if recipe.split_by == "family"}
+        apart = [number for number in pool if number not in taken]
+        free = [n for n in apart if stock.clips[n].family not in families] or apart or pool
         number = free[int(generator.integers(len(free)))]
         snr_db = 0.0 if background else float(generator.uniform(*recipe.foreground_snr_db))
         onset = 0 if background else int(generator.integers(audio.samples))

@@ -114,7 +114,7 @@ def recorded_responses(
     Raises UserError where there are fewer than `sources`, or one cannot be read or has another
     rate.
     """
-    paths = [p for kind in ("background", "foreground") for p in sorted(room.glob(f"{kind}*.wav"))]
+    paths = [p for kind in ("background", "foreground") for p in sorted(room.glob(f"{kind}*"))]
     if len(paths) < sources:
         raise UserError(f"{room}: holds {len(paths)} responses, and {sources} are needed")
     responses = []

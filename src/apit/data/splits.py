@@ -1,5 +1,6 @@
 """Splits: every clip in one only."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
 
@@ -43,6 +44,13 @@ def split_clips(clips: Sequence[Clip], recipe: Recipe) -> dict[Split, list[Clip]
             raise UserError(
                 f"split {split}: all of its {len(hand)} clips last longer than a foreground may; "
                 "raise data.recipe.foreground_max_seconds"
+            )
+        families, sources = len({clip.family for clip in hand}), 1 + recipe.foregrounds[1]
+        if recipe.split_by == "family" and families < sources:
+            print(
+                f"split {split}: has {families} families for up to {sources} sources, so that some "
+                "of its mixtures hold one twice; add others",
+                file=sys.stderr,
             )
     return dealt
 

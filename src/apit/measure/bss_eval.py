@@ -19,7 +19,7 @@ from scipy import fft
 from apit.measure.table import BSS_EVAL
 
 TAPS = 512
-LARGEST_DB = 150.0  # of float32 signals, which have 24 bits; what is beyond is float64's rounding
+LARGEST_DB = 144.0  # of float32 signals, which have 24 bits; what is beyond is their rounding
 
 Floats = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ def museval_metrics() -> ModuleType:
 class BSSEval:
     """Ratios in dB, [source]: medians over windows, and of the whole signal; or why there are none.
 
-    The SIR of a single source is undefined (museval: infinite, up to rounding). Beyond 150 dB a
+    The SIR of a single source is undefined (museval: infinite, up to rounding). Beyond 144 dB a
     ratio is infinite: nothing interferes where estimates are perfect, or references alike.
     """
 

@@ -65,7 +65,10 @@ def read_scores(files: Sequence[Path]) -> pd.DataFrame:
     tables = []
     for file in files:
         try:
-            wide = pd.read_csv(file, dtype={"example": str, "note": str}, encoding_errors=BYTES)
+            wide = pd.read_csv(
+                file, dtype={"example": str, "note": str}, encoding_errors=BYTES,
+                keep_default_na=False, na_values=[""],
+            )  # fmt: skip
         except (ValueError, EOFError) as error:
             raise UserError(f"{file}: cannot be read as a table: {error}; make it again") from None
         missing = [c for c in (*RUN_COLUMNS, "example", "source", "note") if c not in wide.columns]

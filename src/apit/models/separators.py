@@ -184,6 +184,10 @@ def make_separator(config: SeparatorConfig, transform: Transform, audio: Audio) 
             own = make_own(sources=audio.sources, sample_rate=audio.sample_rate, **config.options)
         except TypeError as error:
             raise UserError(f"separator: {config.architecture}: {error}") from error
+        if not isinstance(own, nn.Module) or next(own.parameters(), None) is None:
+            raise UserError(
+                f"separator: {config.architecture}: is no torch.nn.Module with weights to be learnt"
+            )
         return OwnSeparator(own, stft, audio.sources)
     make = TDCNpp if isinstance(sizes, TDCNppConfig) else UNet
     network = make(stft.bins - 1, audio.sources, sizes)  # type: ignore[arg-type]

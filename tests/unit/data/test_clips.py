@@ -336,6 +336,12 @@ def test_three_families_suffice_whatever_the_shares(by_family):
     assert all(dealt.values())
 
 
+def test_families_that_are_fewer_than_sources_are_told(by_family, capsys):
+    split_clips(clips_of(a=[5] * 4, b=[5], c=[5], d=[5], e=[5], f=[5]), by_family)
+    said = capsys.readouterr().err
+    assert "split eval: has 2 families for up to 4 sources, so that some of its mixtures" in said
+
+
 def test_too_few_families_are_refused_with_counts_and_names(by_family):
     with pytest.raises(
         UserError,

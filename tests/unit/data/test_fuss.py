@@ -86,6 +86,14 @@ def test_lists_name_files_in_other_words(copied, audio, tmp_path, after, listed,
     assert (open_examples(tmp_path / "packed", "train", audio).read(0) == expected).all()
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_lines_end_where_they_end_and_nowhere_in_a_name(end):
+    name = "a\x0bb\x1cc\u0085d\u2028e"
+    content = f"{name}.wav\t{name}/s.wav{end or chr(10)}n.wav\tt.wav{end}".encode()
+    lines = fuss.parse_lines(content, Path("list"), 4)
+    assert [line.sources for line in lines] == [(f"{name}/s.wav",), ("t.wav",)]
+
+
 @pytest.mark.parametrize("other", ["./a//s.wav", "a/./s.wav", "a/s\u0301.wav"])
 def test_a_file_is_named_once_however_it_is_written(other):
     first = "a/\u015b.wav" if "\u0301" in other else "a/s.wav"

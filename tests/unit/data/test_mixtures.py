@@ -1,4 +1,5 @@
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from apit.data.clips import Clip
 from apit.data.examples import open_examples
 from apit.data.mixtures import make_example, mix, write_example
 from apit.data.recipe import at_level, draft, dry, faded, loop, loudness
+from apit.data.rooms import recorded_responses
 from apit.errors import UserError
 from apit.layers import load_scale
 from apit.provenance import array_generator
@@ -229,6 +231,21 @@ def test_no_clip_sounds_twice_while_there_are_others(scale):
             assert max(names.count(name) for name in names) <= max(expected, len(names) - count + 1)
 
 
+def test_no_family_that_is_kept_apart_sounds_twice_while_there_are_others(scale):
+    shelf = Shelf(*[800] * 9)
+    for families in (3, 2):
+        shelf.clips = [replace(c, family=f"f{n % families}") for n, c in enumerate(shelf.clips)]
+        drawn = drafts(scale, shelf, split_by="family", foregrounds=(2, 2))
+        for own in batched([p.family for p in drawn], 3):
+            assert len({*own}) == families
+        drawn = drafts(scale, shelf, split_by="clip", foregrounds=(2, 2))
+        assert any(len({*own}) < families for own in batched([p.family for p in drawn], 3))
+
+
+def batched(values, count):
+    return [values[start : start + count] for start in range(0, len(values), count)]
+
+
 def test_the_recipe_of_fuss_is_resolved_as_published(configs):
     scale = load_scale("fuss-recipe", configs=configs)
     recipe = scale.data.recipe
@@ -289,6 +306,14 @@ def test_fuss_own_clips_and_rooms_are_mixed_by_the_recipe(configs, tmp_path):
     for slot, response in enumerate(stock.responses[0]):
         assert np.flatnonzero(response).tolist() == [10 * (slot + 1)]
         assert response.max() == pytest.approx(0.5)
+
+
+def test_rooms_are_of_any_format(tmp_path):
+    for name in ("foreground1.WAV", "background0.flac", "foreground0.aiff"):
+        form = {"WAV": "WAV"}.get(name[-3:])
+        soundfile.write(tmp_path / name, np.full(10, len(name) / 32), 8000, format=form)
+    heard = [response[0] for response in recorded_responses(tmp_path, 8000, 3, 0.0)]
+    assert heard == [16 / 32, 16 / 32, 15 / 32]
 
 
 @pytest.mark.parametrize("damage", ["missing", "rate", "text", "split"])

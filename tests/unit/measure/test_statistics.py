@@ -197,6 +197,8 @@ def test_scores_are_read_as_they_were_written(tmp_path):
         ("01", 0, "counted", 0.0, "quiet"),
         ("02", -1, "skipped", 1.0, "all sources are silent"),
         ("02", 0, "sdr", np.inf, ""),
+        ("NA", 0, "si_snr", 0.5, ""),
+        ("null", 0, "si_snr", 0.75, ""),
     )
     for position, (column, value) in enumerate((("scale", "s"), ("experiment", "x"), ("seed", 0))):
         scores.insert(position, column, value)

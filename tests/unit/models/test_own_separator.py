@@ -52,6 +52,16 @@ class Numbers(Split):
         return super().forward(mixture)
 
 number = 3
+
+
+class Plain:
+    def __init__(self, sources, sample_rate):
+        pass
+
+
+class Weightless(nn.Module):
+    def __init__(self, sources, sample_rate):
+        super().__init__()
 """
 SPLIT, MASKING = "own_networks:Split", "own_networks:Masking"
 
@@ -182,6 +192,11 @@ def test_a_configuration_that_cannot_be_meant_is_refused(configs, settings, said
         (own("own_networks:Missing"), "own_networks:Missing cannot be imported"),
         (own("own_networks:number"), "own_networks:number is not a function or class"),
         (own(SPLIT, "separator.options={depth: 3}"), "own_networks:Split: .*'depth'"),
+        (
+            own("own_networks:Plain"),
+            "own_networks:Plain: is no torch.nn.Module with weights",
+        ),
+        (own("own_networks:Weightless"), "own_networks:Weightless: is no torch.nn.Module with wei"),
     ],
 )
 def test_a_class_that_cannot_be_made_is_told(tiny, settings, said):
