@@ -227,11 +227,12 @@ def test_sentences_are_right_whichever_way_the_means_fall(given, configs, values
     ("verdicts", "seeds", "sentence"),
     [
         (("undecided",) * 4, (0,),
-         "four were run, over one seed , and none is reproduced : all are undecided"),
-        (("reproduced",) * 4, (0, 1, 2), "four were run, over three seeds : all are reproduced"),
+         "Four were run , and none is reproduced : all are undecided ."),
+        (("reproduced",) * 4, (0, 1, 2), "Four were run : all are reproduced ."),
+        (("undecided",), (0,), "One was run : it is undecided ."),
         (("reproduced", "not reproduced", "undecided", "undecided"), (0, 1, 2),
          "one is reproduced , one is not reproduced and two are undecided"),
-        ((), (0,), "None of the 14 claims that we test was run"),
+        ((), (0,), "of which three are ours and not the paper s . None was run."),
     ],
 )  # fmt: skip
 def test_sentences_are_right_whichever_way_the_verdicts_fall(
