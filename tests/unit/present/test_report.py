@@ -242,6 +242,16 @@ def test_sentences_are_right_whichever_way_the_verdicts_fall(
     assert sentence in said(folder, records, configs, "abstract")
 
 
+def test_a_report_says_whether_the_loss_alone_differs(given, configs):
+    folder, records = given()
+    assert "an ablation changes the loss ." in said(folder, records, configs, "training")
+    records[0]["run"]["training"] |= {"learning_rate": 0.5, "lr_step": 1}
+    told = said(folder, records, configs, "training")
+    assert "not the loss alone differs" in said(folder, records, configs, "abstract")
+    assert "changes the loss , but the learning rate is not the same for all" in told
+    assert "that of pit halved every 1 steps" in told
+
+
 def test_a_report_says_at_once_what_it_is_worth(given, configs):
     folder, records = given()
     smoke = said(folder, records, configs, "notice")
