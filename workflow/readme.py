@@ -1,25 +1,31 @@
-"""What of README and docs is made: the rule graph, and tables of results, each between its marks.
+"""What of README and docs is made, between marks: rule graph, results, keys of configuration.
 
 python workflow/readme.py            (`make readme`: write them)
 python workflow/readme.py --check    (`make check`: say whether they are what they should be)
 """
 
+import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from math import isnan
 from pathlib import Path
+from typing import Any, get_args
 
 import pandas as pd
+from pydantic import BaseModel
 
+from apit import config
 from apit.layers import load_claims
 from apit.measure.verdicts import TEXTS
 from apit.present.tables import COLUMNS, by_experiment, verdicts
 
-PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+CONFIGURATION = Path("docs", "reference", "configuration.md")
+PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md")), CONFIGURATION]
 GRAPH = re.compile(r"(?<=```mermaid\n).*?(?=```)", re.DOTALL)
-TABLE = re.compile(r"(<!-- (table|claims) of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- (table|claims|keys) of (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 AGGREGATES = ("si_snr_s", "si_snr_i", "si_snri_all/2-4", "buried")
 
 
@@ -57,9 +63,10 @@ def claims(scale: str) -> str:
         ["the paper says", "its numbers", f"ours, at `{scale}` (seeds)", "verdict"],
         ["---"] * 4,
     ]
-    others = []
+    others, ours = [], 0
     for claim in load_claims():
         if claim.paper is None:
+            ours += 1
             continue
         own = [
             (row, cells)
@@ -72,10 +79,80 @@ def claims(scale: str) -> str:
             if not isnan(row["mean"])
         ]
         if run:
-            lines.append([claim.claim, claim.paper, "<br>".join(run), own[0][1][-1]])
+            contrasts = table[(table["claim"] == claim.claim) & (table["test"] != "claim")]
+            lines.append([claim.claim, claim.paper, "<br>".join(run), judged(own, contrasts)])
         else:
-            others.append(claim.claim)
-    return _printed(lines) + (f"\nNot run at `{scale}`: {'; '.join(others)}.\n" if others else "")
+            others.append(claim.claim + (f" ({claim.paper})" if "dB" in claim.paper else ""))
+    absent = f"Not run at `{scale}`: {'; '.join(others)}. " if others else ""
+    more = f"`configs/claims.yaml` has {ours} more claims, which are ours." if ours else ""
+    return _printed(lines) + (f"\n{absent}{more}".rstrip() + "\n" if absent or more else "")
+
+
+def judged(own: list[tuple[dict[Any, Any], list[str]]], contrasts: pd.DataFrame) -> str:
+    """A claim's verdict and, where it has several contrasts, how many of them say what."""
+    row, cells = own[0]
+    if row["test"] != "claim":
+        return cells[-1]
+    few = contrasts["note"].str.contains("fewer than")
+    decided = contrasts[(contrasts["seeds"] != "") & ~few]
+    counts = {
+        **decided["verdict"].value_counts().to_dict(),
+        "with fewer than three seeds": int(few.sum()),
+        "not run": int((contrasts["seeds"] == "").sum()),
+    }
+    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"{row['verdict']}; of {len(contrasts)} contrasts: {said}"
+
+
+def keys(model: str) -> str:
+    """Every key of a part of the configuration: what it may be, and the comment beside it."""
+    lines = [["key", "values", ""], ["---"] * 3]
+    lines += [[f"`{key}`", *told] for key, *told in _keys(getattr(config, model), "")]
+    return _printed([[cell.replace("|", "\\|") for cell in line] for line in lines])
+
+
+def _keys(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
+    sources = (
+        inspect.getsource(one) for one in reversed(model.__mro__) if issubclass(one, config.Config)
+    )
+    comments = dict(re.findall(r"^    (\w+): .*?  # (.*)$", "\n".join(sources), re.MULTILINE))
+    schema = model.model_json_schema()["properties"]
+    for name, field in model.model_fields.items():
+        parts = list(_parts(field.annotation))
+        many = "[]" if "items" in schema[name] else ""
+        for part in parts:
+            yield from _keys(part, f"{prefix}{name}{many}.")
+        if not parts:
+            yield f"{prefix}{name}", _values(schema[name]), comments.get(name, "")
+
+
+def _parts(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The parts of the configuration that an annotation names."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _parts(inner)
+
+
+def _values(schema: dict[str, Any]) -> str:
+    """What a JSON schema allows, in words."""
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(map(_values, schema["anyOf"])))
+    if names := schema.get("enum", [schema["const"]] if "const" in schema else []):
+        return " or ".join(f"`{name}`" for name in names)
+    bounds = {"exclusiveMinimum": ">", "minimum": "≥", "maximum": "≤", "exclusiveMaximum": "<"}
+    words = {"boolean": "`true` or `false`", "string": "text", "null": "`null`", "object": "keys"}
+    kind = schema.get("type", "any")
+    if "prefixItems" in schema:
+        return f"two: {_values(schema['prefixItems'][0])}"
+    if kind == "array":
+        return f"list: {_values(schema['items'])}"
+    if isinstance(inner := schema.get("additionalProperties"), dict):
+        return f"for each name: {_values(inner)}"
+    said = [f"{sign} {schema[bound]:g}" for bound, sign in bounds.items() if bound in schema]
+    default = schema.get("default")
+    left_out = "" if default is None else f"; left out: `{str(default).lower()}`"
+    return f"{words.get(kind, kind)} {', '.join(said)}".strip() + left_out
 
 
 def _printed(lines: list[list[str]]) -> str:
@@ -84,7 +161,7 @@ def _printed(lines: list[list[str]]) -> str:
 
 def made(text: str) -> str:
     """A page with what of it is made as it is to be."""
-    makers = {"table": table, "claims": claims}
+    makers = {"table": table, "claims": claims, "keys": keys}
     text = GRAPH.sub(lambda _: graph(), text)
     return TABLE.sub(lambda mark: mark[1] + makers[mark[2]](mark[3]) + mark[4], text)
 

@@ -9,8 +9,9 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from apit.config import HEADLINE_DB, TRIVIAL, Domain
+from apit.config import HEADLINE_DB, IDEAL, ORACLES, TRIVIAL, Domain
 from apit.measure.spread import Spread
 from apit.present.gallery import COLUMN, DECIBELS, PAGE, PALE, Gallery, empty, height_of_key, key
 from apit.present.looks import BLACK, LEGEND
@@ -23,6 +24,7 @@ LABELS = (
     *("SI-SNR_I (dB)\nvalidation", "MSi(all) (dB)\nvalidation"),
     *("accuracy of the\ndiscriminators", "shortcut\n(AUC)"),
 )
+THOUSANDS = 5000  # steps of a training from which an axis counts in thousands
 FAR_BELOW = -25  # dB: what lies lower is not drawn
 INTERVALS = "95 % bootstrap intervals over mixtures"
 
@@ -34,7 +36,7 @@ def training(gallery: Gallery, histories: Sequence[pd.DataFrame]) -> None:
     """
     names = [record["run"]["experiment"] for record in gallery.records]
     panels = gallery.panels(names)
-    rows = len(LABELS)
+    rows, (unit, steps_of_axis) = len(LABELS), _steps(histories)
     figure, grid = plt.subplots(
         rows, len(panels), figsize=(_width(panels), 1.05 * rows + 0.5 + height_of_key(panels)),
         sharex=True, sharey="row", squeeze=False,
@@ -51,18 +53,19 @@ def training(gallery: Gallery, histories: Sequence[pd.DataFrame]) -> None:
                 marked["markevery"] = (0.04 + 0.03 * number, 0.3)
                 for place, column in zip(axes[:2], VALIDATED, strict=True):
                     values = history.set_index("step")[column].dropna()
-                    place.plot(values.index / 1000, values, **style)
+                    place.plot(values.index / unit, values, **style)
                     best = record["best_step"]
-                    place.plot(best / 1000, values[best], ms=4, **look.of_marker)
+                    place.plot(best / unit, values[best], ms=4, **look.of_marker)
                 for place, start in zip(axes[2:], ("accuracy/", "shortcut/"), strict=True):
                     columns = [c for c in history.columns if c.startswith(start)]
-                    place.plot(*_smoothed(history, columns), **marked)
+                    steps, mean = _smoothed(history, columns)
+                    place.plot(steps / unit, mean, **marked)
             axes[0].plot([], [], label=name, **look.of_line, **look.of_marker)
         key(axes[0], title)
         for place in axes[2:]:
             place.axhline(0.5, color=PALE, lw=0.8, zorder=0)
             place.set(ylim=(-0.03, 1.03))
-        axes[-1].set_xlabel("step (thousands)")
+        axes[-1].set_xlabel(steps_of_axis)
     for place, label in zip(grid[:, 0], LABELS, strict=True):
         place.set_ylabel(label)
     figure.align_ylabels(grid[:, 0])
@@ -98,6 +101,7 @@ def contexts(gallery: Gallery, histories: Sequence[pd.DataFrame]) -> None:
     columns = {domain: curves[domain] for domain in get_args(Domain) if domain in curves}
     columns = columns or {"wave": {}}
     longest = max(len(own) for own in columns.values()) + bool(plain)
+    unit, steps_of_axis = _steps(histories)
     figure, grid = plt.subplots(
         2, len(columns), figsize=(_width(columns), 2.8 + 0.14 * longest),
         sharex=True, sharey="row", squeeze=False,
@@ -112,12 +116,12 @@ def contexts(gallery: Gallery, histories: Sequence[pd.DataFrame]) -> None:
             end = style | gallery.looks[name].of_marker | {"markersize": 4.5, "markevery": [-1]}
             for place, column in zip(axes, OF_CONTEXTS, strict=True):
                 for one in own:
-                    place.plot(one.index / 1000, one[column], lw=0.4, alpha=0.7, **style)
+                    place.plot(one.index / unit, one[column], lw=0.4, alpha=0.7, **style)
                 mean = pd.concat([one[column] for one in own], axis=1).mean(axis=1)
-                place.plot(mean.index / 1000, mean, lw=1.4, **end)
+                place.plot(mean.index / unit, mean, lw=1.4, **end)
             axes[0].plot([], [], lw=1.4, label=name, **end)
         key(axes[0], domain if shown else "none was run")
-        axes[-1].set_xlabel("step (thousands)")
+        axes[-1].set_xlabel(steps_of_axis)
         axes[0].axhline(0, color=PALE, lw=0.8, zorder=0)
     for place, label in zip(grid[:, 0], ("SI-SNR_I (dB)", "SI-SNR_S (dB)"), strict=True):
         place.set_ylabel(label)
@@ -139,7 +143,8 @@ def improvement(gallery: Gallery, summary: pd.DataFrame) -> None:
     What gives the mixture in one slot lies so low in MSi(all) that all else would look alike: there
     its number alone is shown.
     """
-    rows = summary[~summary["experiment"].isin(TRIVIAL[1:-1])]
+    left_out = TRIVIAL[1:-1]
+    rows = summary[~summary["experiment"].isin(left_out)]
     names = list(dict.fromkeys(rows["experiment"]))
     figure, panels = _panels(names, 0.05)
     _compared(gallery, panels, rows, names)
@@ -148,13 +153,15 @@ def improvement(gallery: Gallery, summary: pd.DataFrame) -> None:
         "improvement",
         "SI-SNR_I (the paper's, under which silence has 0 dB) and MSi(all) (the FUSS evaluator's, "
         "over all active targets, where it has −80 dB) of mixtures of two to four, with "
-        f"{INTERVALS}; of what lies under −{-FAR_BELOW} dB only the number. {LEGEND}",
+        f"{INTERVALS}; of what lies under −{-FAR_BELOW} dB only the number. "
+        f"{' and '.join(left_out)}, near 0 in both, is left out. {LEGEND}",
     )
 
 
 def per_mixture(gallery: Gallery, spreads: Mapping[str, Spread]) -> None:
     """Distribution over mixtures of SI-SNR_I, with median and quartiles."""
-    shown = {name: spread for name, spread in spreads.items() if name not in TRIVIAL[:-1]}
+    order = [TRIVIAL[-1], *(name for name in gallery.looks if name not in ORACLES), *IDEAL]
+    shown = {name: spreads[name] for name in order if name in spreads}
     figure, (axes,) = _panels(shown, 0, columns=1)
     values = [(name, value) for name, spread in shown.items() for value in spread.values]
     table = pd.DataFrame(values, columns=["experiment", "value"])
@@ -278,8 +285,8 @@ def differences(
     gallery.write(
         figure,
         "differences",
-        f"SI-SNR_I and MSi(all) less those of {baseline}, on the same mixtures, with {INTERVALS}; "
-        f"dots below: single seeds. {dashed}{LEGEND}",
+        f"SI-SNR_I and MSi(all) less those of {baseline}, on the mixtures and seeds that both "
+        f"have, with {INTERVALS}; dots below: single seeds. {dashed}{LEGEND}",
     )
 
 
@@ -313,7 +320,7 @@ def _compared(
             _beside(axes, y, row["mean"])
         axes.axvline(0, color=PALE, lw=0.8, zorder=0)
         axes.set(xlabel=title)
-        axes.locator_params("x", nbins=4)
+        axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
 
 
 def _beside(axes: Axes, y: int, value: float) -> None:
@@ -322,8 +329,14 @@ def _beside(axes: Axes, y: int, value: float) -> None:
     axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center", ha="left")
 
 
+def _steps(histories: Sequence[pd.DataFrame]) -> tuple[int, str]:
+    """How many steps are one of the axis, by the longest training, and what the axis is called."""
+    longest = max((history["step"].max() for history in histories if len(history)), default=0)
+    return (1000, "step (thousands)") if longest >= THOUSANDS else (1, "step")
+
+
 def _smoothed(history: pd.DataFrame, columns: list[str]) -> tuple[pd.Series, pd.Series]:
-    """Thousands of steps, and the columns' mean, smoothed."""
+    """Steps, and the columns' mean, smoothed."""
     mean = history[columns].astype(float).mean(axis=1).dropna()
     window = max(1, len(mean) // SMOOTHED)
-    return history["step"][mean.index] / 1000, mean.rolling(window, min_periods=1).mean()
+    return history["step"][mean.index], mean.rolling(window, min_periods=1).mean()

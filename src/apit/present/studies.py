@@ -4,9 +4,9 @@ Both set the experiments that most runs are like side by side; what differs in m
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import pandas as pd
 
@@ -31,6 +31,7 @@ LEGEND = (
 )
 PRINTED = "Published numbers are of the same data and metric. "
 
+T = TypeVar("T")
 Pair = list[str | None]  # experiments, of which each measure has one beside the other
 
 
@@ -51,15 +52,16 @@ def contexts(summary: pd.DataFrame, records: Sequence[Mapping[str, Any]], captio
     bounds = [name for name in BOUNDS if name in shown]
     grid = list(product(get_args(Domain), range(runs[0].audio.sources)))
     pairs = {f"{d}, I = {i}": [names.get((d, i, seen)) for seen in (False, True)] for d, i in grid}
+    kept = _kept(pairs.values())
     places: list[tuple[Any, ...]] = [
         (names.get((*place, seen)), *place, seen) for place in grid for seen in (False, True)
     ]
     places += [(name, "", None, False) for name in bounds]
     return Table(
         "contexts",
-        ["discriminator", *_paired("m unseen", "m seen")],
-        [(label, _beside(shown, pair)) for label, pair in pairs.items()]
-        + [(name, _beside(shown, [name, None])) for name in bounds],
+        ["discriminator", *_paired(*_of_places(["m unseen", "m seen"], kept))],
+        [(label, _beside(shown, _of_places(pair, kept))) for label, pair in pairs.items()]
+        + [(name, _beside(shown, _bound(name, kept))) for name in bounds],
         f"{caption} Purely adversarial, with one context-based discriminator, by its domain and "
         "the number I of replaced estimates; m seen: it is shown the mixture, too; – was not run. "
         f"Below: bounds. {LEGEND} {INTERVALS} {BOLD}",
@@ -85,14 +87,17 @@ def combinations(
     runs = list({run.experiment: run for run in _runs(records)}.values())
     own = _of(summary, [*(run.experiment for run in runs), *BOUNDS])
     shown = cells_of(own, STUDIED)
-    pairs = _combined(runs) | {name: [name, None] for name in BOUNDS if name in shown}
+    pairs = _combined(runs)
+    kept = _kept(pairs.values())
+    pairs |= {name: [name, None] for name in BOUNDS if name in shown}
     printed = _printed(reported)
     any_printed = any(name in printed for pair in pairs.values() for name in pair)
     rows: list[tuple[str, list[str]]] = []
     for label, pair in pairs.items():
-        values = [printed.get(name, {}).get("si_snr_i") for name in pair]
+        beside = _bound(label, kept) if label in BOUNDS else _of_places(pair, kept)
+        values = [printed.get(name, {}).get("si_snr_i") for name in beside]
         as_printed = map(AS_PRINTED.number, values) if any_printed else ()
-        rows.append((label, [*_beside(shown, pair), *as_printed]))
+        rows.append((label, [*_beside(shown, beside), *as_printed]))
     places = [
         (name, label, with_pit)
         for label, pair in pairs.items()
@@ -101,9 +106,10 @@ def combinations(
     data = pd.DataFrame(places, columns=["experiment", "discriminators", "pit"]).merge(own)
     keys = zip(data["experiment"], data["aggregate"], strict=True)
     data["published"] = [printed.get(name, {}).get(aggregate) for name, aggregate in keys]
-    titles = ["discriminators", *_paired("alone", "with L_PIT")]
+    kinds = _of_places(["alone", "with L_PIT"], kept)
+    titles = ["discriminators", *_paired(*kinds)]
     if any_printed:
-        titles += ["published SI-SNR_I, alone (dB)", "published SI-SNR_I, with L_PIT (dB)"]
+        titles += [f"published SI-SNR_I, {kind} (dB)" for kind in kinds]
     return Table(
         "combinations",
         titles,
@@ -113,6 +119,21 @@ def combinations(
         f"{PRINTED if any_printed else ''}{INTERVALS} {BOLD}",
         data[["discriminators", "pit", *DATA, "published"]],
     )
+
+
+def _kept(pairs: Iterable[Pair]) -> list[int]:
+    """Places of a pair that some row has an experiment in; the first, where none has."""
+    used = {place for pair in pairs for place, name in enumerate(pair) if name is not None}
+    return sorted(used) or [0]
+
+
+def _of_places(pair: Sequence[T], kept: Sequence[int]) -> list[T]:
+    return [pair[place] for place in kept]
+
+
+def _bound(name: str, kept: Sequence[int]) -> Pair:
+    """A bound, which stands in the first of the columns that are kept."""
+    return [name, *[None] * (len(kept) - 1)]
 
 
 def _of(summary: pd.DataFrame, experiments: Sequence[str]) -> pd.DataFrame:

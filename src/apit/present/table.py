@@ -23,6 +23,7 @@ LATEX = {
     "<": "$<$",
     ">": "$>$",
 }
+KEPT = ".6g"  # digits of numbers in a CSV
 LONG_LABEL, LONG_CELL = 40, 26  # signs; what is longer, LaTeX breaks into lines
 
 
@@ -49,7 +50,8 @@ class Column:
         """A value, or a dash where there is none; with `+` as sign, positive ones have theirs."""
         if value is None or isnan(value):
             return "–"
-        return f"{self.factor * value:{sign}.{self.digits}f}".replace("-", "−")
+        kept = float(format(value, KEPT))  # so that a value and its CSV's are printed alike
+        return f"{self.factor * kept:{sign}.{self.digits}f}".replace("-", "−")
 
     def bounds(self, row: Mapping[Any, Any]) -> str:
         """An aggregate's interval."""
@@ -59,7 +61,8 @@ class Column:
         """An aggregate's mean ± half of its interval; a dash where nothing has a value."""
         if row is None or row["n"] == 0:
             return "–"
-        half = (row["upper"] - row["lower"]) / 2
+        lower, upper = (float(format(row[end], KEPT)) for end in ("lower", "upper"))
+        half = (upper - lower) / 2
         return self.number(row["mean"]) + (f" ± {self.number(half)}" if half else "")
 
 
@@ -79,9 +82,9 @@ class Table:
     data: pd.DataFrame
 
     def write(self, folder: Path) -> None:
-        """Write `NAME.csv` (nothing rounded), `NAME.md` and `NAME.tex`."""
+        """Write `NAME.csv` (with six digits), `NAME.md` and `NAME.tex`."""
         for suffix, text in (
-            (".csv", self.data.to_csv(index=False, float_format="%.6g")),
+            (".csv", self.data.to_csv(index=False, float_format=f"%{KEPT}")),
             (".md", self.markdown()),
             (".tex", self.latex()),
         ):

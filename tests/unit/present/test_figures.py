@@ -286,3 +286,25 @@ def test_holes_are_outlined_bin_by_bin():
         ((2, 1), (3, 1)), ((3, 1), (4, 1)), ((2, 2), (3, 2)), ((3, 2), (4, 2)),
         ((2, 1), (2, 2)), ((4, 1), (4, 2)),
     }  # fmt: skip
+
+
+def test_an_axis_of_few_steps_counts_them_one_by_one(gallery, laid_out):
+    histories = [
+        pd.DataFrame({"step": [150, last], **dict.fromkeys(figures.OF_CONTEXTS, 1.0)})
+        for last in (600, 500_000)
+    ]
+    for history, label, end in zip(
+        histories, ("step", "step (thousands)"), (600, 500), strict=True
+    ):
+        figures.contexts(gallery(["ctx-wave-i3-m"]), [history])
+        axes = laid_out["contexts"][0].axes[-1]
+        assert axes.get_xlabel() == label
+        assert axes.lines[0].get_xdata()[-1] == end
+
+
+def test_systems_stand_in_the_order_of_the_configuration(gallery, laid_out):
+    names = ["ctx-wave-i3-m", "ideal-ratio-mask", "mixture", "mixture-in-one-slot", "pit"]
+    spread = Spread(np.array([1.0, 2.0, 3.0]), 1.5, 2.0, 2.5)
+    figures.per_mixture(gallery(["pit", "ctx-wave-i3-m"]), dict.fromkeys(names, spread))
+    labels = [label.get_text() for label in laid_out["per_mixture"][0].axes[0].get_yticklabels()]
+    assert labels == ["mixture-in-one-slot", "pit", "ctx-wave-i3-m", "ideal-ratio-mask"]

@@ -227,11 +227,12 @@ def test_sentences_are_right_whichever_way_the_means_fall(given, configs, values
     ("verdicts", "seeds", "sentence"),
     [
         (("undecided",) * 4, (0,),
-         "four were run, over one seed , and none is reproduced : all are undecided"),
-        (("reproduced",) * 4, (0, 1, 2), "four were run, over three seeds : all are reproduced"),
+         "Four were run , and none is reproduced : all are undecided ."),
+        (("reproduced",) * 4, (0, 1, 2), "Four were run : all are reproduced ."),
+        (("undecided",), (0,), "One was run : it is undecided ."),
         (("reproduced", "not reproduced", "undecided", "undecided"), (0, 1, 2),
          "one is reproduced , one is not reproduced and two are undecided"),
-        ((), (0,), "None of the 14 claims that we test was run"),
+        ((), (0,), "of which three are ours and not the paper s . None was run."),
     ],
 )  # fmt: skip
 def test_sentences_are_right_whichever_way_the_verdicts_fall(
@@ -239,6 +240,16 @@ def test_sentences_are_right_whichever_way_the_verdicts_fall(
 ):
     folder, records = given(verdicts=verdicts, seeds=seeds)
     assert sentence in said(folder, records, configs, "abstract")
+
+
+def test_a_report_says_whether_the_loss_alone_differs(given, configs):
+    folder, records = given()
+    assert "an ablation changes the loss ." in said(folder, records, configs, "training")
+    records[0]["run"]["training"] |= {"learning_rate": 0.5, "lr_step": 1}
+    told = said(folder, records, configs, "training")
+    assert "not the loss alone differs" in said(folder, records, configs, "abstract")
+    assert "changes the loss , but the learning rate is not the same for all" in told
+    assert "that of pit halved every 1 steps" in told
 
 
 def test_a_report_says_at_once_what_it_is_worth(given, configs):

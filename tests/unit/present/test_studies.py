@@ -62,6 +62,21 @@ def test_contexts_are_domain_by_replaced_estimates_without_and_with_the_mixture(
     assert bold == ["stft, I = 0"]  # of those that were trained
 
 
+def test_columns_that_would_have_nothing_but_bounds_are_left_out(made):
+    summary, records = made("mixture", "ctx-wave-i3-m")
+    table = studies.contexts(summary, records, "caption")
+    assert table.titles[1:3] == ["SI-SNR_S, m seen (dB)", "SI-SNR_I, m seen (dB)"]
+    assert numbers(table)["wave, I = 3"] == ["11.0", "11.00", "11.00"]
+    assert numbers(table)["mixture"] == ["10.0", "10.00", "10.00"]
+    assert not table.data["mixture"].all()  # the CSV says what is a bound
+    beside = studies.combinations(summary, records, load_reported(), "caption")
+    assert beside.titles[1:] == [
+        *("SI-SNR_S, alone (dB)", "SI-SNR_I, alone (dB)", "MSi(all), alone (dB)"),
+        "published SI-SNR_I, alone (dB)",
+    ]
+    assert numbers(beside)["mixture"] == ["10.0", "10.00", "10.00", "–"]
+
+
 def test_of_two_experiments_alike_the_first_stands_among_the_contexts(made):
     summary, records = made("pit", "ctx-stft-i1", "ctx-stft-i2")
     records[2]["run"] = records[1]["run"] | {"experiment": "mine"}

@@ -219,6 +219,15 @@ def test_what_stands_for_a_published_number_is_an_experiment_or_an_oracle():
     assert {line.experiment for line in load_reported()} <= known
 
 
+@pytest.mark.parametrize("value", [23.744998, 23.745003, -0.1234565, 12345.678])
+def test_a_number_is_printed_as_that_of_its_csv_is(value):
+    column = tables.COLUMNS["si_snr_i"]
+    row = {"mean": value, "lower": value - 1.005, "upper": value + 0.0000013, "n": 3}
+    of_csv = {key: float(f"{number:.6g}") for key, number in row.items()}
+    assert column.cell(row) == column.cell(of_csv)
+    assert column.bounds(row) == column.bounds(of_csv)
+
+
 def test_what_was_not_measured_is_a_dash(made):
     summary, _ = made("pit")
     without = summary[~summary["aggregate"].str.contains("sdr|isr|sir|sar")]
