@@ -83,7 +83,7 @@ readme: $(READY)
 	python workflow/readme.py
 
 docs: $(READY)
-	python -c 'from apit.cli import app; print(app.generate_docs())' > docs/reference/commands.md
+	python -c 'from apit.cli import LISTING, app; print(app.generate_docs().replace(LISTING, f"```text\n{LISTING}\n```"))' > docs/reference/commands.md
 	zensical build --strict
 
 lock:

@@ -79,29 +79,12 @@ def claims(scale: str) -> str:
             if not isnan(row["mean"])
         ]
         if run:
-            contrasts = table[(table["claim"] == claim.claim) & (table["test"] != "claim")]
-            lines.append([claim.claim, claim.paper, "<br>".join(run), judged(own, contrasts)])
+            lines.append([claim.claim, claim.paper, "<br>".join(run), own[0][1][-1]])
         else:
             others.append(claim.claim + (f" ({claim.paper})" if "dB" in claim.paper else ""))
     absent = f"Not run at `{scale}`: {'; '.join(others)}. " if others else ""
     more = f"`configs/claims.yaml` has {ours} more claims, which are ours." if ours else ""
     return _printed(lines) + (f"\n{absent}{more}".rstrip() + "\n" if absent or more else "")
-
-
-def judged(own: list[tuple[dict[Any, Any], list[str]]], contrasts: pd.DataFrame) -> str:
-    """A claim's verdict and, where it has several contrasts, how many of them say what."""
-    row, cells = own[0]
-    if row["test"] != "claim":
-        return cells[-1]
-    few = contrasts["note"].str.contains("fewer than")
-    decided = contrasts[(contrasts["seeds"] != "") & ~few]
-    counts = {
-        **decided["verdict"].value_counts().to_dict(),
-        "with fewer than three seeds": int(few.sum()),
-        "not run": int((contrasts["seeds"] == "").sum()),
-    }
-    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-    return f"{row['verdict']}; of {len(contrasts)} contrasts: {said}"
 
 
 def keys(model: str) -> str:

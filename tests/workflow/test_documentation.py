@@ -4,7 +4,6 @@ The scales of the clone have their own names and sounds, and the sizes of `tiny`
 """
 
 import re
-import runpy
 import shlex
 import shutil
 import sys
@@ -13,7 +12,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
 from archives import archive_of, served
@@ -87,19 +85,6 @@ def test_the_reference_has_every_key_of_the_configuration():
         "discriminators[].weight": "number > 0; left out: `1.0`",
     }.items():
         assert f"| `{key}` | {values} |" in page
-
-
-def test_a_claims_verdict_tells_of_how_many_contrasts_it_is():
-    table = pd.DataFrame(
-        [("reproduced", "", "3"), ("undecided", "fewer than 3 seeds", "1"), ("undecided", "", "")],
-        columns=["verdict", "note", "seeds"],
-    )
-    of_claim = [({"test": "claim", "verdict": "reproduced"}, [])]
-    code = runpy.run_path(str(REPOSITORY / "workflow" / "readme.py"))
-    assert code["judged"](of_claim, table) == (
-        "reproduced; of 3 contrasts: 1 reproduced, 1 with fewer than three seeds, 1 not run"
-    )
-    assert code["judged"]([({"test": "superior"}, ["undecided: few"])], table) == "undecided: few"
 
 
 def blocks(language):

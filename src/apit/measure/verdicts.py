@@ -219,7 +219,7 @@ def _statement(claim: Claim, parts: Sequence[Mapping[str, object]]) -> dict[str,
         verdict = "not reproduced"
     elif verdicts and {*verdicts} == {"reproduced"}:
         verdict = "reproduced"
-    notes = [f"{verdicts.count('reproduced')} of {len(verdicts)} contrasts reproduced"]
+    notes = [f"{verdicts.count('reproduced')} of {len(parts)} contrasts reproduced"]
     if few := sum(0 < n < FEWEST_SEEDS for n in fewest):
         notes.append(f"{few} with fewer than {FEWEST_SEEDS} seeds")
     if absent := fewest.count(-1):

@@ -205,7 +205,7 @@ def test_a_claim_is_reproduced_where_all_of_its_contrasts_are_that_were_run():
         whole = rows.iloc[0]
         assert (whole["test"], whole["verdict"], whole["seeds"]) == ("claim", verdict, "3")
         number = 2 if gain else 1
-        assert whole["note"] == f"{number} of 2 contrasts reproduced; 1 not run"
+        assert whole["note"] == f"{number} of 3 contrasts reproduced; 1 not run"
         assert rows["experiment"].tolist()[:4] == ["", "pit-six", "pit-all", "six"]
 
 
@@ -367,7 +367,7 @@ def test_a_contrast_of_too_few_seeds_does_not_hold_its_claim_back():
     kinds = {**KINDS, "pit-all": Kind("with L_PIT")}
     rows = decide([Claim(claim="both", contrasts=(MORE, other))], scores_of(means), kinds, 50)
     assert rows["verdict"].tolist()[:3] == ["reproduced", "reproduced", "undecided"]
-    assert rows["note"][0] == "1 of 1 contrasts reproduced; 1 with fewer than 3 seeds"
+    assert rows["note"][0] == "1 of 2 contrasts reproduced; 1 with fewer than 3 seeds"
 
 
 def test_a_part_that_was_not_measured_leaves_its_claim_open():
