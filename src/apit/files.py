@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from apit.identity import FILE, Identity
 from apit.names import short
 
 PARTIAL = ".partial-"
+MOUNTS = Path("/proc/self/mountinfo")  # of Linux, which alone tells of what is bound elsewhere
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
@@ -22,8 +24,12 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` if the block succeeds.
 
-    The temporary name keeps the suffixes, by which writers choose a format.
+    The temporary name keeps the suffixes, by which writers choose a format. A file that is a mount
+    point cannot be replaced, and is written itself.
     """
+    if _is_mount(path):
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{PARTIAL}{os.getpid()}-{short(path.name, 24)}")
     try:
@@ -37,7 +43,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def check_replaceable(path: Path) -> None:
     """Raise UserError where a folder holds what was not made here, or cannot be put in place."""
-    if path.is_mount():
+    if _is_mount(path):
         raise UserError(
             f"{path}: is a mount point, which cannot be replaced; give a folder within it"
         )
@@ -50,6 +56,19 @@ def check_replaceable(path: Path) -> None:
         raise UserError(
             f"{path}: exists and was not made by apit; give another folder, or remove it"
         )
+
+
+def _is_mount(path: Path) -> bool:
+    """Whether something is mounted at a path: a disk, or a folder or file of the same disk."""
+    path = path.resolve()
+    if not MOUNTS.exists():
+        return path.is_mount()
+    points = (line.split(b" ")[4] for line in MOUNTS.read_bytes().splitlines())
+    return os.fsencode(path) in {re.sub(rb"\\(\d{3})", _unescaped, point) for point in points}
+
+
+def _unescaped(octal: "re.Match[bytes]") -> bytes:
+    return bytes([int(octal[1], 8)])
 
 
 def check_apart(output: Path, *sources: Path | None) -> None:
