@@ -24,12 +24,13 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` if the block succeeds.
 
-    The temporary name keeps the suffixes, by which writers choose a format. A file that is a mount
-    point cannot be replaced, and is written itself.
+    The temporary name keeps the suffixes, by which writers choose a format. A link stays, and leads
+    to what is made. A device, a pipe and a file that is a mount point are written themselves.
     """
-    if _is_mount(path):
+    if (path.exists() and not path.is_file()) or _is_mount(path):
         yield path
         return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{PARTIAL}{os.getpid()}-{short(path.name, 24)}")
     try:

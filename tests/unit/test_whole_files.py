@@ -89,6 +89,30 @@ def test_a_file_that_is_bound_to_another_is_written_itself(tmp_path, monkeypatch
     assert (made.read_text(), made.stat().st_ino) == ("after", before)
 
 
+def test_a_pipe_or_device_is_written_itself(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    (tmp_path / "device").symlink_to(os.devnull)
+    for name in ("pipe", "device"):
+        with whole_file(tmp_path / name) as path:
+            path.write_text("a,b\n")
+    assert os.read(reader, 100) == b"a,b\n"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "device").is_char_device()
+
+
+def test_a_link_stays_and_leads_to_the_file_that_is_made(tmp_path):
+    link, made = tmp_path / "link.csv", tmp_path / "far" / "made.csv"
+    link.symlink_to(made)
+    for text in ("once", "again"):
+        with whole_file(link) as path:
+            assert path.parent == made.parent
+            path.write_text(text)
+        assert link.is_symlink()
+        assert made.read_text() == text
+
+
 def test_a_training_is_refused_before_the_work_where_nothing_can_be_written(
     tmp_path, capsys, configs, packed, monkeypatch
 ):
