@@ -14,8 +14,9 @@ from apit.errors import UserError
 Content = bytes | mmap
 Order = Literal["little", "big"]
 
-# Lengths of those who do not know it: none, or the largest that a field holds, or close below it.
-UNKNOWN = {0: 0} | {2**bits: 2**12 for bits in (31, 32, 63, 64)}
+# Lengths of those who do not know it: none, or the largest that a field holds, or close below it;
+# and 0x7f000000 with a header, as sox has it in an AIFF.
+UNKNOWN = {0: 0, 0x7F001000: 2**12} | {2**bits: 2**12 for bits in (31, 32, 63, 64)}
 
 
 class Mended(NamedTuple):
