@@ -90,7 +90,7 @@ def _au(content: Content) -> Mended | None:
 
 def _nist(content: Content) -> None:
     head = content[:1024]
-    said = {name: int(n) for name, n in re.findall(rb"(\w+) -i (\d+)", head)}
+    said = {name: int(n) for name, n in re.findall(rb"(\w+) -(?:i|s1) (\d+)", head)}
     fields = (said.get(name, 0) for name in (b"sample_count", b"channel_count", b"sample_n_bytes"))
     promised = 1
     for field in fields:

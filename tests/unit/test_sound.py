@@ -70,6 +70,14 @@ def test_what_is_cut_is_refused(tmp_path, form, share):
         heard(path)
 
 
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW"])
+def test_so_is_a_nist_file_of_bytes_whose_size_is_written_as_text(tmp_path, subtype):
+    whole = encoded(NOISE, 16000, "NIST", subtype)
+    assert len(heard(written(tmp_path / "a", whole))) == len(NOISE)
+    with pytest.raises(UserError, match="a: is cut: it lacks 1000 bytes"):
+        heard(written(tmp_path / "a", whole[:-1000]))
+
+
 @pytest.mark.parametrize("kind", ["flac", "mp3"])
 @pytest.mark.parametrize("lacking", [1, 3000])
 def test_what_says_no_length_is_refused_when_it_is_cut(tmp_path, kind, lacking):
