@@ -117,7 +117,7 @@ def _flac(content: Content) -> Mended | None:
         return None
     block = int.from_bytes(content[start + 10 : start + 12], "big")
     channels, bits = (info >> 41) % 8 + 1, (info >> 36) % 32 + 1
-    end = place = len(content) - (128 if content[-128:-125] == b"TAG" else 0)
+    end = place = _before_tags(content)
     least = max(0, end - block * channels * (bits + 1) // 8 - 64)  # if nothing is saved
     while (place := content.rfind(b"\xff", least, place)) >= 0:
         samples = _until_end_of_frame(content[place : place + 16], block)
@@ -157,6 +157,15 @@ def _remainder(content: bytes, polynomial: int, bits: int) -> int:
             carry = polynomial if remainder & top else 0
             remainder = remainder << 1 & 2 * top - 1 ^ carry
     return remainder
+
+
+def _before_tags(content: Content) -> int:
+    """Where the tags begin that stand at the end: APE's, and ID3's of version 1 behind it."""
+    end = len(content) - (128 if content[-128:-125] == b"TAG" else 0)
+    foot = content[end - 32 : end]
+    if foot[:8] == b"APETAGEX":  # its size is without a head, which it has where the last bit says
+        end -= int.from_bytes(foot[12:16], "little") + 32 * (foot[23] >> 7)
+    return end
 
 
 def _behind_id3(content: Content, place: int = 0) -> int:

@@ -88,10 +88,15 @@ def test_what_says_no_length_is_refused_when_it_is_cut(tmp_path, kind, lacking):
 
 def test_tags_and_junk_behind_the_sound_are_no_part_of_it(tmp_path):
     tag = b"TAG" + bytes(125)
+    item = b"\x04\0\0\0\0\0\0\0Title\0word"
+    size, others = (32 + len(item)).to_bytes(4, "little"), b"\x01\0\0\0" + bytes(3)
+    ape = b"APETAGEX\xd0\x07\0\0" + size + others
+    apes = [item + ape + bytes(9), ape + b"\xa0" + bytes(8) + item + ape + b"\x80" + bytes(8)]
     for kind in ("flac", "mp3"):
         content, _ = unsaid(kind, NOISE, 16000)
         plain = heard(written(tmp_path / "a", content))
-        np.testing.assert_array_equal(heard(written(tmp_path / "b", content + tag)), plain)
+        for tags in (tag, *apes, apes[1] + tag):
+            np.testing.assert_array_equal(heard(written(tmp_path / "b", content + tags)), plain)
     whole = encoded(NOISE, 16000, "WAV")
     assert len(heard(written(tmp_path / "a", whole + b"more"))) == len(NOISE)
     ogg = encoded(NOISE, 16000, "OGG")
