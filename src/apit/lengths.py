@@ -16,6 +16,7 @@ Order = Literal["little", "big"]
 
 # Lengths of those who do not know it: none, or the largest that a field holds, or close below it;
 # and 0x7f000000 with a header, as sox has it in an AIFF.
+TAG = 512  # bytes at most, of those that stand behind a sound and do not say what they are
 UNKNOWN = {0: 0, 0x7F001000: 2**12} | {2**bits: 2**12 for bits in (31, 32, 63, 64)}
 
 
@@ -59,6 +60,8 @@ def _wav(content: Content) -> Mended | None:
                 return Mended(content[: place - 4] + b"\xff" * 4, place)
             if size > there and not _is_unknown(size):
                 raise _cut(size - there)
+            if size and _is_sound(content, place + size, order):
+                raise UserError(f"says to hold {size} bytes of sound and holds more; make it again")
             return None
     return None
 
@@ -78,6 +81,17 @@ def _are_chunks(content: Content, place: int, order: Order) -> bool:
             return False
         place = start + size
     return place in (len(content), len(content) - 1)
+
+
+def _is_sound(content: Content, place: int, order: Order) -> bool:
+    """Whether what follows the sound goes on with it: no chunk, no tag, no zeros, no few bytes."""
+    for start in (place, place + 1):  # not all who write an odd number of bytes add one
+        name, _, size = next(_chunks(content, start, order), (b"", 0, 0))
+        if name.isascii() and name.decode().isprintable() and size <= len(content) - start:
+            return False
+    something = re.compile(rb"[^\0]").search(content, place)
+    rest = len(content) - something.start() if something else 0
+    return rest > TAG and _behind_id3(content, place) == place
 
 
 def _au(content: Content) -> Mended | None:

@@ -110,6 +110,25 @@ def test_a_wav_that_is_empty_is_not_one_of_unknown_length(tmp_path):
     assert len(heard(written(tmp_path / "a", empty + chunk))) == 0
 
 
+def test_a_wav_that_says_less_than_it_holds_is_refused(tmp_path):
+    whole = encoded(NOISE, 16000, "WAV")
+    place = whole.index(b"data") + 4
+    for size in (40_000, 40_001, 239_000):
+        stale = whole[:place] + size.to_bytes(4, "little") + whole[place + 4 :]
+        with pytest.raises(UserError, match=f"a: says to hold {size} bytes of sound and holds"):
+            heard(written(tmp_path / "a", stale))
+
+
+def test_what_may_stand_behind_the_sound_of_a_wav_is_no_sound(tmp_path):
+    whole, odd = encoded(NOISE, 16000, "WAV"), encoded(NOISE[:999, 0], 16000, "WAV", "PCM_U8")
+    ids = b"ID3\x04\0\0\0\0\x10\0" + bytes(2000) + b"word" * 12
+    for more in (b"LIST\x04\0\0\0INFO" + bytes(2000), bytes(9000), b"\xff" * 500, ids):
+        assert len(heard(written(tmp_path / "a", whole + more))) == len(NOISE)
+    for ending in (odd[:-1], odd):
+        content = ending + b"LIST\x00\x08\0\0" + b"\xff" * 2048
+        assert len(heard(written(tmp_path / "a", content))) == 999
+
+
 def test_streams_one_after_the_other_are_not_taken_for_the_first(tmp_path):
     one, other = (encoded(NOISE[:n], 16000, "OGG") for n in (30_000, 20_000))
     with pytest.raises(UserError, match="a: holds several streams"):
