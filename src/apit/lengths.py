@@ -202,17 +202,22 @@ def _mpeg(content: Content) -> Mended | None:
     is_header = first.layer == 3 and at > 0
     if is_header and tag[at : at + 4] != b"VBRI" and tag[at + 7] & 1:
         said = int.from_bytes(tag[at + 8 : at + 12], "big")
-    start, count, last = first, 0 if is_header else 1, first
+    start, count, last, sizes = first, 0 if is_header else 1, first, {first.size}
     for last in frames:
         start = last if is_header and not count else start
         count += 1
+        sizes.add(last.size)
     if (lacking := last.place + last.size - len(content)) > 0:
         raise _cut(lacking)
     if -4 < lacking < 0 and content[lacking:][0] == 0xFF:
         raise UserError("is cut: its last frame is not whole; make it again")
     if said is not None and said > count + 1:  # some count the header, too
         raise UserError(f"is cut: it lacks {said - count} of {said} frames; make it again")
-    if said == count or first.layer != 3:
+    if first.layer != 3:
+        if max(sizes) > min(sizes) + 4:  # as many bytes more are padding
+            raise UserError("has a bitrate that varies and no length; make a WAV of it")
+        return None
+    if said == count:
         return None
     head = bytes([0xFF, content[start.place + 1] | 1, *content[start.place + 2 : start.place + 4]])
     mono = head[3] >> 6 == 3

@@ -135,6 +135,18 @@ def test_streams_one_after_the_other_are_not_taken_for_the_first(tmp_path):
         heard(written(tmp_path / "a", one + other))
 
 
+def of_layer_ii(number, kbits):
+    """A silent frame at 48 kHz, of a bitrate and its number."""
+    return (b"\xff\xfd" + bytes([number << 4 | 1 << 2]) + b"\xc0").ljust(3 * kbits, b"\0")
+
+
+def test_mpeg_of_layer_ii_is_read_whole_or_refused(tmp_path):
+    one, other = of_layer_ii(10, 192), of_layer_ii(1, 32)
+    assert len(heard(written(tmp_path / "a", 100 * one))) == 100 * 1152
+    with pytest.raises(UserError, match="a: has a bitrate that varies and no length"):
+        heard(written(tmp_path / "a", one + 99 * other))
+
+
 def test_raw_samples_are_no_sound(tmp_path):
     with pytest.raises(UserError, match="raw samples do not say their rate"):
         heard(written(tmp_path / "a.raw", bytes(1000)))
