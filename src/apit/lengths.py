@@ -66,6 +66,19 @@ def _wav(content: Content) -> Mended | None:
     return None
 
 
+def _rf64(content: Content) -> Mended | None:
+    """A chunk at its beginning has its sizes, which take 64 bits."""
+    size = int.from_bytes(content[28:36], "little")
+    for name, place, _ in _chunks(content, 12, "little"):
+        if name == b"data":
+            there = len(content) - place
+            if size > there and not _is_unknown(size):
+                raise _cut(size - there)
+            head = content[:28] + there.to_bytes(8, "little") + content[36:place]
+            return Mended(head, place) if size == 0 and there else None
+    return None
+
+
 def _chunks(content: Content, place: int, order: Order) -> Iterator[tuple[bytes, int, int]]:
     """Name of each chunk, where its content begins, and how long it says to be."""
     while len(head := content[place : place + 8]) == 8:
@@ -282,5 +295,6 @@ def _frame(content: Content, place: int) -> Frame | None:
 
 
 LOOKS: dict[str, Callable[[Content], Mended | None]] = {
-    "WAV": _wav, "WAVEX": _wav, "AU": _au, "NIST": _nist, "OGG": _ogg, "FLAC": _flac, "MP3": _mpeg,
+    "WAV": _wav, "WAVEX": _wav, "RF64": _rf64, "AU": _au, "NIST": _nist, "OGG": _ogg,
+    "FLAC": _flac, "MP3": _mpeg,
 }  # fmt: skip
