@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -136,6 +137,12 @@ def locked(path: Path) -> FileLock:
     except OSError as error:
         if error.errno not in NO_LOCKS:  # Timeout's is none of them
             raise
-        said = f"{path.parent}: has no locks ({error.strerror}); see that nothing else works there"
-        print(said, file=sys.stderr, flush=True)
+        _warn_of_no_locks(path.parent, error.strerror)
     return lock
+
+
+@cache
+def _warn_of_no_locks(folder: Path, why: str) -> None:
+    """Say so, once in a process."""
+    said = f"{folder}: has no locks ({why}); see that nothing else works there"
+    print(said, file=sys.stderr, flush=True)

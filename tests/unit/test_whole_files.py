@@ -32,7 +32,11 @@ def test_a_file_system_without_locks_is_told_and_worked_on(without_locks, tmp_pa
     with whole_folder(tmp_path / "made", IDENTITY) as folder:
         (folder / "file").touch()
     assert (tmp_path / "made" / "file").exists()
-    assert capsys.readouterr().err.startswith(f"{tmp_path}: has no locks (")
+    with alone(tmp_path / "other"):
+        pass
+    said = capsys.readouterr().err
+    assert said.startswith(f"{tmp_path}: has no locks (")
+    assert said.count("\n") == 1
 
 
 def test_so_is_a_lease_of_a_gpu(without_locks, tmp_path, capsys, monkeypatch):
