@@ -16,6 +16,7 @@ from apit.artefacts import Artefacts
 from apit.cli import COMMANDS, app, main
 from apit.data import packing
 from apit.identity import Identity
+from apit.progress import bar
 from apit.training.train import train
 
 
@@ -49,6 +50,21 @@ def test_help_imports_nothing_large():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     large = {"torch", "numpy", "pandas", "scipy", "matplotlib", "pydantic"}
     assert not large.intersection(done.stdout.split())
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(("asked", "code"), [("--help", 0), ("nothing", 2)])
+def test_what_is_closed_hears_nothing(closed, asked, code):
+    command = f"{sys.executable} -m apit {asked} {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == code
+    assert bool(done.stdout) == (closed == "2>&-" and code == 0)
+    assert bool(done.stderr) == (closed == ">&-" and code == 2)
+
+
+def test_a_bar_without_standard_error_is_hidden(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert list(bar([1, 2])) == [1, 2]
 
 
 def commands_that_are_shown():
