@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,11 @@ def test_help_tells_of_every_command_in_the_order_of_the_data(capsys):
     assert max(map(len, said.splitlines())) <= 80
     assert run() == 0
     assert capsys.readouterr().out == said
+
+
+def test_it_tells_its_version(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"{version('apit')}\n"
 
 
 @pytest.mark.parametrize("command", [name for _, name, _ in COMMANDS])

@@ -55,11 +55,18 @@ def _default(value: object) -> str | None:
     return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
+def _version() -> str:
+    from importlib.metadata import version  # which takes its time
+
+    return version("apit")
+
+
 app = App(
     "apit",
     help=HELP,
     help_format="plaintext",
-    version_flags=(),
+    version=_version,
+    version_flags="--version",
     default_parameter=Parameter(negative=(), show_default=_default),
     group_commands=Group("Commands", show=False),
 )
