@@ -2,10 +2,12 @@
 
 import errno
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -15,6 +17,7 @@ from apit.identity import FILE, Identity
 from apit.names import short
 
 PARTIAL = ".partial-"
+MOUNTS = Path("/proc/self/mountinfo")  # of Linux, which alone tells of what is bound elsewhere
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
@@ -22,8 +25,13 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` if the block succeeds.
 
-    The temporary name keeps the suffixes, by which writers choose a format.
+    The temporary name keeps the suffixes, by which writers choose a format. A link stays, and leads
+    to what is made. A device, a pipe and a file that is a mount point are written themselves.
     """
+    if (path.exists() and not path.is_file()) or _is_mount(path):
+        yield path
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{PARTIAL}{os.getpid()}-{short(path.name, 24)}")
     try:
@@ -37,7 +45,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 def check_replaceable(path: Path) -> None:
     """Raise UserError where a folder holds what was not made here, or cannot be put in place."""
-    if path.is_mount():
+    if _is_mount(path):
         raise UserError(
             f"{path}: is a mount point, which cannot be replaced; give a folder within it"
         )
@@ -50,6 +58,19 @@ def check_replaceable(path: Path) -> None:
         raise UserError(
             f"{path}: exists and was not made by apit; give another folder, or remove it"
         )
+
+
+def _is_mount(path: Path) -> bool:
+    """Whether something is mounted at a path: a disk, or a folder or file of the same disk."""
+    path = path.resolve()
+    if not MOUNTS.exists():
+        return path.is_mount()
+    points = (line.split(b" ")[4] for line in MOUNTS.read_bytes().splitlines())
+    return os.fsencode(path) in {re.sub(rb"\\(\d{3})", _unescaped, point) for point in points}
+
+
+def _unescaped(octal: "re.Match[bytes]") -> bytes:
+    return bytes([int(octal[1], 8)])
 
 
 def check_apart(output: Path, *sources: Path | None) -> None:
@@ -116,6 +137,12 @@ def locked(path: Path) -> FileLock:
     except OSError as error:
         if error.errno not in NO_LOCKS:  # Timeout's is none of them
             raise
-        said = f"{path.parent}: has no locks ({error.strerror}); see that nothing else works there"
-        print(said, file=sys.stderr, flush=True)
+        _warn_of_no_locks(path.parent, error.strerror)
     return lock
+
+
+@cache
+def _warn_of_no_locks(folder: Path, why: str) -> None:
+    """Say so, once in a process."""
+    said = f"{folder}: has no locks ({why}); see that nothing else works there"
+    print(said, file=sys.stderr, flush=True)

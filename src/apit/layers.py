@@ -40,6 +40,7 @@ def configs_of(root: Path) -> Path:
 
 CONFIGS = configs_of(Path())
 NOT_SCALES = ("method", "experiments", "reported", "claims")  # files of configs/ for other ends
+NO_UTF_8 = "[\udc80-\udcff]"  # bytes of names, as `surrogateescape` has them
 LIKE = "like"  # in a scale's file: another scale, which it differs from in what it says
 
 Part = TypeVar("Part", bound=Config)
@@ -236,14 +237,17 @@ def _unknown(what: str, name: str, known: Sequence[str], where: Path) -> UserErr
 
 
 def _overrides(settings: Sequence[str]) -> dict[str, Any]:
-    """Nested mapping of `key.key=value` settings; values are read as YAML."""
+    """Nested mapping of `key.key=value` settings; values are read as YAML.
+
+    One with bytes that are no UTF-8, as names of files may be, is a text as it stands.
+    """
     nested: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not re.fullmatch(r"[\w-]+(\.[\w-]+)*", key):
             raise UserError(f"--set {setting}: write key=value, such as training.steps=40")
         try:
-            value = _yaml(text)
+            value: Any = text if re.search(NO_UTF_8, text) else _yaml(text)
         except YAMLError as error:
             raise UserError(f"--set {setting}: the value is not valid YAML: {error}") from None
         for part in reversed(key.split(".")):
@@ -345,8 +349,9 @@ def own_folders_settings(scale: Scale, clips: str | None, rooms: str | None) -> 
 
 
 def _quoted(text: str) -> str:
-    """A text as YAML has it, which knows no pairs of surrogates."""
-    return json.dumps(text, ensure_ascii=False)
+    """A text as YAML has it, which knows no pairs of surrogates, and single ones as escapes."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return re.sub(NO_UTF_8, lambda byte: rf"\u{ord(byte[0]):x}", quoted)
 
 
 def load_scoring(settings: Sequence[str] = (), configs: Path = CONFIGS) -> Scoring:

@@ -14,8 +14,10 @@ from apit.errors import UserError
 Content = bytes | mmap
 Order = Literal["little", "big"]
 
-# Lengths of those who do not know it: none, or the largest that a field holds, or close below it.
-UNKNOWN = {0: 0} | {2**bits: 2**12 for bits in (31, 32, 63, 64)}
+# Lengths of those who do not know it: none, or the largest that a field holds, or close below it;
+# and 0x7f000000 with a header, as sox has it in an AIFF.
+TAG = 512  # bytes at most, of those that stand behind a sound and do not say what they are
+UNKNOWN = {0: 0, 0x7F001000: 2**12} | {2**bits: 2**12 for bits in (31, 32, 63, 64)}
 
 
 class Mended(NamedTuple):
@@ -58,7 +60,22 @@ def _wav(content: Content) -> Mended | None:
                 return Mended(content[: place - 4] + b"\xff" * 4, place)
             if size > there and not _is_unknown(size):
                 raise _cut(size - there)
+            if size and _is_sound(content, place + size, order):
+                raise UserError(f"says to hold {size} bytes of sound and holds more; make it again")
             return None
+    return None
+
+
+def _rf64(content: Content) -> Mended | None:
+    """A chunk at its beginning has its sizes, which take 64 bits."""
+    size = int.from_bytes(content[28:36], "little")
+    for name, place, _ in _chunks(content, 12, "little"):
+        if name == b"data":
+            there = len(content) - place
+            if size > there and not _is_unknown(size):
+                raise _cut(size - there)
+            head = content[:28] + there.to_bytes(8, "little") + content[36:place]
+            return Mended(head, place) if size == 0 and there else None
     return None
 
 
@@ -79,6 +96,17 @@ def _are_chunks(content: Content, place: int, order: Order) -> bool:
     return place in (len(content), len(content) - 1)
 
 
+def _is_sound(content: Content, place: int, order: Order) -> bool:
+    """Whether what follows the sound goes on with it: no chunk, no tag, no zeros, no few bytes."""
+    for start in (place, place + 1):  # not all who write an odd number of bytes add one
+        name, _, size = next(_chunks(content, start, order), (b"", 0, 0))
+        if name.isascii() and name.decode().isprintable() and size <= len(content) - start:
+            return False
+    something = re.compile(rb"[^\0]").search(content, place)
+    rest = len(content) - something.start() if something else 0
+    return rest > TAG and _behind_id3(content, place) == place
+
+
 def _au(content: Content) -> Mended | None:
     size, start = (int.from_bytes(content[at : at + 4], "big") for at in (8, 4))
     there = len(content) - start
@@ -89,7 +117,7 @@ def _au(content: Content) -> Mended | None:
 
 def _nist(content: Content) -> None:
     head = content[:1024]
-    said = {name: int(n) for name, n in re.findall(rb"(\w+) -i (\d+)", head)}
+    said = {name: int(n) for name, n in re.findall(rb"(\w+) -(?:i|s1) (\d+)", head)}
     fields = (said.get(name, 0) for name in (b"sample_count", b"channel_count", b"sample_n_bytes"))
     promised = 1
     for field in fields:
@@ -116,7 +144,7 @@ def _flac(content: Content) -> Mended | None:
         return None
     block = int.from_bytes(content[start + 10 : start + 12], "big")
     channels, bits = (info >> 41) % 8 + 1, (info >> 36) % 32 + 1
-    end = place = len(content) - (128 if content[-128:-125] == b"TAG" else 0)
+    end = place = _before_tags(content)
     least = max(0, end - block * channels * (bits + 1) // 8 - 64)  # if nothing is saved
     while (place := content.rfind(b"\xff", least, place)) >= 0:
         samples = _until_end_of_frame(content[place : place + 16], block)
@@ -158,6 +186,15 @@ def _remainder(content: bytes, polynomial: int, bits: int) -> int:
     return remainder
 
 
+def _before_tags(content: Content) -> int:
+    """Where the tags begin that stand at the end: APE's, and ID3's of version 1 behind it."""
+    end = len(content) - (128 if content[-128:-125] == b"TAG" else 0)
+    foot = content[end - 32 : end]
+    if foot[:8] == b"APETAGEX":  # its size is without a head, which it has where the last bit says
+        end -= int.from_bytes(foot[12:16], "little") + 32 * (foot[23] >> 7)
+    return end
+
+
 def _behind_id3(content: Content, place: int = 0) -> int:
     while content[place : place + 3] == b"ID3":
         size = 0
@@ -178,17 +215,22 @@ def _mpeg(content: Content) -> Mended | None:
     is_header = first.layer == 3 and at > 0
     if is_header and tag[at : at + 4] != b"VBRI" and tag[at + 7] & 1:
         said = int.from_bytes(tag[at + 8 : at + 12], "big")
-    start, count, last = first, 0 if is_header else 1, first
+    start, count, last, sizes = first, 0 if is_header else 1, first, {first.size}
     for last in frames:
         start = last if is_header and not count else start
         count += 1
+        sizes.add(last.size)
     if (lacking := last.place + last.size - len(content)) > 0:
         raise _cut(lacking)
     if -4 < lacking < 0 and content[lacking:][0] == 0xFF:
         raise UserError("is cut: its last frame is not whole; make it again")
     if said is not None and said > count + 1:  # some count the header, too
         raise UserError(f"is cut: it lacks {said - count} of {said} frames; make it again")
-    if said == count or first.layer != 3:
+    if first.layer != 3:
+        if max(sizes) > min(sizes) + 4:  # as many bytes more are padding
+            raise UserError("has a bitrate that varies and no length; make a WAV of it")
+        return None
+    if said == count:
         return None
     head = bytes([0xFF, content[start.place + 1] | 1, *content[start.place + 2 : start.place + 4]])
     mono = head[3] >> 6 == 3
@@ -253,5 +295,6 @@ def _frame(content: Content, place: int) -> Frame | None:
 
 
 LOOKS: dict[str, Callable[[Content], Mended | None]] = {
-    "WAV": _wav, "WAVEX": _wav, "AU": _au, "NIST": _nist, "OGG": _ogg, "FLAC": _flac, "MP3": _mpeg,
+    "WAV": _wav, "WAVEX": _wav, "RF64": _rf64, "AU": _au, "NIST": _nist, "OGG": _ogg,
+    "FLAC": _flac, "MP3": _mpeg,
 }  # fmt: skip

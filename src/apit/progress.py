@@ -13,10 +13,11 @@ def bar(items: Iterable[Any] | None = None, *, quiet: bool = False, **options: A
 
     tqdm shows nothing where a terminal does not tell its size, as in containers.
     """
+    is_terminal = sys.stderr and sys.stderr.isatty()  # none, where it is closed
     size = shutil.get_terminal_size()
     return tqdm(
         items,
-        disable=quiet or not sys.stderr.isatty(),
+        disable=quiet or not is_terminal,
         ncols=size.columns,
         nrows=size.lines,
         file=sys.stderr,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from apit.artefacts import Artefacts
 from apit.cli import COMMANDS, app, main
 from apit.data import packing
 from apit.identity import Identity
+from apit.progress import bar
 from apit.training.train import train
 
 
@@ -30,6 +32,11 @@ def test_help_tells_of_every_command_in_the_order_of_the_data(capsys):
     assert max(map(len, said.splitlines())) <= 80
     assert run() == 0
     assert capsys.readouterr().out == said
+
+
+def test_it_tells_its_version(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"{version('apit')}\n"
 
 
 @pytest.mark.parametrize("command", [name for _, name, _ in COMMANDS])
@@ -49,6 +56,21 @@ def test_help_imports_nothing_large():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     large = {"torch", "numpy", "pandas", "scipy", "matplotlib", "pydantic"}
     assert not large.intersection(done.stdout.split())
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(("asked", "code"), [("--help", 0), ("nothing", 2)])
+def test_what_is_closed_hears_nothing(closed, asked, code):
+    command = f"{sys.executable} -m apit {asked} {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == code
+    assert bool(done.stdout) == (closed == "2>&-" and code == 0)
+    assert bool(done.stderr) == (closed == ">&-" and code == 2)
+
+
+def test_a_bar_without_standard_error_is_hidden(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert list(bar([1, 2])) == [1, 2]
 
 
 def commands_that_are_shown():

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -355,6 +356,15 @@ def test_what_a_scale_holds_out_of_its_packages_does_not_apply_to_ones_own_clips
         *("data.sounds.kind=folder", 'data.sounds.folder="mine"')
     ]
     assert own_folders_settings(own, None, None) == []
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", "a “b” ☃ 🦆 \\ #".encode() + b"\xff"])
+def test_names_of_folders_may_be_any_bytes(name):
+    folder = os.fsdecode(name)
+    settings = own_folders_settings(load_scale("smoke"), folder, None)
+    assert load_scale("smoke", settings).data.sounds.folder == folder
+    given = ["data.sounds.kind=folder", f"data.sounds.folder={folder}"]
+    assert load_scale("smoke", given).data.sounds.folder == folder
 
 
 def test_folders_of_ones_own_are_refused_where_they_have_no_place_and_asked_for_where_needed():

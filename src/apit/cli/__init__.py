@@ -55,11 +55,18 @@ def _default(value: object) -> str | None:
     return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
+def _version() -> str:
+    from importlib.metadata import version  # which takes its time
+
+    return version("apit")
+
+
 app = App(
     "apit",
     help=HELP,
     help_format="plaintext",
-    version_flags=(),
+    version=_version,
+    version_flags="--version",
     default_parameter=Parameter(negative=(), show_default=_default),
     group_commands=Group("Commands", show=False),
 )
@@ -73,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     After a signal it is 128 and the signal's number, as in shells; so it is where nobody reads any
     more what is printed, as after `| head`.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by `>&-`: print would say errors elsewhere
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # for narrow locales, and names that are no text
             stream.reconfigure(errors="backslashreplace")

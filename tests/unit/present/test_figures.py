@@ -134,11 +134,13 @@ def test_a_figure_is_the_same_bytes_twice_whatever_a_machine_prefers(gallery):
     assert len(drawn[0]) == 4
 
 
-def test_a_backend_of_a_notebook_is_of_no_matter():
+def test_a_backend_of_a_notebook_and_settings_of_somebody_are_of_no_matter(tmp_path):
+    (tmp_path / "rc").write_bytes(b"# Schriftgr\xf6\xdfe\n")
+    backend, settings = "module://matplotlib_inline.backend_inline", str(tmp_path / "rc")
     code = "from apit.present import figures; print(figures.plt.get_backend())"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+        env=os.environ | {"MPLBACKEND": backend, "MATPLOTLIBRC": settings},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.lower() == "agg\n", done.stderr
