@@ -74,6 +74,14 @@ def test_shipped_configurations_train_separate_and_score(call):
     assert (call.folder / "scores.summary.json").exists()
 
 
+def test_the_report_is_set_with_the_text_that_is_shipped(call):
+    scale = ["--scale", "smoke", *(word for one in SMALL for word in ("--set", one))]
+    call("apit", "tables", *scale, "--scores", "scores", "--runs", "run", "--output", "tables")
+    call("apit", "report", *scale, "--tables", "tables", "--runs", "run", "--output", "report.pdf")
+    assert (call.folder / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert "/env/lib/" in (call.folder / "origin.json").read_text()
+
+
 def test_configurations_of_ones_own_take_their_place(call):
     own = call.folder / "own"
     own.mkdir()
