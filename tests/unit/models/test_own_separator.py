@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import soundfile
 import torch
 from steps import CPU, batches_of
 
+import apit
 from apit.cli import main
 from apit.errors import UserError
 from apit.layers import load_run
@@ -17,7 +19,7 @@ from apit.models.separators import make_separator
 from apit.models.views import Views
 from apit.separate.model import Model
 from apit.training.identities import of_run
-from apit.training.record import load_separator
+from apit.training.record import check_start, load_separator
 from apit.training.state import TrainState
 from apit.training.step import train_step
 from apit.training.train import train
@@ -144,6 +146,27 @@ def test_a_run_is_scored_resumed_and_separates(tiny, packed, tmp_path, configs, 
     soundfile.write(tmp_path / "street.wav", sound.T, 16000)
     model, output = ("--model", str(tmp_path / "whole")), ("--output", str(tmp_path / "out"))
     assert main(["separate", str(tmp_path / "street.wav"), *model, *output]) == 0
+
+
+def test_weights_of_a_file_that_has_changed_since_are_refused(
+    tiny, packed, tmp_path, own_networks, capsys
+):
+    train(tiny("pit", *own(SPLIT)), packed, tmp_path / "run")
+    assert (
+        main(["release", "--runs", str(tmp_path / "run"), "--output", str(tmp_path / "a.tar")]) == 0
+    )
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        tar.extractall(tmp_path / "released", filter="data")
+    fork = tiny("fork-pit", *own(SPLIT))
+    for folder in (tmp_path / "run", tmp_path / "released/pit-s0"):
+        apit.load(folder)
+    check_start(fork, tmp_path / "run")
+    own_networks.write_text(NETWORK.replace("Tanh", "ReLU"))
+    for folder in (tmp_path / "run", tmp_path / "released/pit-s0"):
+        with pytest.raises(UserError, match=r"own_networks.py: has changed since .* was trained"):
+            apit.load(folder)
+    with pytest.raises(UserError, match="bring the file back as it was, or train again"):
+        check_start(fork, tmp_path / "run")
 
 
 def test_it_may_look_at_values(tiny):
