@@ -2,6 +2,9 @@
 
 import inspect
 import re
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,23 @@ def test_what_is_public_is_documented(name):
 def test_what_is_not_public_is_not_there():
     with pytest.raises(AttributeError, match="has no attribute 'assign'"):
         apit.assign  # noqa: B018
+
+
+def test_type_checkers_know_what_is_public_and_nothing_else(tmp_path):
+    names = ", ".join([*apit.__all__, "__version__"])
+    (tmp_path / "mine.py").write_text(f"from apit import {names}\nfrom apit import pit_los\n")
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--follow-imports=skip", apit.__file__, "mine.py"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert checked.stdout.splitlines()[:-1] == [
+        'mine.py:2: error: Module "apit" has no attribute "pit_los"; maybe "pit_loss"?'
+        "  [attr-defined]"
+    ]
+
+
+def test_its_version_is_that_of_the_package():
+    assert apit.__version__ == version("apit")
 
 
 def test_a_discriminator_of_ones_own_loop_is_that_of_a_run(tiny):
