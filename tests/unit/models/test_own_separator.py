@@ -53,6 +53,13 @@ class Numbers(Split):
         assert isinstance(mixture.mean().item(), float)  # which a tensor without values has not
         return super().forward(mixture)
 
+class Fixed(nn.Module):
+    def __init__(self, sources, sample_rate):
+        super().__init__()
+
+def function(sources, sample_rate):
+    return lambda mixture: mixture[:, None].expand(-1, sources, -1)
+
 number = 3
 """
 SPLIT, MASKING = "own_networks:Split", "own_networks:Masking"
@@ -210,6 +217,20 @@ def test_a_configuration_that_cannot_be_meant_is_refused(configs, settings, said
 def test_a_class_that_cannot_be_made_is_told(tiny, settings, said):
     with pytest.raises(UserError, match=said):
         separator_of(tiny("pit", *settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("own_networks:function", "makes function; it must be a torch.nn.Module"),
+        ("own_networks:Fixed", "has no parameters that can be trained"),
+    ],
+)
+def test_what_cannot_be_trained_is_told(packed, tmp_path, configs, capsys, name, said):
+    scale = ["--scale", "tiny", "--configs", str(configs), "--data", str(packed)]
+    settings = ["--set", f"separator.architecture={name}", "--output", str(tmp_path / "run")]
+    assert main(["train", *scale, *settings, "--experiment", "pit"]) == 2
+    assert f"separator: {name} {said}" in capsys.readouterr().err
 
 
 def test_estimates_of_a_wrong_shape_are_told(tiny):
