@@ -1,10 +1,12 @@
 """What `apit` offers to others: what its page shows runs, and all that is public is documented."""
 
+import ast
 import inspect
 import re
 import subprocess
 import sys
-from importlib.metadata import version
+import tomllib
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,21 @@ def test_type_checkers_know_what_is_public_and_nothing_else(tmp_path):
         'mine.py:2: error: Module "apit" has no attribute "pit_los"; maybe "pit_loss"?'
         "  [attr-defined]"
     ]
+
+
+def test_what_the_package_imports_is_a_declared_dependency():
+    project = tomllib.loads((PAGE.parents[1] / "pyproject.toml").read_text())["project"]
+    declared = {re.match(r"[\w.-]+", line)[0] for line in project["dependencies"]}
+    source, imported = Path(apit.__file__).parent, set()
+    for node in (n for path in source.rglob("*.py") for n in ast.walk(ast.parse(path.read_text()))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.partition(".")[0])
+    found = packages_distributions()
+    imported -= {"apit", *sys.stdlib_module_names}
+    assert {"torch", "ruamel"} <= imported
+    assert {name for name in imported if declared.isdisjoint(found.get(name, []))} == set()
 
 
 def test_its_version_is_that_of_the_package():
