@@ -89,5 +89,9 @@ def test_a_discriminator_of_ones_own_loop_is_that_of_a_run(tiny):
     own.load_state_dict(ours.state_dict())
     mixture, sources = torch.rand(2, 64, 32), torch.rand(2, 4, 64, 32)
     assert torch.equal(own(mixture, sources), ours(mixture, sources))
-    with pytest.raises(apit.UserError, match="too few"):
+    with pytest.raises(apit.UserError, match=r"^20 values are too few .* give fewer channels"):
         apit.discriminator(4, (20,), (8, 8, 8, 8))
+    with pytest.raises(ValueError, match="'instance' or 'context'"):
+        apit.discriminator(4, (20,), (8,), kind="contxt")
+    with pytest.raises(apit.UserError, match=r"must be \(time,\) or \(bins, frames\)"):
+        apit.discriminator(4, (20, 20, 2), (8, 8, 8, 8))
