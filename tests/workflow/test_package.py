@@ -1,6 +1,7 @@
 """The wheel, in an environment of its own, far from any clone."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -83,9 +84,7 @@ def test_the_report_is_set_with_the_text_that_is_shipped(call):
 
 
 def test_configurations_of_ones_own_take_their_place(call):
-    own = call.folder / "own"
-    own.mkdir()
-    for path in (REPOSITORY / "configs").glob("*.yaml"):
-        (own / path.name).write_bytes(path.read_bytes())
+    shipped = call("python", "-c", "import apit.layers; print(apit.layers.CONFIGS)").strip()
+    own = shutil.copytree(shipped, call.folder / "own")
     (own / "mine.yaml").write_text("like: smoke\nexperiments: [ctx-wave-i0-m, ctx-wave-i3-m]\n")
     assert "I-replacement" in call("apit", "plan", "--scale", "mine", "--configs", own)
