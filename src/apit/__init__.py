@@ -23,6 +23,7 @@ training loops of one's own (docs/library.md), and the error that says what is w
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,16 +39,21 @@ if TYPE_CHECKING:
     from apit.losses.balance import Balance
     from apit.losses.permutation import reorder
     from apit.losses.reconstruction import LogMSE, NegativeSISNR, best_permutation, pit_loss
+    from apit.measure.si_snr import Scores, Standard
     from apit.measure.si_snr import score as fuss_si_snr
     from apit.measure.si_snr import standard as paper_si_snr
     from apit.models.discriminators import discriminator
     from apit.separate.model import Model
+
+    __version__: str
 
 __all__ = [
     "Balance",
     "LogMSE",
     "Model",
     "NegativeSISNR",
+    "Scores",
+    "Standard",
     "UserError",
     "best_permutation",
     "discriminator",
@@ -65,18 +71,22 @@ __all__ = [
 
 _ROOMS = (  # in which public names are looked up, when they are asked for: torch is slow to import
     "errors", "losses.adversarial", "losses.balance", "losses.permutation",
-    "losses.reconstruction", "models.discriminators", "separate.model",
+    "losses.reconstruction", "measure.si_snr", "models.discriminators", "separate.model",
 )  # fmt: skip
 _ALIASES = {"fuss_si_snr": "score", "paper_si_snr": "standard"}  # of measure.si_snr
 
 
-def __getattr__(name: str) -> Any:
-    if name in _ALIASES:
-        return getattr(import_module("apit.measure.si_snr"), _ALIASES[name])
-    for room in _ROOMS if name in __all__ else ():
-        if hasattr(module := import_module(f"apit.{room}"), name):
-            return getattr(module, name)
-    raise AttributeError(f"module 'apit' has no attribute {name!r}")
+if not TYPE_CHECKING:  # type checkers know the names above, and refuse all others
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return version("apit")
+        if name in _ALIASES:
+            return getattr(import_module("apit.measure.si_snr"), _ALIASES[name])
+        for room in _ROOMS if name in __all__ else ():
+            if hasattr(module := import_module(f"apit.{room}"), name):
+                return getattr(module, name)
+        raise AttributeError(f"module 'apit' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

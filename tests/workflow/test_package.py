@@ -1,6 +1,7 @@
 """The wheel, in an environment of its own, far from any clone."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -74,10 +75,16 @@ def test_shipped_configurations_train_separate_and_score(call):
     assert (call.folder / "scores.summary.json").exists()
 
 
+def test_the_report_is_set_with_the_text_that_is_shipped(call):
+    scale = ["--scale", "smoke", *(word for one in SMALL for word in ("--set", one))]
+    call("apit", "tables", *scale, "--scores", "scores", "--runs", "run", "--output", "tables")
+    call("apit", "report", *scale, "--tables", "tables", "--runs", "run", "--output", "report.pdf")
+    assert (call.folder / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert "/env/lib/" in (call.folder / "origin.json").read_text()
+
+
 def test_configurations_of_ones_own_take_their_place(call):
-    own = call.folder / "own"
-    own.mkdir()
-    for path in (REPOSITORY / "configs").glob("*.yaml"):
-        (own / path.name).write_bytes(path.read_bytes())
+    shipped = call("python", "-c", "import apit.layers; print(apit.layers.CONFIGS)").strip()
+    own = shutil.copytree(shipped, call.folder / "own")
     (own / "mine.yaml").write_text("like: smoke\nexperiments: [ctx-wave-i0-m, ctx-wave-i3-m]\n")
     assert "I-replacement" in call("apit", "plan", "--scale", "mine", "--configs", own)

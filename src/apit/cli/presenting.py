@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 from cyclopts import Parameter
 from pandas import read_csv
 
+import apit
 from apit.artefacts import today
 from apit.cli.measuring import system_of
 from apit.cli.options import Folder, Mixtures, Paths, Runs, ScaleOptions, Scores
@@ -253,7 +254,7 @@ def report(
     tables: Path | None = None,
     figures: Path | None = None,
     runs: Runs = (),
-    source: Path = Path("paper", "report.typ"),
+    source: Path | None = None,
     options: ScaleOptions = ScaleOptions(),
 ) -> None:
     """Set the report of a scale, as PDF.
@@ -267,8 +268,9 @@ def report(
     figures
         Folder of the figures (results/SCALE/figures); the report has those that are there.
     source
-        The report's text.
+        The report's text; by default ./paper/report.typ, or that which apit comes with.
     """
+    source = source or _text()
     scale, results = options.load(), Path("results", options.name)
     tables, figures = tables or results / "tables", figures or results / "figures"
     evidence = Evidence.of(options, (), runs)
@@ -281,6 +283,14 @@ def report(
     captions = {output.stem: score_tables.caption(records, scale.caption)}
     origin.write(output.parent, "report", captions, sources)
     print(f"{output}: {len(shown)} tables and {len(drawn)} figures of {len(records)} runs")
+
+
+def _text() -> Path:
+    """The report's text: a clone's own, where we are in one, or else that which is shipped."""
+    package = Path(apit.__file__).parent
+    roots = Path(), package, package.parents[1]  # here, wheel, the clone that is imported
+    places = [root / "paper" / "report.typ" for root in roots]
+    return next(filter(Path.is_file, places), places[0])
 
 
 def trace(file: Annotated[Path, Parameter(metavar="FILE")], /) -> None:

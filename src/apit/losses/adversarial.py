@@ -6,12 +6,18 @@ from torch.nn.functional import relu
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """What D minimises: −E[min(0, −1 + D(real))] − E[min(0, −1 − D(fake))]. [paper]"""
+    """What D minimises: −E[min(0, −1 + D(real))] − E[min(0, −1 − D(fake))]. [paper]
+
+    Logits [batch, judged] → their mean loss [].
+    """
     return relu(1 - real).mean() + relu(1 + fake).mean()
 
 
 def separator_loss(fake: Tensor) -> Tensor:
-    """What the separator minimises: −E[D(fake)]. [paper]"""
+    """What the separator minimises: −E[D(fake)]. [paper]
+
+    Logits [batch, judged] → their mean loss [].
+    """
     return -fake.mean()
 
 
@@ -23,7 +29,9 @@ def rank_slots(batch: int, sources: int, generator: torch.Generator) -> Tensor:
 def replaced_positions(ranks: Tensor, replace: int) -> Tensor:
     """I-replacement: which I of the K slots are given their ground truth, bool [batch, source].
 
-    Uniform without replacement, independently for every example. [paper, Eq. 3]
+    `ranks` [batch, source] are those of `rank_slots`, so that positions are uniform without
+    replacement, independently for every example. Raises ValueError unless 0 ≤ I < K.
+    [paper, Eq. 3]
     """
     sources = ranks.shape[-1]
     if not 0 <= replace < sources:

@@ -16,7 +16,7 @@ class Balance:
         self.state: float | None = None
 
     def __call__(self, adversarial: Tensor, pit: Tensor) -> float:
-        """Norms of both gradients over the whole batch → λ.
+        """Norms [] of both gradients over the whole batch → λ.
 
         Gradients that vanish, or are not finite, change nothing.
         """

@@ -87,7 +87,10 @@ def squared_error(estimates: Tensor, references: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class NegativeSISNR:
-    """Negative SI-SNR without mean removal for active targets, in dB; log-MSE for silent ones."""
+    """Negative SI-SNR without mean removal for active targets, in dB; log-MSE for silent ones.
+
+    `silent` is that log-MSE.
+    """
 
     silent: LogMSE
 
@@ -125,7 +128,8 @@ def best_permutation(
 ) -> Tensor:
     """P* of a reconstruction loss: which estimate belongs to which reference [batch, source].
 
-    Estimates and references [batch, source, time], mixture [batch, time]. Without gradient.
+    Estimates and references [batch, source, time], mixture [batch, time]. Without gradient. Raises
+    UserError where the loss gives no values [batch, estimate, reference].
     """
     with torch.no_grad():
         if isinstance(reconstruction, LogMSE):
@@ -142,7 +146,12 @@ def pit_loss(
     mixture: Tensor,
     permutation: Tensor,
 ) -> Tensor:
-    """L_PIT for a permutation, the mean over slots and batch; the chosen pairs exactly. [Eq. 1]"""
+    """L_PIT for a permutation, the mean over slots and batch; the chosen pairs exactly. [Eq. 1]
+
+    Estimates and references [batch, source, time], mixture [batch, time], and the permutation
+    [batch, source] that `best_permutation` gives → []. Raises UserError where the loss gives no
+    values [batch, source].
+    """
     # References are brought into the estimates' order: no gradient has to pass through a gather.
     ordered = reorder(references, permutation.argsort(-1))
     pairs = reconstruction(estimates, ordered, mixture[:, None])

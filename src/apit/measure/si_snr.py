@@ -63,10 +63,14 @@ def _inner_products(
 
 @dataclass(frozen=True)
 class _Aligned:
-    permutation: Tensor  # of estimates: `reorder(estimates, permutation)` is aligned
+    permutation: Tensor
+    """Of estimates: `reorder(estimates, permutation)` is aligned."""
     si_snr: Tensor
+    """Of each estimate with its target."""
     si_snr_mixture: Tensor
-    active: Tensor  # bool: the target sounds
+    """Of the mixture with each target."""
+    active: Tensor
+    """Bool: the target sounds."""
 
     @property
     def si_snri(self) -> Tensor:
@@ -88,18 +92,21 @@ class Scores(_Aligned):
     All [batch, source], where `active` targets have meaning.
     """
 
-    sounding: Tensor  # bool: the estimate exceeds 1 % of the quietest active target's power
+    sounding: Tensor
+    """Bool: the estimate exceeds 1 % of the quietest active target's power."""
 
     @property
     def counted(self) -> Tensor:
-        """Pairs that the FUSS evaluator averages."""
+        """Bool: pairs that the FUSS evaluator averages, active and sounding."""
         return self.active & self.sounding
 
 
 def score(*, references: Tensor, estimates: Tensor, mixture: Tensor) -> Scores:
-    """Align estimates by best mean SI-SNR over all K slots, silent ones included, and score them.
+    """Align estimates by best mean SI-SNR over all K slots, silent ones included. [fuss]
 
-    References and estimates [batch, source, time], mixture [batch, time].
+    SI-SNR = 10 log10((c² + 1e-8) / (1 − c² + 1e-8)) with the cosine c of target and estimate, as
+    the public FUSS evaluator has it; silence on either side gives −80 dB. References and estimates
+    [batch, source, time], mixture [batch, time].
     """
     inner, target, other = _inner_products(references, estimates, mixture)
     values = _decibels(inner, other[..., None], target[..., None, :])
@@ -116,7 +123,8 @@ class Standard(_Aligned):
     All [batch, source], where `active` targets have meaning, and [batch] where mixtures are meant.
     """
 
-    buried: Tensor  # bool: the target sounds, and its estimate lies 40 dB below it, or more
+    buried: Tensor
+    """Bool: the target sounds, and its estimate lies 40 dB below it, or more."""
 
     @property
     def single(self) -> Tensor:

@@ -52,9 +52,11 @@ class Discriminator(nn.Module):
             left = [(n + 2 * planar - kernel) // stride + 1 for n in left]
             if min(left) < 1:
                 raise UserError(
-                    f"adversary: {config.name} sees {' × '.join(map(str, shape))} values, too few "
-                    f"for {len(channels)} convolutions of kernel {kernel} and "
-                    f"stride {stride}; shorten {config.domain}.channels"
+                    f"{' × '.join(map(str, shape))} values are too few for {len(channels)} "
+                    f"convolutions of kernel {kernel} and stride {stride}; give fewer channels (in "
+                    f"a configuration: adversary.{config.domain}.channels)"
+                    if len(shape) < 3
+                    else f"shape {tuple(shape)} must be (time,) or (bins, frames)"
                 )
             inputs = outputs
         last = [min(LAST, n + 2 * planar) for n in left]
@@ -105,7 +107,8 @@ def discriminator(
     those of its strided convolutions. The paper's are 128, 256, 256, 512 for waveforms and
     64, 128, 128, 256 for spectra. Called with the mixture [batch, …] and sources
     [batch, source, …] it gives logits [batch, 1] (context) or [batch, source] (instance), above
-    zero for real. Raises UserError where so few values do not last for so many convolutions.
+    zero for real. Raises UserError where so few values do not last for so many convolutions;
+    ValueError for another kind, and for an instance that is to see the mixture.
     """
     config = DiscriminatorConfig(
         kind=kind,

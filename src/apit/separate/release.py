@@ -8,6 +8,7 @@ from typing import Any
 
 from apit.errors import UserError
 from apit.files import whole_file
+from apit.identity import FILE
 from apit.measure.showcase import best_adversarial, best_plain
 from apit.provenance import file_digest
 from apit.training.record import RECORD, WEIGHTS, load_separator, weights_of
@@ -23,9 +24,9 @@ def best_of(runs: Mapping[Path, Mapping[str, Any]]) -> list[Path]:
 def release(folders: list[Path], output: Path) -> str:
     """Pack what `apit separate --model` needs of each run into a tar → the tar's SHA-256.
 
-    It holds `RUN/model.safetensors` and `RUN/record.json`, and `SHA256SUMS`, which `sha256sum
-    --check` takes; the same runs give the same bytes. `OUTPUT.sha256` has the tar's own. Raises
-    UserError where weights cannot be read.
+    It holds `RUN/model.safetensors`, `RUN/record.json` and `RUN/identity.json`, and `SHA256SUMS`,
+    which `sha256sum --check` takes; the same runs give the same bytes. `OUTPUT.sha256` has the
+    tar's own. Raises UserError where weights cannot be read.
     """
     if not folders:
         raise UserError("there is no run to release")
@@ -33,7 +34,9 @@ def release(folders: list[Path], output: Path) -> str:
     with whole_file(output) as partial, tarfile.open(partial, "w") as tar:
         for folder in folders:
             run, _ = load_separator(folder)
-            for name, path in ((WEIGHTS, weights_of(folder)), (RECORD, folder / RECORD)):
+            files = [(WEIGHTS, weights_of(folder)), (RECORD, folder / RECORD)]
+            files += [(FILE, folder / FILE)] if (folder / FILE).exists() else []
+            for name, path in files:
                 _add(tar, f"{run.name}/{name}", path.read_bytes())
                 sums.append(f"{file_digest(path)}  {run.name}/{name}\n")
         _add(tar, SUMS, "".join(sums).encode())

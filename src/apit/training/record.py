@@ -12,8 +12,10 @@ from safetensors.torch import load_file
 
 from apit.config import Run
 from apit.errors import UserError
-from apit.identity import beside, end_of
+from apit.identity import Identity, beside, end_of
 from apit.models.separators import Separator, make_separator
+from apit.own import file_of, is_own
+from apit.provenance import file_digest
 from apit.training.checkpoint import read_checkpoint
 
 WEIGHTS, HISTORY, RECORD = "model.safetensors", "history.csv", "record.json"
@@ -57,8 +59,12 @@ def weights_of(folder: Path) -> Path:
 
 
 def load_separator(folder: Path) -> tuple[Run, Separator]:
-    """A finished run's configuration and its separator, on the CPU and in evaluation mode."""
+    """A finished run's configuration and its separator, on the CPU and in evaluation mode.
+
+    Raises UserError where it is not all here, or a class of one's own has changed since.
+    """
     run = run_of(read_record(folder))
+    _check_own(run, folder)
     separator = make_separator(run.separator, run.stft, run.audio)
     weights = weights_of(folder)
     if not weights.exists():
@@ -71,6 +77,19 @@ def load_separator(folder: Path) -> tuple[Run, Separator]:
     except (OSError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{weights}: cannot be read ({error}); train it again") from None
     return run, separator.eval()
+
+
+def _check_own(run: Run, folder: Path) -> None:
+    """Raise UserError unless a separator of one's own has the file that a run was trained with."""
+    name, identity = run.separator.architecture, Identity.read(folder)
+    if not is_own(name) or identity is None:
+        return
+    file = file_of("separator.architecture", name)
+    if file_digest(file) != identity.configuration["separator_sha256"]:
+        raise UserError(
+            f"{file}: has changed since {folder} was trained with its {name.partition(':')[2]}; "
+            "bring the file back as it was, or train again"
+        )
 
 
 def check_start(run: Run, start: Path | None) -> None:
@@ -88,6 +107,7 @@ def check_start(run: Run, start: Path | None) -> None:
             raise UserError(
                 f"{start}: {key} is not that of {parent.name}, from which {run.name} starts"
             )
+    _check_own(given, start)
 
 
 def read_end(folder: Path) -> Mapping[str, Any]:

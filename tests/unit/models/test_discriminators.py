@@ -69,5 +69,5 @@ def test_layers_and_sizes_are_the_papers_at_paper_scale(domain):
 
 
 def test_inputs_that_are_too_short_are_told_with_the_key(tiny):
-    with pytest.raises(UserError, match=r"sees 3 values, too few .* shorten wave.channels"):
+    with pytest.raises(UserError, match=r"^3 values are too few .* adversary.wave.channels"):
         made(tiny, (3,), kind="instance", domain="wave")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import soundfile
 import torch
 from steps import CPU, batches_of
 
+import apit
 from apit.cli import main
 from apit.errors import UserError
 from apit.layers import load_run
@@ -17,7 +19,7 @@ from apit.models.separators import make_separator
 from apit.models.views import Views
 from apit.separate.model import Model
 from apit.training.identities import of_run
-from apit.training.record import load_separator
+from apit.training.record import check_start, load_separator
 from apit.training.state import TrainState
 from apit.training.step import train_step
 from apit.training.train import train
@@ -50,6 +52,13 @@ class Numbers(Split):
     def forward(self, mixture):
         assert isinstance(mixture.mean().item(), float)  # which a tensor without values has not
         return super().forward(mixture)
+
+class Fixed(nn.Module):
+    def __init__(self, sources, sample_rate):
+        super().__init__()
+
+def function(sources, sample_rate):
+    return lambda mixture: mixture[:, None].expand(-1, sources, -1)
 
 number = 3
 
@@ -156,6 +165,27 @@ def test_a_run_is_scored_resumed_and_separates(tiny, packed, tmp_path, configs, 
     assert main(["separate", str(tmp_path / "street.wav"), *model, *output]) == 0
 
 
+def test_weights_of_a_file_that_has_changed_since_are_refused(
+    tiny, packed, tmp_path, own_networks, capsys
+):
+    train(tiny("pit", *own(SPLIT)), packed, tmp_path / "run")
+    assert (
+        main(["release", "--runs", str(tmp_path / "run"), "--output", str(tmp_path / "a.tar")]) == 0
+    )
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        tar.extractall(tmp_path / "released", filter="data")
+    fork = tiny("fork-pit", *own(SPLIT))
+    for folder in (tmp_path / "run", tmp_path / "released/pit-s0"):
+        apit.load(folder)
+    check_start(fork, tmp_path / "run")
+    own_networks.write_text(NETWORK.replace("Tanh", "ReLU"))
+    for folder in (tmp_path / "run", tmp_path / "released/pit-s0"):
+        with pytest.raises(UserError, match=r"own_networks.py: has changed since .* was trained"):
+            apit.load(folder)
+    with pytest.raises(UserError, match="bring the file back as it was, or train again"):
+        check_start(fork, tmp_path / "run")
+
+
 def test_it_may_look_at_values(tiny):
     counts = complexities(tiny("pit", *own("own_networks:Numbers")))["separator"]
     assert counts == complexities(tiny("pit", *own(SPLIT)))["separator"]
@@ -202,6 +232,20 @@ def test_a_configuration_that_cannot_be_meant_is_refused(configs, settings, said
 def test_a_class_that_cannot_be_made_is_told(tiny, settings, said):
     with pytest.raises(UserError, match=said):
         separator_of(tiny("pit", *settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("own_networks:function", "makes function; it must be a torch.nn.Module"),
+        ("own_networks:Fixed", "has no parameters that can be trained"),
+    ],
+)
+def test_what_cannot_be_trained_is_told(packed, tmp_path, configs, capsys, name, said):
+    scale = ["--scale", "tiny", "--configs", str(configs), "--data", str(packed)]
+    settings = ["--set", f"separator.architecture={name}", "--output", str(tmp_path / "run")]
+    assert main(["train", *scale, *settings, "--experiment", "pit"]) == 2
+    assert f"separator: {name} {said}" in capsys.readouterr().err
 
 
 def test_estimates_of_a_wrong_shape_are_told(tiny):

@@ -6,6 +6,7 @@ import pytest
 import typst
 
 from apit.cli import main
+from apit.cli.presenting import _text
 from apit.config import IDEAL, TRIVIAL
 from apit.errors import UserError
 from apit.layers import load_claims, load_reported, load_scale
@@ -132,6 +133,12 @@ def _words(node):
         own = [node["text"]] if isinstance(node.get("text"), str) else []
         return own + [w for key, inner in node.items() if key != "text" for w in _words(inner)]
     return []
+
+
+def test_away_from_a_clone_the_text_is_that_which_is_shipped(tmp_path, monkeypatch):
+    assert _text() == Path("paper/report.typ")  # a clone's own
+    monkeypatch.chdir(tmp_path)
+    assert _text() == SOURCE
 
 
 def test_the_command_sets_the_same_bytes_twice_on_a_few_pages(given, configs, tmp_path, capsys):
