@@ -23,7 +23,6 @@ training loops of one's own (docs/library.md), and the error that says what is w
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +79,8 @@ if not TYPE_CHECKING:  # type checkers know the names above, and refuse all othe
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":
+            from importlib.metadata import version  # which takes its time
+
             return version("apit")
         if name in _ALIASES:
             return getattr(import_module("apit.measure.si_snr"), _ALIASES[name])

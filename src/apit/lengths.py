@@ -14,9 +14,9 @@ from apit.errors import UserError
 Content = bytes | mmap
 Order = Literal["little", "big"]
 
+TAG = 512  # bytes at most, of those that stand behind a sound and do not say what they are
 # Lengths of those who do not know it: none, or the largest that a field holds, or close below it;
 # and 0x7f000000 with a header, as sox has it in an AIFF.
-TAG = 512  # bytes at most, of those that stand behind a sound and do not say what they are
 UNKNOWN = {0: 0, 0x7F001000: 2**12} | {2**bits: 2**12 for bits in (31, 32, 63, 64)}
 
 

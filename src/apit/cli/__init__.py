@@ -10,6 +10,7 @@ from types import FrameType
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
+import apit
 from apit.errors import Interrupted, UserError
 
 COMMANDS = (  # in the order of the data
@@ -55,17 +56,11 @@ def _default(value: object) -> str | None:
     return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
-def _version() -> str:
-    from importlib.metadata import version  # which takes its time
-
-    return version("apit")
-
-
 app = App(
     "apit",
     help=HELP,
     help_format="plaintext",
-    version=_version,
+    version=lambda: apit.__version__,
     version_flags="--version",
     default_parameter=Parameter(negative=(), show_default=_default),
     group_commands=Group("Commands", show=False),

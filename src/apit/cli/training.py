@@ -6,15 +6,11 @@ from typing import Annotated
 import torch
 from cyclopts import Parameter
 from pandas import DataFrame
-from torch.nn import Module
 
 from apit.artefacts import today
 from apit.cli.options import Bank, Data, Folder, Mixtures, ScaleOptions
-from apit.config import Run
 from apit.errors import UserError
 from apit.files import check_replaceable, whole_file
-from apit.models.separators import make_separator
-from apit.own import is_own
 from apit.provenance import processor
 from apit.training import CHECKPOINT_SECONDS
 from apit.training.bench import by_size, costs, reckoned, timed
@@ -69,7 +65,6 @@ def train(
     if bank and run.training.remix != "clips":
         raise UserError("training.remix is not clips, so --bank has no meaning")
     check_replaceable(output)
-    _check_own(run)
     with leased():
         train_run(
             run, data, output, options.settings, bank=bank, start=start, work=work,
@@ -77,20 +72,6 @@ def train(
             checkpoint_seconds=checkpoint_every,
         )  # fmt: skip
     print(f"{output}: {run.name} of scale {run.scale}, trained")
-
-
-def _check_own(run: Run) -> None:
-    """Raise UserError unless a class of one's own makes what can be trained."""
-    name = run.separator.architecture
-    if not is_own(name):
-        return
-    network: object = make_separator(run.separator, run.stft, run.audio).network
-    if not isinstance(network, Module):
-        raise UserError(
-            f"separator: {name} makes {type(network).__name__}; it must be a torch.nn.Module"
-        )
-    if not any(weights.requires_grad for weights in network.parameters()):
-        raise UserError(f"separator: {name} has no parameters that can be trained")
 
 
 def bench(

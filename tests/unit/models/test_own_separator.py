@@ -61,16 +61,6 @@ def function(sources, sample_rate):
     return lambda mixture: mixture[:, None].expand(-1, sources, -1)
 
 number = 3
-
-
-class Plain:
-    def __init__(self, sources, sample_rate):
-        pass
-
-
-class Weightless(nn.Module):
-    def __init__(self, sources, sample_rate):
-        super().__init__()
 """
 SPLIT, MASKING = "own_networks:Split", "own_networks:Masking"
 
@@ -222,30 +212,13 @@ def test_a_configuration_that_cannot_be_meant_is_refused(configs, settings, said
         (own("own_networks:Missing"), "own_networks:Missing cannot be imported"),
         (own("own_networks:number"), "own_networks:number is not a function or class"),
         (own(SPLIT, "separator.options={depth: 3}"), "own_networks:Split: .*'depth'"),
-        (
-            own("own_networks:Plain"),
-            "own_networks:Plain: is no torch.nn.Module with weights",
-        ),
-        (own("own_networks:Weightless"), "own_networks:Weightless: is no torch.nn.Module with wei"),
+        (own("own_networks:function"), "own_networks:function: is no torch.nn.Module with weights"),
+        (own("own_networks:Fixed"), "own_networks:Fixed: is no torch.nn.Module with weights to be"),
     ],
 )
 def test_a_class_that_cannot_be_made_is_told(tiny, settings, said):
     with pytest.raises(UserError, match=said):
         separator_of(tiny("pit", *settings))
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("own_networks:function", "makes function; it must be a torch.nn.Module"),
-        ("own_networks:Fixed", "has no parameters that can be trained"),
-    ],
-)
-def test_what_cannot_be_trained_is_told(packed, tmp_path, configs, capsys, name, said):
-    scale = ["--scale", "tiny", "--configs", str(configs), "--data", str(packed)]
-    settings = ["--set", f"separator.architecture={name}", "--output", str(tmp_path / "run")]
-    assert main(["train", *scale, *settings, "--experiment", "pit"]) == 2
-    assert f"separator: {name} {said}" in capsys.readouterr().err
 
 
 def test_estimates_of_a_wrong_shape_are_told(tiny):
