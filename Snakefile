@@ -4,6 +4,7 @@
 #
 # What takes time stands under a name that holds the hash of all that it depends on (`apit.identity`). So what is here is
 # valid, whatever its date, and what is not here is made.
+import json
 import shlex
 import sys
 from pathlib import Path

@@ -18,7 +18,7 @@ from pathlib import Path
 from apit.config import ORACLES, Recorded, Run
 from apit.data.identities import data_settings, of_bank, of_clips, of_mixtures, of_packed
 from apit.errors import UserError
-from apit.identity import FILE, LENGTH, Identity, Stamp, beside, differences, end_of, stamp_of
+from apit.identity import FILE, LENGTH, Identity, Stamp, beside, differences, end_of, stamp_of_files
 from apit.layers import CONFIGS, configs_of, load_claims, load_run, load_scale, trial_settings
 from apit.measure.identities import of_look, of_scores
 from apit.training.identities import of_run
@@ -88,9 +88,9 @@ class Artefacts:
             found[f"{self.data}/clips"] = fetched = of_clips(sounds.packages)
             clips = fetched.stamp
         elif sounds.kind == "folder" and sounds.folder:
-            clips = stamp_of(Path(sounds.folder))
+            clips = stamp_of_files(Path(sounds.folder))
         own = recipe.rooms.folder if isinstance(recipe.rooms, Recorded) else None
-        rooms = stamp_of(Path(own)) if own else None
+        rooms = stamp_of_files(Path(own)) if own else None
         found[f"{self.data}/bank"] = bank = of_bank(audio, data, clips, rooms)
         found[f"{self.data}/mixtures"] = mixtures = of_mixtures(audio, data, bank.stamp)
         found[f"{self.data}/packed"] = packed = of_packed(mixtures.configuration, mixtures.stamp)

@@ -157,23 +157,25 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def stamp_of(path: Path) -> Stamp:
-    """The stamp of an input: of its identity, or else of its files' names, sizes and dates.
+    """The stamp of an input: of its identity, or else of its files."""
+    identity = Identity.read(path)
+    return identity.stamp if identity else stamp_of_files(path)
+
+
+def stamp_of_files(path: Path) -> Stamp:
+    """The stamp of what somebody brings: of its files' names, sizes and dates.
 
     An archive is a file, whatever it is called.
     """
     if not path.exists():
         raise UserError(f"{path}: no such folder or file")
-    identity = Identity.read(path)
-    if identity is None:
-        files = [path] if path.is_file() else files_in(path)
-        stats = [
-            (str(file.relative_to(path)), file.stat() if file.exists() else file.lstat())
-            for file in files
-        ]
-        identity = Identity(
-            "files", {"files": digest([(name, s.st_size, s.st_mtime_ns) for name, s in stats])}
-        )
-    return identity.stamp
+    files = [path] if path.is_file() else files_in(path)
+    stats = [
+        (str(file.relative_to(path)), file.stat() if file.exists() else file.lstat())
+        for file in files
+    ]
+    listing = digest([(name, s.st_size, s.st_mtime_ns) for name, s in stats])
+    return Identity("files", {"files": listing}).stamp
 
 
 def beside(folder: Path) -> Path:

@@ -132,6 +132,7 @@ def test_data_are_of_what_is_in_folders_of_ones_own_however_far_down(tmp_path, w
         deep.mkdir(parents=True)
         (deep / "a.wav").write_bytes(b"1")
     (folder / "linked").symlink_to(elsewhere)
+    Identity("clips", {}).write(folder)  # as `apit fetch` made it, before somebody added to it
     settings = ["data.recipe.rooms={kind: recorded, gain_db: 0}"] if which == "rooms" else []
 
     def bank():

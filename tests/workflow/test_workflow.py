@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import re
 import shlex
 import shutil
@@ -340,7 +341,7 @@ def test_with_ones_own_clips_nothing_is_held_out_of_a_scales_packages(finished, 
 ODD = ("My Sounds #2", "2024", 'it\'s "$HOME" \\n `b`', "{x}: [y] 😀")
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", [*ODD, os.fsdecode(b"caf\xe9")])
 def test_folders_of_ones_own_may_have_any_name(tmp_path, name):
     folder = copy_of_the_repository(tmp_path)
     (folder / name).mkdir()

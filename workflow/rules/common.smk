@@ -75,7 +75,7 @@ def of_scores(wildcards):
         *(f"{RUNS[run]}/record.json" for run in made.runs),
         scale.evaluation.resamples,
         str(scale.looks),
-        scale.data.sounds.model_dump_json(),
+        json.dumps(scale.data.sounds.model_dump(mode="json"), separators=(",", ":")),
     ]
 
 

@@ -28,7 +28,7 @@ from apit.data.clips import Clip, Refused, Source, procedural, recorded
 from apit.data.identities import of_bank
 from apit.errors import UserError
 from apit.files import check_apart, whole_folder
-from apit.identity import Identity, check_configuration, is_made, stamp_of
+from apit.identity import Identity, check_configuration, is_made, stamp_of, stamp_of_files
 from apit.names import BYTES
 from apit.parallel import in_order
 from apit.provenance import array_generator
@@ -134,11 +134,13 @@ def make_bank(scale: Scale, output: Path, clips_folder: Path | None = None, jobs
         check_surfaces(rooms)
     check_apart(output, clips_folder, rooms_folder)
     source = _source(scale, recipe, clips_folder)
+    is_fetched = scale.data.sounds.kind == "packages"  # and its identity, or else each file, counts
+    stamp = stamp_of if is_fetched else stamp_of_files
     identity = of_bank(
         scale.audio,
         scale.data,
-        stamp_of(clips_folder) if clips_folder else None,
-        stamp_of(rooms_folder) if rooms_folder else None,
+        stamp(clips_folder) if clips_folder else None,
+        stamp_of_files(rooms_folder) if rooms_folder else None,
     )
     if is_made(output, identity):
         return
