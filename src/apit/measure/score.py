@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite, nan
+from math import isfinite, isinf, isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -183,9 +183,10 @@ def _bss_eval(
         ):
             for metric, values in by_metric.items():
                 value, why = float(values[number]), note
-                if not isfinite(value):
-                    infinite = NOTHING_ELSE if value > 0 else NOTHING_OF_IT
-                    value, why = nan, note or alone or infinite
+                if isinf(value):
+                    value, why = nan, NOTHING_ELSE if value > 0 else NOTHING_OF_IT
+                elif isnan(value):
+                    why = note or alone or NOTHING_OF_IT
                 rows.append((example.name, source, metric + suffix, value, why))
     return rows
 
