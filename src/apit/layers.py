@@ -31,11 +31,16 @@ from apit.config import (
 from apit.errors import UserError
 
 
+def shipped(file: Path, root: Path = Path()) -> Path:
+    """A file as a folder has it; or else as the package comes with it, in a wheel or a clone."""
+    package = Path(__file__).parent
+    places = [place / file for place in (root, package, package.parents[1])]
+    return next(filter(Path.is_file, places), places[0])
+
+
 def configs_of(root: Path) -> Path:
     """A folder's own configurations; those that are shipped, where it has none."""
-    package = Path(__file__).parent
-    places = root / "configs", package / "configs", package.parents[1] / "configs"  # wheel, clone
-    return next((place for place in places if (place / "method.yaml").is_file()), places[0])
+    return shipped(Path("configs", "method.yaml"), root).parent
 
 
 CONFIGS = configs_of(Path())

@@ -57,7 +57,7 @@ def test_it_is_the_wheel_that_runs(call):
     assert "apit.losses" in said
 
 
-def test_shipped_configurations_train_separate_and_score(call):
+def test_what_is_shipped_trains_separates_scores_and_reports(call):
     scale = ["--scale", "smoke", *(word for one in SMALL for word in ("--set", one))]
     packed = ["--data", "packed"]
     call("apit", "bank", *scale, "--output", "bank")
@@ -73,10 +73,6 @@ def test_shipped_configurations_train_separate_and_score(call):
     call("apit", "score", "--references", listed, "--estimates", "estimates",
          "--output", "scores.csv")  # fmt: skip
     assert (call.folder / "scores.summary.json").exists()
-
-
-def test_the_report_is_set_with_the_text_that_is_shipped(call):
-    scale = ["--scale", "smoke", *(word for one in SMALL for word in ("--set", one))]
     call("apit", "tables", *scale, "--scores", "scores", "--runs", "run", "--output", "tables")
     call("apit", "report", *scale, "--tables", "tables", "--runs", "run", "--output", "report.pdf")
     assert (call.folder / "report.pdf").read_bytes().startswith(b"%PDF")

@@ -8,7 +8,6 @@ from typing import Annotated, Any, NamedTuple
 from cyclopts import Parameter
 from pandas import read_csv
 
-import apit
 from apit.artefacts import today
 from apit.cli.measuring import system_of
 from apit.cli.options import Folder, Mixtures, Paths, Runs, ScaleOptions, Scores
@@ -19,7 +18,7 @@ from apit.data.examples import open_examples
 from apit.errors import UserError
 from apit.files import whole_file, whole_folder
 from apit.identity import Identity, beside, stamp_of
-from apit.layers import load_claims, load_reported, reported_for
+from apit.layers import load_claims, load_reported, reported_for, shipped
 from apit.measure.audition import audition
 from apit.measure.comparison import seed_means
 from apit.measure.contrasts import kind_of
@@ -270,7 +269,7 @@ def report(
     source
         The report's text; by default ./paper/report.typ, or that which apit comes with.
     """
-    source = source or _text()
+    source = source or shipped(Path("paper", "report.typ"))
     scale, results = options.load(), Path("results", options.name)
     tables, figures = tables or results / "tables", figures or results / "figures"
     evidence = Evidence.of(options, (), runs)
@@ -283,14 +282,6 @@ def report(
     captions = {output.stem: score_tables.caption(records, scale.caption)}
     origin.write(output.parent, "report", captions, sources)
     print(f"{output}: {len(shown)} tables and {len(drawn)} figures of {len(records)} runs")
-
-
-def _text() -> Path:
-    """The report's text: a clone's own, where we are in one, or else that which is shipped."""
-    package = Path(apit.__file__).parent
-    roots = Path(), package, package.parents[1]  # here, wheel, the clone that is imported
-    places = [root / "paper" / "report.typ" for root in roots]
-    return next(filter(Path.is_file, places), places[0])
 
 
 def trace(file: Annotated[Path, Parameter(metavar="FILE")], /) -> None:

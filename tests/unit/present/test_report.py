@@ -6,10 +6,9 @@ import pytest
 import typst
 
 from apit.cli import main
-from apit.cli.presenting import _text
 from apit.config import IDEAL, TRIVIAL
 from apit.errors import UserError
-from apit.layers import load_claims, load_reported, load_scale
+from apit.layers import load_claims, load_reported, load_scale, shipped
 from apit.measure.statistics import AGGREGATES
 from apit.measure.verdicts import COLUMNS, TEXTS
 from apit.present import report, runs, studies, tables
@@ -136,9 +135,10 @@ def _words(node):
 
 
 def test_away_from_a_clone_the_text_is_that_which_is_shipped(tmp_path, monkeypatch):
-    assert _text() == Path("paper/report.typ")  # a clone's own
+    text = Path("paper", "report.typ")
+    assert shipped(text) == text  # a clone's own
     monkeypatch.chdir(tmp_path)
-    assert _text() == SOURCE
+    assert shipped(text) == SOURCE
 
 
 def test_the_command_sets_the_same_bytes_twice_on_a_few_pages(given, configs, tmp_path, capsys):
